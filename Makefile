@@ -1,0 +1,48 @@
+# Each target makes what it needs first. `make` alone lists them.
+
+VENV   := .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check baseline bench docs-figures teachers clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## the whole method on synthetic data, offline: phantom, distillation, training, evaluation, pictures
+	$(PYTHON_IN_VENV) scripts/demo.py
+
+test: check ## lint, types and every test
+	$(PYTHON_IN_VENV) -m pytest --durations=15
+
+check: $(STAMP) ## lint, format and types only
+	$(PYTHON_IN_VENV) -m ruff check .
+	$(PYTHON_IN_VENV) -m ruff format --check .
+	$(PYTHON_IN_VENV) -m mypy
+
+baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
+	$(PYTHON_IN_VENV) scripts/baseline.py
+
+bench: $(STAMP) ## speed and memory of each stage on this machine
+	$(PYTHON_IN_VENV) scripts/bench.py
+
+docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
+	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done
+
+teachers: $(STAMP) ## train the small teachers that ship in models/teachers/ again
+	$(PYTHON_IN_VENV) scripts/train_teachers.py
+
+clean: ## remove caches; keeps .venv, models/ and runs/ (delete those by hand)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	find bundle scripts tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. The stamp is written last and holds the folder it was made for, so that an interrupted set-up is
+# resumed, and a copied or moved clone gets its own environment instead of running the old clone's code.
+$(STAMP): constraints.txt pyproject.toml scripts/setup_environment.sh
+	@bash scripts/setup_environment.sh
+
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): FORCE
+endif
+FORCE:

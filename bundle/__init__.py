@@ -1,0 +1,16 @@
+"""Agglomerative distillation for medical video segmentation, as a MONAI Bundle.
+
+The folders are the data flow; a module imports only from its own stage or an earlier one::
+
+    keys, structures   names of the batch's entries; the default label set
+    data               DICOM, video, stills, NIfTI, phantom -> clip (T, 1, H, W)
+    transforms         clip or frame -> normalized, letterboxed model input
+    teachers           frozen encoders: frames -> features (B, C, h, w)
+    students           light encoder in SAM 2's image encoder, and projection heads
+    losses             standardisation, distances, balancing, mask losses
+    segmentation       the student inside SAM 2: prompted and automatic masks
+    metrics            overlap, surface distance, tables
+    engines            what MONAI's trainers call: prepare_batch, handlers, preflight
+    export             checkpoints, TorchScript, ONNX
+    inference          frames -> masks -> NIfTI, PNG, overlay video
+"""

@@ -1,0 +1,111 @@
+"""The clip: what every reader returns and every later stage starts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MAX_CLIP_BYTES = 8 * 2**30
+"""Largest clip that is decoded, as float32. Larger headers are damaged, or the file needs cutting first."""
+
+
+class UnreadableStudyError(ValueError):
+    """A file that cannot be read as an X-ray clip. The message names the file and the reason, never a patient."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: not a readable study: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["UnreadableStudyError"], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)  # so that it survives the way back from a data loader's worker
+
+
+@dataclass(frozen=True)
+class FrameOrigin:
+    """Where a frame was stored: a file, and the zero-based index of the frame in it."""
+
+    path: Path
+    index: int
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """Size of a clip as its headers state it."""
+
+    num_frames: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """X-ray video as the viewer would show it.
+
+    Attributes:
+        frames: ``(T, 1, H, W)``, float32 in [0, 1], after modality LUT, VOI LUT and MONOCHROME1 inversion.
+        frame_times_ms: ``(T,)``, float64, from the first frame; None where the source gives no timing.
+        pixel_spacing_mm: Row and column spacing; None where the source gives none.
+        spacing_source: Where the spacing comes from, in words; "none" where there is none.
+        origin: One entry per frame.
+        warnings: What a reader of the results should know about the file.
+        name: File stem or folder name.
+    """
+
+    frames: np.ndarray
+    frame_times_ms: np.ndarray | None
+    pixel_spacing_mm: tuple[float, float] | None
+    spacing_source: str
+    origin: tuple[FrameOrigin, ...]
+    warnings: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        shape = self.frames.shape
+        if len(shape) != 4 or shape[1] != 1 or 0 in shape:
+            raise ValueError(f"frames must be grayscale and not empty, (T, 1, H, W), got {shape}")
+        if self.frames.dtype != np.float32:
+            raise TypeError(f"frames must be float32 in [0, 1], got {self.frames.dtype}")
+        if len(self.origin) != shape[0]:
+            raise ValueError(f"origin must have one entry for each of {shape[0]} frames, got {len(self.origin)}")
+        if self.frame_times_ms is not None and self.frame_times_ms.shape != (shape[0],):
+            raise ValueError(f"frame_times_ms must be ({shape[0]},), got {self.frame_times_ms.shape}")
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.frames.shape[0])
+
+
+def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
+    """Refuse, before decoding, what could not be held in memory.
+
+    Raises:
+        UnreadableStudyError: If a size is not positive, or the decoded clip would exceed ``MAX_CLIP_BYTES``.
+    """
+    if min(num_frames, rows, columns) < 1:
+        raise UnreadableStudyError(path, f"the header says {num_frames} frames of {rows} x {columns} pixels")
+    num_bytes = 4 * num_frames * rows * columns
+    if num_bytes > MAX_CLIP_BYTES:
+        raise UnreadableStudyError(
+            path,
+            f"the header says {num_frames} frames of {rows} x {columns} pixels, {num_bytes / 2**30:.0f} GiB decoded; "
+            f"the limit is {MAX_CLIP_BYTES / 2**30:.0f} GiB: the header is damaged, or the clip must be cut first",
+        )
+
+
+def percentile_window(frames: np.ndarray) -> tuple[float, float]:
+    """Lower and upper limit of a display window for values that have no stated one: percentiles 0.5 and 99.5.
+
+    Takes them over the whole clip (on at most about a million pixels), so that brightness does not flicker.
+    """
+    sample = frames.reshape(-1)[:: max(1, frames.size // 1_000_000)]
+    lower, upper = np.percentile(sample, (0.5, 99.5))
+    return float(lower), float(upper)
+
+
+def apply_limits(frames: np.ndarray, lower: float, upper: float) -> np.ndarray:
+    """Map ``lower`` to 0 and ``upper`` to 1 and clip; a clip of one value only becomes 0."""
+    if upper <= lower:
+        return np.zeros(frames.shape, np.float32)
+    scaled = (frames.astype(np.float32) - np.float32(lower)) / np.float32(upper - lower)
+    return np.clip(scaled, 0.0, 1.0, out=scaled)

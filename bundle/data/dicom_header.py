@@ -1,0 +1,85 @@
+"""Timing and pixel spacing from a DICOM header, with where they come from."""
+
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+MIXED_SPACING = 0.01  # relative difference from which pixels count as not square
+
+
+def find(dataset: Dataset, keyword: str) -> Any:
+    """Value of an attribute, at the top level or in the (first frame's) functional groups of an enhanced object."""
+    if keyword in dataset:
+        return dataset[keyword].value
+    for name in FUNCTIONAL_GROUPS:
+        for group in list(dataset.get(name) or [])[:1]:
+            for element in group:
+                if element.VR == "SQ" and element.value and keyword in element.value[0]:
+                    return element.value[0][keyword].value
+    return None
+
+
+def frame_times_ms(dataset: Dataset, num_frames: int, warnings: list[str]) -> np.ndarray | None:
+    """Times from the first frame: Frame Time Vector, Frame Time, Cine Rate, or Recommended Display Frame Rate.
+
+    None, with a warning where the header is at fault, if none of them can be used: a rate is never invented.
+    """
+    vector = dataset.get("FrameTimeVector")
+    if vector is not None and vector != "":
+        steps = np.atleast_1d(np.asarray(vector, np.float64))
+        if len(steps) == num_frames and (steps[1:] > 0).all():
+            return np.cumsum(steps) - steps[0]
+        warnings.append(f"FrameTimeVector is not usable: {len(steps)} values for {num_frames} frames, all must be > 0")
+    step = _first_positive_step(dataset, warnings)
+    return None if step is None else np.arange(num_frames, dtype=np.float64) * step
+
+
+def pixel_spacing_mm(dataset: Dataset, warnings: list[str]) -> tuple[tuple[float, float] | None, str]:
+    """Spacing of rows and columns, and its source in words.
+
+    Pixel Spacing counts as calibrated if Pixel Spacing Calibration Type says so, or if it differs from Imager Pixel
+    Spacing (PS3.3 10.7.1.3); where both agree it is the detector's.
+    """
+    pixel = _positive_pair(dataset, "PixelSpacing", warnings)
+    imager = _positive_pair(dataset, "ImagerPixelSpacing", warnings)
+    is_typed = dataset.get("PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
+    if pixel and (is_typed or (imager and not np.allclose(pixel, imager, rtol=1e-3))):
+        return pixel, "calibrated PixelSpacing"
+    if imager:
+        return imager, "ImagerPixelSpacing: detector plane, magnified"
+    if pixel:
+        return pixel, "PixelSpacing: calibration not stated"
+    return None, "none"
+
+
+def pixel_aspect_warning(dataset: Dataset) -> list[str]:
+    """A warning where pixels are not square; frames are left as stored, on the labels' grid."""
+    ratio = dataset.get("PixelAspectRatio") or dataset.get("PixelSpacing")
+    if not ratio or len(ratio) != 2 or not float(ratio[1]):
+        return []
+    aspect = float(ratio[0]) / float(ratio[1])
+    return [f"pixels are not square, {aspect:g} to 1 (rows to columns)"] if abs(aspect - 1) > MIXED_SPACING else []
+
+
+def _first_positive_step(dataset: Dataset, warnings: list[str]) -> float | None:
+    for keyword in ("FrameTime", "CineRate", "RecommendedDisplayFrameRate"):
+        value = dataset.get(keyword)
+        if value in (None, ""):
+            continue
+        if float(value) > 0:
+            return float(value) if keyword == "FrameTime" else 1000.0 / float(value)
+        warnings.append(f"{keyword} is {float(value):g}, which says nothing about time")
+    return None
+
+
+def _positive_pair(dataset: Dataset, keyword: str, warnings: list[str]) -> tuple[float, float] | None:
+    value = find(dataset, keyword)
+    if value in (None, ""):
+        return None
+    pair = [float(number) for number in np.atleast_1d(value)]
+    if len(pair) == 2 and min(pair) > 0:
+        return pair[0], pair[1]
+    warnings.append(f"{keyword} is {pair}, not two positive numbers: not used")
+    return None

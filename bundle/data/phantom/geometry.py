@@ -1,0 +1,78 @@
+"""Curves and polygons of the phantom: points ``(N, 2)`` as (x anterior, y down) in millimetres."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import CubicSpline
+
+Points = np.ndarray
+
+
+def smooth_open(points: ArrayLike, num_points: int) -> Points:
+    """Sample a curve through the given points, evenly by chord length."""
+    knots = np.asarray(points, float)
+    chord = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(knots, axis=0), axis=1), 1e-6))])
+    return CubicSpline(chord, knots)(np.linspace(0.0, chord[-1], num_points))
+
+
+def smooth_closed(points: ArrayLike, num_points: int = 96) -> Points:
+    """Sample a closed curve through the given points."""
+    knots = np.asarray(points, float)
+    knots = np.concatenate([knots, knots[:1]])
+    chord = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(knots, axis=0), axis=1), 1e-6))])
+    curve = CubicSpline(chord, knots, bc_type="periodic")
+    return curve(np.linspace(0.0, chord[-1], num_points, endpoint=False))
+
+
+def normals(curve: Points) -> Points:
+    """Unit normals of an open curve, a quarter turn clockwise on the screen from its direction."""
+    tangent = np.gradient(curve, axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+    return np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+
+
+def ribbon(centre_line: Points, half_width: ArrayLike) -> Points:
+    """Outline of a band around an open curve.
+
+    Args:
+        centre_line: Points ``(N, 2)``.
+        half_width: One number, or one per point.
+    """
+    offset = normals(centre_line) * np.broadcast_to(np.asarray(half_width, float), len(centre_line))[:, None]
+    return np.concatenate([centre_line + offset, (centre_line - offset)[::-1]])
+
+
+def rotate(points: ArrayLike, degrees: float, centre: ArrayLike) -> Points:
+    """Turn points clockwise on the screen (y points down)."""
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    pivot = np.asarray(centre, float)
+    return (np.asarray(points, float) - pivot) @ matrix.T + pivot
+
+
+def ellipse(centre: ArrayLike, radii: ArrayLike, degrees: float = 0.0, num_points: int = 40) -> Points:
+    """Outline of an ellipse."""
+    phase = np.linspace(0.0, 2 * np.pi, num_points, endpoint=False)
+    outline = np.stack([np.cos(phase), np.sin(phase)], axis=1) * np.asarray(radii, float) + np.asarray(centre, float)
+    return rotate(outline, degrees, centre)
+
+
+def rounded(corners: ArrayLike, share: float) -> Points:
+    """Polygon with its corners cut round: each is replaced by a parabola over ``share`` of the neighbouring edges."""
+    corner = np.asarray(corners, float)
+    before = corner + share * (np.roll(corner, 1, axis=0) - corner)
+    after = corner + share * (np.roll(corner, -1, axis=0) - corner)
+    u = np.linspace(0.0, 1.0, 5)[None, :, None]
+    arcs = (1 - u) ** 2 * before[:, None] + 2 * u * (1 - u) * corner[:, None] + u**2 * after[:, None]
+    return arcs.reshape(-1, 2)
+
+
+def polygon_area(points: Points) -> float:
+    """Area enclosed by a simple polygon (shoelace formula), in the square of the points' unit."""
+    x, y = points[:, 0], points[:, 1]
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def smoothstep(value: ArrayLike, start: float, end: float) -> np.ndarray:
+    """Rise from 0 at ``start`` to 1 at ``end`` with zero slope at both."""
+    share = np.clip((np.asarray(value, float) - start) / (end - start), 0.0, 1.0)
+    return share * share * (3.0 - 2.0 * share)

@@ -1,0 +1,89 @@
+"""How patients differ: size, posture, age, teeth, tissue, findings. Numbers are drawn here and applied elsewhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One synthetic person; lengths in millimetres, angles in degrees.
+
+    Attributes:
+        scale: Body size relative to the template.
+        pitch_mm: Distance between the centres of neighbouring vertebrae.
+        lean: Lean of the cervical spine away from the vertical, backwards at the bottom.
+        lordosis: Change of direction per vertebra.
+        head_tilt: Extension (positive) of the head against C2.
+        body_depth_mm: Antero-posterior depth of a vertebral body.
+        body_height_share: Height of a vertebral body as a share of the pitch.
+        osteophytes: 0 none ... 1 marked, at the anterior rims of C4-C6.
+        prevertebral_mm: Thickness of the prevertebral soft tissue at C3.
+        shoulder_drop_mm: How much lower than usual the shoulder ends.
+        neck_thickness_mm: Tissue in the ray's path through the middle of the neck.
+        bone_density: Relative attenuation of bone.
+        teeth: Share of teeth present.
+        fillings: Number of metal fillings.
+        ramus_shift_mm: Shift ``(2,)`` between the two projected halves of the mandible.
+        hyoid_level: Level of the resting hyoid in vertebrae (3 = C3).
+        hyoid_distance_mm: Distance of the resting hyoid in front of the spine's centre line.
+        pharynx_width: Relative width of the resting pharynx.
+        larynx_level_shift: Descent of the larynx in vertebrae (grows with age).
+        larynx_calcification: 0 none ... 1 marked.
+        has_plate: Whether an anterior cervical plate was implanted.
+        texture_seed: Seed of the tissue texture.
+    """
+
+    scale: float
+    pitch_mm: float
+    lean: float
+    lordosis: float
+    head_tilt: float
+    body_depth_mm: float
+    body_height_share: float
+    osteophytes: float
+    prevertebral_mm: float
+    shoulder_drop_mm: float
+    neck_thickness_mm: float
+    bone_density: float
+    teeth: float
+    fillings: int
+    ramus_shift_mm: tuple[float, float]
+    hyoid_level: float
+    hyoid_distance_mm: float
+    pharynx_width: float
+    larynx_level_shift: float
+    larynx_calcification: float
+    has_plate: bool
+    texture_seed: int
+
+
+def draw_patient(rng: np.random.Generator) -> Patient:
+    """Draw one patient; old age goes with lost teeth, osteophytes, thin bone and a low larynx."""
+    age = rng.beta(2.0, 1.5)  # 0 young ... 1 old
+    size = float(np.clip(rng.normal(1.0, 0.055), 0.87, 1.14))
+    edentulous = rng.random() < 0.25 * age
+    return Patient(
+        scale=size,
+        pitch_mm=18.6 + rng.normal(0, 0.5) - 0.8 * age,
+        lean=rng.normal(13.0, 5.0),
+        lordosis=rng.normal(1.6, 1.8),
+        head_tilt=rng.normal(0.0, 4.5),
+        body_depth_mm=rng.normal(16.0, 0.9),
+        body_height_share=rng.uniform(0.68, 0.78) - 0.04 * age,
+        osteophytes=float(max(0.0, age - 0.5) * 2 * rng.random()),
+        prevertebral_mm=float(np.clip(rng.normal(4.6, 0.9), 3.0, 7.5)),
+        shoulder_drop_mm=rng.uniform(-8.0, 26.0),
+        neck_thickness_mm=rng.normal(112.0, 9.0),
+        bone_density=rng.normal(1.05, 0.12) - 0.25 * age,
+        teeth=0.0 if edentulous else float(np.clip(1.1 - 0.6 * age * rng.random(), 0.3, 1.0)),
+        fillings=0 if edentulous else int(rng.integers(0, 9)),
+        ramus_shift_mm=(rng.normal(0, 4.0), rng.normal(0, 2.0)),
+        hyoid_level=rng.normal(3.55, 0.18) + 0.25 * age,
+        hyoid_distance_mm=rng.normal(47.0, 2.2),
+        pharynx_width=float(np.clip(rng.normal(1.0, 0.14) + 0.15 * age, 0.75, 1.4)),
+        larynx_level_shift=rng.normal(0.0, 0.13) + 0.35 * age,
+        larynx_calcification=float(age * rng.random()),
+        has_plate=bool(rng.random() < 0.08),
+        texture_seed=int(rng.integers(2**31)),
+    )

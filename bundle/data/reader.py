@@ -1,0 +1,53 @@
+"""MONAI's way in: ``LoadImaged(keys="image", reader="bundle.data.reader.ClipReader")`` gives ``(T, 1, H, W)``."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+
+from bundle.data.readers import READABLE_SUFFIXES, read_clip
+
+
+class ClipReader(ImageReader):
+    """Read any source that ``read_clip`` reads; the meta dictionary carries times, spacing and its source.
+
+    ``LoadImage`` silently goes on to its own readers when ``read`` raises, and those read multi-frame DICOM with wrong
+    axes and gray values. So ``read`` only notes the path, and ``get_data``, whose errors are not caught, reads it.
+    """
+
+    def verify_suffix(self, filename: Sequence[str | PathLike] | str | PathLike) -> bool:
+        paths = [Path(name) for name in ensure_tuple(filename)]
+        return all(path.is_dir() or path.name.lower().endswith(READABLE_SUFFIXES) for path in paths)
+
+    def read(self, data: Sequence[str | PathLike] | str | PathLike, **kwargs: Any) -> Path:
+        if kwargs:
+            raise TypeError(f"ClipReader.read takes no options, got {sorted(kwargs)}")
+        paths = ensure_tuple(data)
+        if len(paths) != 1:
+            raise ValueError(f"ClipReader reads one file or folder at a time, got {len(paths)}")
+        return Path(paths[0])
+
+    def get_data(self, img: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Frames ``(T, 1, H, W)`` and their meta dictionary.
+
+        Raises:
+            UnreadableStudyError: If the file holds no X-ray clip.
+        """
+        clip = read_clip(img)
+        spacing = clip.pixel_spacing_mm or (float("nan"), float("nan"))
+        times = clip.frame_times_ms if clip.frame_times_ms is not None else np.full(clip.num_frames, np.nan)
+        meta = {
+            "affine": np.eye(4),  # a projection has no place in the patient; spacing is kept apart
+            "spatial_shape": np.array(clip.frames.shape[2:]),
+            "original_channel_dim": 1,
+            "frame_times_ms": times,
+            "pixel_spacing_mm": np.array(spacing),
+            "spacing_source": clip.spacing_source,
+            "warnings": list(clip.warnings),
+            "filename": str(img),
+        }
+        return clip.frames, meta

@@ -1,0 +1,131 @@
+"""One entry for every kind of source: a file or a folder in, a clip out."""
+
+from pathlib import Path
+
+from bundle.data.clip import Clip, ClipShape, UnreadableStudyError
+from bundle.data.dicom import (
+    DICOM_SUFFIXES,
+    has_dicom_preamble,
+    probe_dicom,
+    probe_dicom_series,
+    read_dicom,
+    read_dicom_series,
+)
+from bundle.data.nifti import NIFTI_SUFFIXES, probe_nifti, read_nifti
+from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, read_stills
+from bundle.data.video import VIDEO_SUFFIXES, probe_video, read_video
+
+__all__ = ["READABLE_SUFFIXES", "UnreadableStudyError", "probe_clip", "read_clip"]
+
+READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
+SUFFIXES_OF_KIND = {
+    "DICOM": DICOM_SUFFIXES,
+    "video": VIDEO_SUFFIXES,
+    "picture": STILL_SUFFIXES,
+    "NIfTI": NIFTI_SUFFIXES,
+}
+
+
+def read_clip(path: str | Path) -> Clip:
+    """Read a DICOM file or series folder, a video, a picture or folder of pictures, or a NIfTI file.
+
+    What a file is, its content says; a suffix that says otherwise is an error.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it holds no X-ray clip; names file and reason.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "folder":
+        return _read_folder(path)
+    if kind == "DICOM":
+        return read_dicom(path)
+    if kind == "video":
+        return read_video(path)
+    if kind == "picture":
+        return read_stills([path], name=path.stem)
+    return read_nifti(path)
+
+
+def probe_clip(path: str | Path) -> ClipShape:
+    """Number of frames, rows and columns, from headers only.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it holds no X-ray clip; names file and reason.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "folder":
+        dicoms, pictures, _ = _sort_folder(path)
+        if dicoms:
+            return probe_dicom_series(path, dicoms)
+        first = probe_still(pictures[0])
+        return ClipShape(len(pictures), first.rows, first.columns)
+    probe = {"DICOM": probe_dicom, "video": probe_video, "picture": probe_still, "NIfTI": probe_nifti}
+    return probe[kind](path)
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.stat().st_size == 0:
+        raise UnreadableStudyError(path, "the file is empty")
+    named = _kind_by_suffix(path)
+    content = _kind_by_content(path)
+    if content is None and named == "DICOM":
+        return "DICOM"  # without a preamble; read_dicom asks for SOP class and pixel data
+    if content is None and named == "NIfTI" and path.name.lower().endswith(".gz"):
+        return "NIfTI"  # read_nifti looks inside
+    if content is None:
+        expected = f"named {path.suffix}, but its content is" if named else "its content is"
+        raise UnreadableStudyError(path, f"{expected} no DICOM, video, PNG, JPEG or NIfTI")
+    if named not in (None, content):
+        raise UnreadableStudyError(path, f"named {path.suffix}, but its content is {content}: rename it if it is right")
+    return content
+
+
+def _kind_by_suffix(path: Path) -> str | None:
+    name = path.name.lower()
+    return next((kind for kind, suffixes in SUFFIXES_OF_KIND.items() if name.endswith(suffixes)), None)
+
+
+def _kind_by_content(path: Path) -> str | None:
+    """Look for the magic numbers of what we read; FFmpeg alone would take a text for a video."""
+    with path.open("rb") as file:
+        head = file.read(384)
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+        return "picture"
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
+        return "NIfTI"
+    is_riff = head.startswith(b"RIFF") and head[8:12] == b"AVI "
+    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+    # Matroska and WebM; MPEG program, system and elementary streams; ASF (WMV); MPEG transport stream
+    starts = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75")
+    is_transport = head[:1] == b"\x47" and head[188:189] == b"\x47"
+    return "video" if is_riff or is_mp4 or head.startswith(starts) or is_transport else None
+
+
+def _read_folder(folder: Path) -> Clip:
+    dicoms, pictures, warnings = _sort_folder(folder)
+    if dicoms:
+        return read_dicom_series(folder, dicoms, warnings)
+    return read_stills(natural_order(pictures), name=folder.name, warnings=warnings)
+
+
+def _sort_folder(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """DICOM files, pictures, and a warning that names the files which are neither."""
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+    dicoms = [file for file in files if has_dicom_preamble(file)]
+    pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES and not file.name.startswith(".")]
+    if dicoms and pictures:
+        raise UnreadableStudyError(folder, f"mixes {len(dicoms)} DICOM files with {len(pictures)} pictures")
+    if not dicoms and not pictures:
+        raise UnreadableStudyError(folder, f"no DICOM, PNG or JPEG file among its {len(files)} files")
+    excluded = [file.name for file in files if file not in dicoms and file not in pictures]
+    return dicoms, pictures, [f"excluded, not part of the clip: {', '.join(excluded)}"] if excluded else []

@@ -1,0 +1,171 @@
+"""Ignite handlers that MONAI does not have: a progress bar with the loss, a step's log, an evaluation's report."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from monai.utils import CommonKeys
+from torch import nn
+from tqdm import tqdm
+
+from bundle.keys import CLIP, FRAME, PATIENT, PIXEL_SPACING_MM, VALID
+from bundle.metrics.report import EvaluationTable
+
+
+class StepLog:
+    """The numbers of one training step for MLflow: the total loss and what the loss function keeps in ``latest``.
+
+    Args:
+        loss: A loss with ``latest``, a dictionary of plain floats.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        self.loss = loss
+
+    def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
+        """Called by ``MLFlowHandler`` with the engine's output."""
+        return {"loss": float(output[CommonKeys.LOSS]), **self.loss.latest}  # type: ignore[dict-item]
+
+
+class ProgressBar:
+    """One bar over all steps of a run (or of an evaluation), with the latest loss and validation metric.
+
+    Args:
+        description: What is going on, in a few words.
+        metric: Name in ``engine.state.metrics`` to show beside the loss; None shows none.
+    """
+
+    def __init__(self, description: str, metric: str | None = None) -> None:
+        self.description, self.metric = description, metric
+        self._bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+
+    def _start(self, engine: Engine) -> None:
+        total = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 1)
+        self._bar = tqdm(total=total or None, desc=self.description, unit="batch", mininterval=1.0)
+
+    def _advance(self, engine: Engine) -> None:
+        if self._bar is None:
+            return
+        shown = {}
+        if isinstance(engine.state.output, Mapping) and CommonKeys.LOSS in engine.state.output:
+            shown["loss"] = f"{float(engine.state.output[CommonKeys.LOSS]):.3f}"
+        if self.metric in engine.state.metrics:
+            shown[str(self.metric)] = f"{float(engine.state.metrics[self.metric]):.3f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+
+    def _close(self, _engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _fail(self, engine: Engine, error: Exception) -> None:
+        self._close(engine)
+        raise error
+
+
+class GradientClipping:
+    """Limit the norm of the gradients before each optimiser step.
+
+    Args:
+        parameters: Parameters whose common norm is limited.
+        max_norm: Largest norm.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+        self.parameters, self.max_norm = list(parameters), max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+
+    def _clip(self, engine: Any) -> None:
+        if engine.amp and engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)
+        nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+
+
+def logged_parameters(**parameters: Any) -> dict[str, str]:
+    """Parameters of a run for MLflow: numbers and names as they are, of a component its class, of tables the keys."""
+    return {name: _describe(value) for name, value in parameters.items()}
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_describe(entry)}" for key, entry in value.items())
+    if isinstance(value, str | int | float | bool | list | tuple) or value is None:
+        return str(value)
+    return type(value).__name__
+
+
+class StopOnNonFiniteLoss:
+    """Stop with the batch's clips and frames when the loss is no longer finite; nothing is saved after it."""
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._check)
+
+    def _check(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        loss = float(output[CommonKeys.LOSS])
+        if math.isfinite(loss):
+            return
+        batch: Any = engine.state.batch
+        frames = [f"{clip}:{int(frame)}" for clip, frame in zip(batch[CLIP], batch[FRAME], strict=True)]
+        raise ValueError(
+            f"the loss is {loss} at step {engine.state.iteration} (clip:frame {', '.join(frames)}); the last "
+            "checkpoint is kept: lower the learning rate, or look at these frames"
+        )
+
+
+class EvaluationReport:
+    """Collect Dice and HD95 of every frame of an evaluation, and write the tables and the figure at its end.
+
+    Args:
+        structures: Names of the label's channels.
+        output_dir: Folder for ``metrics.csv``, ``metrics.json`` and ``metrics.png``.
+    """
+
+    def __init__(self, structures: Sequence[str], output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self.table = EvaluationTable(structures)
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _start(self, _engine: Engine) -> None:
+        self.table.reset()
+
+    def _update(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        logits = output[CommonKeys.PRED].cpu()
+        self.table.update(
+            pred=(logits > 0) & (torch.as_tensor(batch[VALID]) > 0.5),
+            label=output[CommonKeys.LABEL].cpu() > 0.5,
+            patients=list(batch[PATIENT]),
+            clips=list(batch[CLIP]),
+            frames=[int(frame) for frame in batch[FRAME]],
+            pixel_spacing_mm=torch.as_tensor(batch[PIXEL_SPACING_MM]),
+        )
+
+    def _finish(self, engine: Engine) -> None:
+        summary = self.table.summary()
+        engine.state.metrics["mean_dice"] = summary["mean_dice"]
+        engine.state.metrics |= {f"dice_{name}": value for name, value in summary["dice"].items()}
+        self.table.write(self.output_dir)
+        tqdm.write(self.table.format_table())

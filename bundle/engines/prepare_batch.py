@@ -1,0 +1,82 @@
+"""From a data loader's batch to a network's input and a loss's target, for MONAI's stock trainer and evaluator."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor, nn
+
+from bundle.keys import IMAGE, LABEL, VALID
+from bundle.segmentation.prompts import PromptSampler
+
+
+class PrepareDistillationBatch:
+    """Phase 1: frames for the student, and the live teachers' features of the same frames.
+
+    Args:
+        teachers: Frozen teachers by name; held here and not by the trained network, so that they are in no optimizer
+            and no checkpoint.
+    """
+
+    def __init__(self, teachers: Mapping[str, nn.Module]) -> None:
+        self.teachers = dict(teachers)
+
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+        """Frames ``(B, 1, H, W)``; per teacher its features ``(B, C, h, w)`` and the share of image in each cell."""
+        frames = _to_device(batchdata[IMAGE], device, non_blocking, kwargs)
+        valid = _to_device(batchdata[VALID], device, non_blocking, kwargs)
+        features, coverage = {}, {}
+        for name, teacher in self.teachers.items():
+            features[name] = teacher.to(device)(frames)
+            coverage[name] = teacher.valid_grid(valid)  # type: ignore[operator]
+        return frames, {"features": features, "valid": coverage}
+
+
+class PrepareSegmentationBatch:
+    """Phase 2: frames and a prompt per frame for the network; masks and the prompted mask for the loss.
+
+    Args:
+        sampler: Draws the prompts from the labels.
+    """
+
+    def __init__(self, sampler: PromptSampler) -> None:
+        self.sampler = sampler
+
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[()], dict[str, Tensor]]:
+        """Frames, the target of :class:`bundle.losses.segmentation.SegmentationLoss`, and the network's prompts."""
+        prompts = self.sampler(_plain(batchdata[LABEL]))
+        frames = _to_device(batchdata[IMAGE], device, non_blocking, kwargs)
+        label = _to_device(batchdata[LABEL], device, non_blocking, kwargs)
+        valid = _to_device(batchdata[VALID], device, non_blocking, kwargs)
+        rows = torch.arange(len(label), device=label.device)
+        prompted_label = label[rows, prompts.structure.to(label.device)].unsqueeze(1)
+        target = {"label": label, "valid": valid, "prompted_label": prompted_label}
+        return (
+            frames,
+            target,
+            (),
+            {"points": prompts.points.to(device), "point_labels": prompts.point_labels.to(device)},
+        )
+
+
+def prepare_evaluation_batch(
+    batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """Frames ``(B, 1, H, W)`` and masks ``(B, S, H, W)``."""
+    return (
+        _to_device(batchdata[IMAGE], device, non_blocking, kwargs),
+        _to_device(batchdata[LABEL], device, non_blocking, kwargs),
+    )
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def _to_device(tensor: Tensor, device: torch.device, non_blocking: bool, kwargs: Mapping[str, Any]) -> Tensor:
+    return _plain(tensor).to(device=device, non_blocking=non_blocking, **kwargs)

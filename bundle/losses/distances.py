@@ -1,0 +1,85 @@
+"""Distances between the student's projected features and a teacher's standardized ones.
+
+Each is called as ``distance(pred, target, weight)`` with features ``(B, C, h, w)`` and the coverage ``(B, 1, h, w)`` of
+every position by image content; a position without content counts for nothing, and equal features give 0.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MeanSquared(nn.Module):
+    """Mean over channels of (pred − target)²."""
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+        _check(pred, target, weight)
+        return _weighted_mean(F.mse_loss(pred, target, reduction="none").mean(dim=1, keepdim=True), weight)
+
+
+class Cosine(nn.Module):
+    """1 − cos(pred, target), the angle between two tokens whatever their length."""
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+        _check(pred, target, weight)
+        return _weighted_mean(1 - F.cosine_similarity(pred, target, dim=1).unsqueeze(1), weight)
+
+
+class SmoothL1(nn.Module):
+    """Mean over channels of the smooth L1 (Huber) distance, quadratic below ``beta`` and linear above.
+
+    Args:
+        beta: Where the two meet, in units of standardized features; positive.
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        if beta <= 0:
+            raise ValueError(f"beta must be positive, got {beta}: for a plain L1 take a small one")
+        self.beta = beta
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+        _check(pred, target, weight)
+        distance = F.smooth_l1_loss(pred, target, reduction="none", beta=self.beta)
+        return _weighted_mean(distance.mean(dim=1, keepdim=True), weight)
+
+
+class WeightedSum(nn.Module):
+    """Σ weight · distance, such as MSE + cosine.
+
+    Args:
+        distances: The terms.
+        weights: One number per term, not negative.
+    """
+
+    def __init__(self, distances: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        if len(distances) != len(weights) or not distances:
+            raise ValueError(
+                f"give one weight per distance, got {len(distances)} distances and weights {list(weights)}"
+            )
+        if min(weights) < 0:
+            raise ValueError(f"weights must not be negative, got {list(weights)}")
+        self.distances = nn.ModuleList(distances)
+        self.weights = tuple(float(weight) for weight in weights)
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+        terms = [distance(pred, target, weight) for distance in self.distances]
+        return torch.stack([factor * term for factor, term in zip(self.weights, terms, strict=True)]).sum()
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:  # (B, 1, h, w) -> ()
+    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def _check(pred: Tensor, target: Tensor, weight: Tensor) -> None:
+    expected = (pred.shape[0], 1, *pred.shape[2:])
+    if pred.shape != target.shape:
+        raise ValueError(
+            f"pred {tuple(pred.shape)} and target {tuple(target.shape)} must have one shape: the projection head must"
+            " give the teacher's grid and channels"
+        )
+    if weight.shape != expected:
+        raise ValueError(f"weight must be the coverage {expected} of pred's positions, got {tuple(weight.shape)}")

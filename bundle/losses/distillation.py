@@ -1,0 +1,83 @@
+"""Phase 1: the student's projected features against standardized features of all teachers, balanced into one loss."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bundle.losses.balance.balanced import relative_entropy
+from bundle.losses.collapse import CollapseMonitor
+
+
+class DistillationLoss(nn.Module):
+    """Balance of ``distance(student's features, standardizer(teacher's features))`` over the teachers.
+
+    Teachers keep the order of ``standardizers``. Everything is computed in float32, under autocast too. After each call
+    ``latest`` holds plain floats for the log: ``loss/<teacher>``, ``weight/<teacher>`` and ``weight_entropy``, the
+    entropy of the weights (as shares) relative to equal weights, from 0 (one teacher has it all) to 1.
+
+    Args:
+        standardizers: One per teacher, by name; see :mod:`bundle.losses.standardize`.
+        distance: See :mod:`bundle.losses.distances`.
+        balancer: See :mod:`bundle.losses.balance`; its parameters, if any, belong in the optimizer.
+        collapse_patience: Training steps after which a collapse of the balancer is warned of.
+    """
+
+    def __init__(
+        self,
+        standardizers: Mapping[str, nn.Module],
+        distance: nn.Module,
+        balancer: nn.Module,
+        collapse_patience: int = 100,
+    ) -> None:
+        super().__init__()
+        dotted = [name for name in standardizers if "." in name]
+        if not standardizers or dotted:
+            raise ValueError(f"give one standardizer per teacher, names without dots, got {list(standardizers)}")
+        self.teachers = tuple(standardizers)
+        self.standardizers = nn.ModuleDict(dict(standardizers))
+        self.distance = distance
+        self.balancer = balancer
+        self.collapse = CollapseMonitor(collapse_patience)
+        self.latest: dict[str, float] = {}
+
+    def forward(self, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
+        """Compute the balanced loss.
+
+        Args:
+            pred: ``features``: teacher -> ``(B, C, h, w)`` from its head; ``embedding``: ``(B, C_s, hs, ws)``.
+            target: ``features``: teacher -> ``(B, C, h, w)`` as the teacher gave them; ``valid``: teacher ->
+                ``(B, 1, h, w)``, the share of each position that is image and not padding.
+
+        Raises:
+            ValueError: If a teacher is missing or a shape does not fit.
+        """
+        self._check_teachers("pred['features']", pred["features"])
+        self._check_teachers("target['features']", target["features"])
+        self._check_teachers("target['valid']", target["valid"])
+        with torch.autocast(pred["embedding"].device.type, enabled=False):
+            losses = torch.stack([self._teacher_loss(name, pred, target) for name in self.teachers])
+            balanced = self.balancer(losses, pred["embedding"].float())
+        self._log(losses.detach(), balanced.weights)
+        return balanced.total
+
+    def _teacher_loss(self, name: str, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
+        with torch.no_grad():
+            features = self.standardizers[name](target["features"][name].float())
+        return self.distance(pred["features"][name].float(), features, target["valid"][name].float())
+
+    def _log(self, losses: Tensor, weights: Tensor) -> None:
+        entropy = relative_entropy(weights / weights.sum())
+        numbers = torch.cat([losses, weights, entropy[None]]).tolist()  # one transfer from the device
+        num_teachers = len(self.teachers)
+        shares = dict(zip(self.teachers, numbers[num_teachers:-1], strict=True))
+        self.latest = {f"loss/{name}": value for name, value in zip(self.teachers, numbers, strict=False)}
+        self.latest |= {f"weight/{name}": value for name, value in shares.items()} | {"weight_entropy": numbers[-1]}
+        if self.training:
+            self.collapse.update(shares)
+
+    def _check_teachers(self, what: str, entries: Mapping[str, Tensor]) -> None:
+        missing = [name for name in self.teachers if name not in entries]
+        if missing:
+            raise ValueError(f"{what} must hold the teachers {list(self.teachers)}, got {list(entries)}")

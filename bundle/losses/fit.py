@@ -1,0 +1,107 @@
+"""Run the frozen teachers once over training frames and build their standardizers; later runs reuse the file."""
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bundle.keys import IMAGE, VALID
+from bundle.losses.statistics import FeatureStatistics, load_statistics, save_statistics
+
+logger = logging.getLogger(__name__)
+
+
+def fit_standardizers(
+    teachers: Mapping[str, nn.Module],
+    frames: Iterable[Mapping[str, Any]],
+    kind: Callable[..., Any],
+    path: str | Path | None = None,
+    num_batches: int | None = None,
+) -> dict[str, nn.Module]:
+    """Build one standardizer per teacher from features of training frames.
+
+    Args:
+        teachers: Frozen teachers by name; their order is the order of the result.
+        frames: Batches with ``image`` ``(B, 1, H, W)`` and, where frames are padded, ``valid``, such as a data loader
+            over *training* patients; read only if the statistics are not yet in ``path``.
+        kind: A class of :mod:`bundle.losses.standardize`, or any function from statistics to a standardizer.
+        path: Safetensors file of the statistics, reused for every teacher whose weights and input size are the same.
+            Delete it when the frames change: it cannot know.
+        num_batches: How many batches to use; all if None.
+
+    Raises:
+        ValueError: If ``frames`` gives none, or the file at ``path`` is damaged.
+    """
+    statistics = fit_statistics(teachers, frames, path, num_batches)
+    build = getattr(kind, "from_statistics", kind)
+    return {name: build(statistics[name]) for name in teachers}
+
+
+def fit_statistics(
+    teachers: Mapping[str, nn.Module],
+    frames: Iterable[Mapping[str, Any]],
+    path: str | Path | None = None,
+    num_batches: int | None = None,
+) -> dict[str, FeatureStatistics]:
+    """Feature statistics of every teacher, from ``path`` where they fit and measured where not."""
+    known = load_statistics(path) if path is not None and Path(path).is_file() else {}
+    wanted = {name: _empty_statistics(teacher) for name, teacher in teachers.items()}
+    missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name)}
+    if missing:
+        _measure(missing, wanted, itertools.islice(frames, num_batches), num_batches)
+    result = {name: wanted[name] if name in missing else known[name] for name in teachers}
+    if missing and path is not None:
+        save_statistics({**known, **result}, path)
+    for name, entry in result.items():
+        entry.warn_if_small(name)
+    return result
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash of a network's parameters and buffers, by which stored statistics know their teacher."""
+    digest = hashlib.sha256()
+    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _empty_statistics(teacher: nn.Module) -> FeatureStatistics:
+    source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels"
+    return FeatureStatistics(int(teacher.embed_dim), source)  # type: ignore[arg-type]
+
+
+def _fits(known: FeatureStatistics | None, wanted: FeatureStatistics, name: str) -> bool:
+    if known is None:
+        return False
+    fits = (known.num_channels, known.source) == (wanted.num_channels, wanted.source)
+    if not fits:
+        logger.warning(
+            "the stored feature statistics of %r are of other weights or another input size: measuring them again", name
+        )
+    return fits
+
+
+@torch.no_grad()
+def _measure(
+    teachers: Mapping[str, nn.Module],
+    statistics: Mapping[str, FeatureStatistics],
+    batches: Iterable[Mapping[str, Any]],
+    num_batches: int | None,
+) -> None:
+    is_empty = True
+    for batch in tqdm(batches, total=num_batches, desc="teachers' feature statistics", unit="batch"):
+        is_empty = False
+        for name, teacher in teachers.items():
+            device = next(itertools.chain(teacher.parameters(), teacher.buffers())).device
+            image: Tensor = batch[IMAGE].to(device)
+            coverage = teacher.valid_grid(batch[VALID].to(device)) if VALID in batch else None  # type: ignore[operator]
+            statistics[name].update(teacher(image), coverage)
+    if is_empty:
+        raise ValueError("feature statistics need at least one batch of training frames, got none: check the data list")

@@ -1,0 +1,184 @@
+"""The student inside SAM 2: frames to masks, automatic or from prompts (arXiv 2408.00714, section 4)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from sam2.modeling.sam.transformer import TwoWayTransformer
+from torch import Tensor, nn
+
+from bundle.segmentation.automatic import StructureMasks, StructureQueries
+from bundle.students.encoder import StudentEncoder
+
+STRIDE = 16
+
+
+class ImageFeatures(NamedTuple):
+    """A frame as the mask decoder needs it; computed once, then asked for many masks."""
+
+    embedding: Tensor
+    """``(B, C, H/16, W/16)``."""
+    high_res_features: tuple[Tensor, Tensor]
+    """Decoder projections at stride 4 ``(B, C/8, H/4, W/4)`` and stride 8 ``(B, C/4, H/8, W/8)``."""
+
+
+class PromptedMasks(NamedTuple):
+    """SAM 2's four candidates for one prompted object: the first for clear prompts, the others for ambiguous ones."""
+
+    masks: Tensor
+    """Mask logits ``(B, 4, H/4, W/4)``."""
+    iou: Tensor
+    """Expected intersection over union ``(B, 4)``."""
+
+
+class Segmenter(nn.Module):
+    """A student encoder with SAM 2's prompt encoder and mask decoder, and a query per structure.
+
+    Args:
+        student: Student encoder.
+        structures: Names of the structures, in channel order.
+        image_size: Side of the square input frames; a multiple of 32.
+
+    Raises:
+        ValueError: If there is no structure, a name occurs twice, or the size is no multiple of 32.
+    """
+
+    def __init__(self, student: StudentEncoder, structures: Sequence[str], image_size: int) -> None:
+        super().__init__()
+        if not structures or len(set(structures)) != len(structures):
+            raise ValueError(f"structures must be different names, at least one, got {list(structures)}")
+        if image_size <= 0 or image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, got {image_size}")
+        embed_dim, grid_size = student.embed_dim, image_size // STRIDE
+        self.structures = tuple(structures)
+        self.image_size = image_size
+        self.student = student
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=embed_dim,
+            image_embedding_size=(grid_size, grid_size),
+            input_image_size=(image_size, image_size),
+            mask_in_chans=16,
+        )
+        # As in SAM 2.1's released configurations, so that its predictors accept the decoder.
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=embed_dim,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=embed_dim, num_heads=8, mlp_dim=2048),
+            use_high_res_features=True,
+            iou_prediction_use_sigmoid=True,
+            pred_obj_scores=True,
+            pred_obj_scores_mlp=True,
+            use_multimask_token_for_obj_ptr=True,
+        )
+        self.structure_queries = StructureQueries(len(structures), embed_dim)
+
+    def encode(self, frames: Tensor) -> ImageFeatures:
+        """Encode grayscale frames ``(B, 1, H, W)`` in [0, 1].
+
+        At strides 4 and 8 SAM 2 widens the trunk's map to ``C`` channels in the neck and narrows it again in the
+        decoder, with nothing between the two 1 x 1 convolutions. They are applied as the one convolution they amount
+        to: the same values and gradients, for a fraction of the time and memory.
+        """
+        stride_4, stride_8, stride_16, stride_32 = self.student.trunk(self.student.normalize(frames))
+        *_, lateral_8, lateral_4 = self.student.image_encoder.neck.convs
+        high_res_features = (
+            convolve_both(stride_4, lateral_4.conv, self.mask_decoder.conv_s0),
+            convolve_both(stride_8, lateral_8.conv, self.mask_decoder.conv_s1),
+        )
+        return ImageFeatures(self.student.fuse(stride_16, stride_32), high_res_features)
+
+    def decode_structures(self, features: ImageFeatures) -> StructureMasks:
+        """Masks of all structures in one decoder pass."""
+        embedding = features.embedding + self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        grid = (embedding.shape[-2], embedding.shape[-1])
+        position = self.prompt_encoder.pe_layer(grid).unsqueeze(0)
+        return self.structure_queries(self.mask_decoder, embedding, position, features.high_res_features)
+
+    def decode_prompts(
+        self, features: ImageFeatures, points: Tensor, point_labels: Tensor, mask: Tensor | None = None
+    ) -> PromptedMasks:
+        """Masks of one prompted object per frame.
+
+        Args:
+            features: From :meth:`encode`, of square frames with side ``image_size``.
+            points: ``(B, N, 2)``, x and y in pixels of the input frame.
+            point_labels: ``(B, N)``: 1 inside, 0 outside, 2 and 3 a box's top-left and bottom-right corner, -1 none.
+            mask: Logits of an earlier mask ``(B, 1, H/4, W/4)``, to be corrected.
+        """
+        sparse, dense = self.prompt_encoder(points=(points, point_labels), boxes=None, masks=mask)
+        masks, iou, _, _ = self.mask_decoder.predict_masks(
+            image_embeddings=features.embedding,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            repeat_image=False,
+            high_res_features=features.high_res_features,
+        )
+        return PromptedMasks(masks, iou)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Automatic masks at full resolution.
+
+        Args:
+            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+
+        Returns:
+            Logits ``(B, S, H, W)``. No pixel is more likely than its structure's presence, so a structure that is
+            judged absent has no pixel above 0.
+        """
+        output = self.decode_structures(self.encode(frames))
+        masks = torch.minimum(output.masks, output.presence[:, :, None, None])
+        return F.interpolate(masks, size=frames.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class TrainingSegmenter(nn.Module):
+    """The network of phase 2: a segmenter that also returns what only the losses need.
+
+    Args:
+        segmenter: The segmenter to train.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def train(self, mode: bool = True) -> "TrainingSegmenter":
+        """Training mode for what is trained; a part without any trainable parameter stays in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
+
+    def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Encode once, decode automatically and from one prompt per frame.
+
+        Args:
+            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+            points: Prompts ``(B, N, 2)``, as in :meth:`Segmenter.decode_prompts`.
+            point_labels: ``(B, N)``.
+
+        Returns:
+            ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``, and ``prompted`` with ``masks``
+            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule).
+        """
+        features = self.segmenter.encode(frames)
+        automatic = self.segmenter.decode_structures(features)
+        prompted = self.segmenter.decode_prompts(features, points, point_labels)
+        ambiguous = bool(((point_labels >= 0).sum(dim=1) == 1).all())
+        candidates = slice(1, None) if ambiguous else slice(0, 1)
+        return {
+            **automatic._asdict(),
+            "prompted": {"masks": prompted.masks[:, candidates], "iou": prompted.iou[:, candidates]},
+        }
+
+
+def convolve_both(features: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """``second(first(features))`` of two 1 x 1 convolutions, as one."""
+    matrix = second.weight[:, :, 0, 0]
+    weight = matrix @ first.weight[:, :, 0, 0]
+    bias = matrix @ first.bias + second.bias  # type: ignore[operator]
+    return F.conv2d(features, weight[:, :, None, None], bias)

@@ -1,0 +1,90 @@
+"""The student: a light trunk inside SAM 2's own image encoder, so that all of SAM 2 accepts it."""
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from torch import Tensor, nn
+
+from bundle.students.trunk import TimmTrunk
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""SAM 2's input normalisation (``sam2.utils.transforms.SAM2Transforms``)."""
+
+
+class StudentEncoder(nn.Module):
+    """Frames to SAM 2's image features: embedding at stride 16, high-resolution maps at strides 4 and 8.
+
+    ``image_encoder`` is SAM 2's class with its own input convention (three channels, ImageNet normalisation), so it can
+    be put into any SAM 2 model; ``forward`` takes grayscale frames and does that normalisation.
+
+    Args:
+        trunk: Backbone with strides 4, 8, 16, 32 and a ``channel_list`` from deep to shallow.
+        embed_dim: Channels of every output map; 256 in every released SAM 2.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: TimmTrunk, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        # SAM 2.1's neck: stride 16 also sees stride 32; strides 4 and 8 are lateral only; stride 32 is then dropped.
+        neck = FpnNeck(
+            position_encoding=PositionEmbeddingSine(num_pos_feats=embed_dim, normalize=True),
+            d_model=embed_dim,
+            backbone_channel_list=trunk.channel_list,
+            fpn_top_down_levels=[2, 3],
+            fpn_interp_model="nearest",
+        )
+        self.image_encoder = ImageEncoder(trunk=trunk, neck=neck, scalp=1)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def trunk(self) -> TimmTrunk:
+        """The light backbone."""
+        return self.image_encoder.trunk
+
+    def normalize(self, frames: Tensor) -> Tensor:  # (B, 1, H, W) in [0, 1] -> (B, 3, H, W)
+        """Put grayscale frames into SAM 2's input convention.
+
+        Raises:
+            ValueError: If the frames are not grayscale, or a side is no multiple of 32.
+        """
+        if frames.ndim != 4 or frames.shape[1] != 1:
+            raise ValueError(f"the student takes grayscale frames (B, 1, H, W), got {tuple(frames.shape)}")
+        if not torch.jit.is_tracing() and (frames.shape[2] % 32 or frames.shape[3] % 32):
+            raise ValueError(f"frame sides must be multiples of 32, got {tuple(frames.shape[2:])}: letterbox them")
+        return (frames - self.mean) / self.std
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """Encode frames.
+
+        Args:
+            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+
+        Returns:
+            SAM 2's dictionary: ``vision_features`` ``(B, C, H/16, W/16)``, and ``backbone_fpn`` and ``vision_pos_enc``,
+            lists of maps at strides 4, 8 and 16.
+        """
+        return self.image_encoder(self.normalize(frames))
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """The embedding alone: ``forward(frames)["vision_features"]`` without the cost of the other levels.
+
+        Args:
+            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+
+        Returns:
+            The embedding ``(B, C, H/16, W/16)``.
+        """
+        *_, stride_16, stride_32 = self.trunk(self.normalize(frames))
+        return self.fuse(stride_16, stride_32)
+
+    def fuse(self, stride_16: Tensor, stride_32: Tensor) -> Tensor:
+        """The neck's only top-down step: stride 32 added to stride 16."""
+        deepest, lateral, *_ = self.image_encoder.neck.convs
+        top_down = F.interpolate(deepest(stride_32).float(), scale_factor=2.0, mode="nearest")
+        return lateral(stride_16) + top_down

@@ -1,0 +1,73 @@
+"""A light timm backbone as the trunk of SAM 2's image encoder.
+
+timm's ``features_only`` backbones (TinyViT, RepViT, EfficientViT and most others) give maps at strides 4, 8, 16 and 32,
+which is what SAM 2's FPN neck expects of its Hiera trunk.
+"""
+
+import types
+from collections.abc import Callable
+
+import timm
+import torch
+from timm.models.efficientvit_mit import LiteMLA
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 16, 32)
+
+
+class TimmTrunk(nn.Module):
+    """Feature maps of a timm backbone at strides 4, 8, 16 and 32.
+
+    Args:
+        model_name: A timm model with four stages at these strides, such as ``efficientvit_b0``, ``tiny_vit_5m_224`` or
+            ``repvit_m0_9``.
+        state_dict: Weights in timm's ``features_only`` names, loaded strictly; None starts from random weights, which
+            is what a student does that learns everything from its teachers.
+
+    Raises:
+        ValueError: If timm does not know the model, or its strides are others.
+    """
+
+    def __init__(self, model_name: str, state_dict: dict[str, Tensor] | None = None) -> None:
+        super().__init__()
+        if not timm.is_model(model_name):
+            similar = ", ".join(timm.list_models(f"*{model_name.split('_')[0]}*")[:8]) or "see timm.list_models()"
+            raise ValueError(f"student backbone must be a timm model, got {model_name!r}; similar names: {similar}")
+        self.backbone = timm.create_model(model_name, features_only=True, pretrained=False)
+        strides = tuple(self.backbone.feature_info.reduction())  # type: ignore[operator, union-attr]
+        if strides != STRIDES:
+            raise ValueError(f"student backbone must have stages at strides {STRIDES}, {model_name} has {strides}")
+        if state_dict is not None:
+            self.backbone.load_state_dict(state_dict)
+        keep_linear_attention_in_float32(self.backbone)
+        self.model_name = model_name
+        # SAM 2's neck lists the trunk's channels from deep to shallow.
+        self.channel_list = list(reversed(self.backbone.feature_info.channels()))  # type: ignore[operator, union-attr]
+
+    def forward(self, frames: Tensor) -> list[Tensor]:  # (B, 3, H, W) -> 4 x (B, C_i, H/s_i, W/s_i)
+        return self.backbone(frames)
+
+    def last_stage(self) -> nn.Module:
+        """The deepest stage: what "train the last stage" trains."""
+        return list(self.backbone.children())[-1]
+
+
+def keep_linear_attention_in_float32(module: nn.Module) -> None:
+    """Compute EfficientViT's linear attention in float32, also under mixed precision.
+
+    Its numerator and denominator are sums over all positions and overflow float16. timm casts the operands up, but
+    autocast casts the products down again, so it is switched off around them.
+    """
+    for child in module.modules():
+        if isinstance(child, LiteMLA):
+            child._attn = types.MethodType(_without_autocast(LiteMLA._attn), child)  # type: ignore[method-assign]
+
+
+def _without_autocast(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def wrapped(self: LiteMLA, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # autocast has no place in an exported graph
+            return attention(self, q, k, v)
+        with torch.autocast(device_type=q.device.type, enabled=False):
+            return attention(self, q.float(), k.float(), v.float())
+
+    return wrapped

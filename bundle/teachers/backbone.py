@@ -1,0 +1,176 @@
+"""Your own teacher: any backbone of timm or transformers, with your weights."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from bundle.teachers.base import Teacher, tokens_to_grid
+from bundle.teachers.checkpoint import (
+    CheckpointError,
+    describe_weights,
+    find_checkpoint,
+    load_strict,
+    read_state_dict,
+    verify_sha256,
+)
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # what both libraries' hubs call a model's weights
+
+
+class TimmBackbone(nn.Module):
+    """One level of any timm model that gives intermediate features: convolutional, windowed or plain transformer.
+
+    Args:
+        model_name: timm's name of the model.
+        input_size: Side of the square input.
+        mean: Mean of each channel of the images it was trained on; by default what timm states for its own weights.
+        std: Standard deviation of each channel, likewise.
+        level: Which of the model's intermediate features; the last by default.
+        model_arguments: More arguments for ``timm.create_model``, such as ``{"img_size": 512}``.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        input_size: int,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
+        level: int = -1,
+        model_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(model_name):
+            close = ", ".join(timm.list_models(f"*{model_name.split('_')[0]}*")[:5]) or "see timm.list_models()"
+            raise ValueError(f"timm has no model {model_name!r}; it has {close}")
+        self.model = timm.create_model(model_name, pretrained=False, **(model_arguments or {}))
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ValueError(f"timm's {model_name} gives no intermediate features; choose another model")
+        self.level = level
+        self.input_size = input_size
+        stated: Mapping[str, Any] = self.model.pretrained_cfg  # type: ignore[assignment]
+        self.mean = tuple(mean or stated["mean"])
+        self.std = tuple(std or stated["std"])
+        self.embed_dim, self.grid_size = _try_forward(self, model_name)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
+        # timm's norm=True gives a transformer's last tokens as its head sees them; convolutional models have no such
+        # norm and ignore it.
+        return self.model.forward_intermediates(  # type: ignore[operator]
+            images, indices=[self.level], norm=True, output_fmt="NCHW", intermediates_only=True
+        )[0]
+
+
+class TransformersBackbone(nn.Module):
+    """The last hidden state of a transformers vision model, tokens laid on their grid and special tokens dropped.
+
+    Args:
+        model: A model whose output has ``last_hidden_state``, as maps or as special tokens followed by patch tokens.
+        input_size: Side of the square input.
+        mean: Mean of each channel of the images it was trained on.
+        std: Standard deviation of each channel.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        input_size: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.input_size = input_size
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.embed_dim, self.grid_size = _try_forward(self, type(model).__name__)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
+        hidden = self.model(pixel_values=images).last_hidden_state
+        if hidden.ndim == 4:
+            return hidden
+        # Special tokens stand first, and are fewer than would make the square one larger.
+        grid_size = math.isqrt(hidden.shape[1])
+        return tokens_to_grid(hidden[:, -(grid_size**2) :], grid_size)
+
+
+def load_timm_backbone(
+    name: str,
+    encoder: TimmBackbone,
+    checkpoint: str | Path,
+    sha256: str | None = None,
+    ignore_prefixes: tuple[str, ...] = (),
+) -> Teacher:
+    """Make a teacher from a timm model and a file with its weights, classifier included.
+
+    Args:
+        name: What to call the teacher.
+        encoder: The model.
+        checkpoint: ``.safetensors``, ``.bin``, ``.pt`` or ``.pth`` file with timm's names, a folder with
+            ``model.safetensors`` or ``pytorch_model.bin``, or a hub id (``timm/resnet50.a1_in1k``).
+        sha256: Expected checksum of the file.
+        ignore_prefixes: Parts of the file that the model lacks, such as a classifier of other classes; create the
+            model with ``{"num_classes": 0}`` then.
+    """
+    path = find_checkpoint(checkpoint, WEIGHT_FILES)
+    load_strict(encoder.model, read_state_dict(path, sha256), path, ignore_prefixes)
+    return Teacher(name, encoder, describe_weights(path))
+
+
+def load_transformers_backbone(
+    name: str,
+    checkpoint: str | Path,
+    input_size: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    sha256: str | None = None,
+    ignore_prefixes: tuple[str, ...] = (),
+) -> Teacher:
+    """Make a teacher from a transformers vision model saved in a folder.
+
+    Args:
+        name: What to call the teacher.
+        checkpoint: Folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, or a hub id.
+        input_size: Side of the square input.
+        mean: Mean of each channel, as in the model's ``preprocessor_config.json``.
+        std: Standard deviation of each channel, likewise.
+        sha256: Expected checksum of the file with the weights.
+        ignore_prefixes: Parts that the file or the model may lack since features need them not: ``("pooler.",)``.
+    """
+    path = find_checkpoint(checkpoint, WEIGHT_FILES)
+    folder = find_checkpoint(checkpoint, ("config.json",)).parent
+    if sha256 is not None:
+        verify_sha256(path, sha256)
+    # AutoModel rather than load_strict: only transformers knows how each of its versions renamed the weights.
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    model, report = AutoModel.from_pretrained(
+        folder, config=config, local_files_only=True, output_loading_info=True, dtype=torch.float32
+    )
+    problems = [
+        f"{kind.removesuffix('_keys')} {key}"
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        for key in sorted(str(entry[0]) if isinstance(entry, tuple) else entry for entry in report[kind])
+        if not key.startswith(ignore_prefixes)
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit the {type(model).__name__} in its folder's config.json: {', '.join(problems[:5])}"
+            f"{', …' if len(problems) > 5 else ''}. Name parts that features need not in ignore_prefixes"
+        )
+    return Teacher(name, TransformersBackbone(model, input_size, mean, std), describe_weights(path))
+
+
+@torch.no_grad()
+def _try_forward(encoder: nn.Module, name: str) -> tuple[int, int]:
+    """Channels and grid size of an encoder's features, found by encoding one black image."""
+    encoder.eval()
+    size: int = encoder.input_size  # type: ignore[assignment]
+    features = encoder(torch.zeros(1, 3, size, size))
+    if features.ndim != 4 or features.shape[2] != features.shape[3]:
+        raise ValueError(f"{name} must give square features (1, C, h, h), got {tuple(features.shape)}")
+    return features.shape[1], features.shape[2]

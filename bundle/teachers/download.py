@@ -1,0 +1,144 @@
+"""Where the teachers' published weights are, and how to fetch them where their hosts can be reached."""
+
+import shutil
+import urllib.request
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from bundle.teachers.checkpoint import file_sha256, verify_sha256
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One teacher's weights as their authors publish them.
+
+    Args:
+        teacher: Name of the teacher.
+        source: Hub id, or the address of a zip archive.
+        file_name: The file with the weights, in the hub or in the archive.
+        licence: What the source says, as far as we know; check it before use.
+        sha256: The checksum that the source publishes; None when it publishes none.
+    """
+
+    teacher: str
+    source: str
+    file_name: str
+    licence: str
+    sha256: str | None = None
+
+
+PUBLISHED = (
+    PublishedWeights(
+        "medsam2",
+        "wanglab/MedSAM2",
+        "MedSAM2_latest.pt",
+        "code Apache-2.0; for the weights read the hub's model card (not verified by us)",
+    ),
+    PublishedWeights(
+        "rad_dino",
+        "microsoft/rad-dino",
+        "model.safetensors",
+        "stated as MIT on the hub, earlier as MSRLA; for research, not for clinical practice (not verified by us)",
+    ),
+    PublishedWeights(
+        "medclip",
+        "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip",
+        "pytorch_model.bin",
+        "package metadata say BSD; none stated for the weights; trained on MIMIC-CXR and CheXpert (not verified by us)",
+    ),
+    PublishedWeights(
+        "medclip_resnet",
+        "https://storage.googleapis.com/pytrial/medclip-pretrained.zip",
+        "pytorch_model.bin",
+        "as medclip",
+    ),
+)
+
+
+def download_weights(weights: PublishedWeights, folder: Path) -> Path:
+    """Fetch one teacher's weights into ``folder/<teacher>`` unless they are there, and check or record their checksum.
+
+    The checksum of the first download is written beside the file and checked whenever the file is asked for again.
+
+    Args:
+        weights: What to fetch.
+        folder: Where all teachers' weights go.
+
+    Raises:
+        FileNotFoundError: If the source cannot be reached or lacks the file.
+        CheckpointError: If the file differs from the published or the recorded checksum.
+    """
+    path = folder / weights.teacher / weights.file_name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if weights.source.startswith("https://"):
+            _fetch_from_archive(weights, path)
+        else:
+            shutil.copyfile(fetch_from_hub(weights.source, (weights.file_name,)), path)
+    record = path.with_name(f"{path.name}.sha256")
+    expected = weights.sha256 or (record.read_text().split()[0] if record.is_file() else None)
+    if expected is not None:
+        verify_sha256(path, expected)
+    record.write_text(f"{file_sha256(path)}  {path.name}\n")
+    return path
+
+
+def describe(weights: PublishedWeights) -> str:
+    """Source, licence and checksum in one paragraph, to read before downloading."""
+    checksum = weights.sha256 or "not published by the source: recorded on first download"
+    return (
+        f"{weights.teacher}: {weights.file_name} from {weights.source}\n"
+        f"  licence: {weights.licence}\n"
+        f"  sha256:  {checksum}"
+    )
+
+
+def fetch_from_hub(hub_id: str, file_names: Sequence[str]) -> Path:
+    """Path of the first of some files that a hub's repository has, downloaded once into the hub's cache.
+
+    Args:
+        hub_id: ``owner/name``.
+        file_names: Names to try, best first.
+
+    Raises:
+        FileNotFoundError: If the hub cannot be reached, or has no such repository or file.
+    """
+    for name in file_names:
+        try:
+            return Path(hf_hub_download(hub_id, name))
+        except LocalEntryNotFoundError as error:  # the hub cannot be reached, and its cache lacks the file
+            raise _unreachable(hub_id, name) from error
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise _unreachable(hub_id, name) from error
+    raise FileNotFoundError(f"{hub_id} has none of {', '.join(file_names)}; look up its files' names and give one")
+
+
+def _fetch_from_archive(weights: PublishedWeights, path: Path) -> None:
+    with TemporaryDirectory(dir=path.parent) as scratch:
+        archive_path = Path(scratch) / "archive.zip"
+        try:
+            urllib.request.urlretrieve(weights.source, archive_path)
+        except OSError as error:
+            raise _unreachable(weights.source, weights.file_name) from error
+        with zipfile.ZipFile(archive_path) as archive:
+            members = [name for name in archive.namelist() if Path(name).name == weights.file_name]
+            if len(members) != 1:
+                raise FileNotFoundError(f"{weights.source} must hold one {weights.file_name}, it holds {len(members)}")
+            unpacked = archive.extract(members[0], scratch)
+        shutil.move(unpacked, path)
+
+
+def _unreachable(source: str, file_name: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{source} cannot be reached from here, or has no {file_name} for you: teacher weights are missing. Download "
+        f"the file on a machine with network access, copy it here and give its path as the teacher's checkpoint; or "
+        f"use the small teachers in models/teachers"
+    )

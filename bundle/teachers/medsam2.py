@@ -1,0 +1,128 @@
+"""MedSAM2's image encoder: SAM 2.1 with the Hiera-T trunk, fine-tuned at 512² (Ma et al. 2025, arXiv 2504.03600)."""
+
+import itertools
+from pathlib import Path
+
+import torch.nn.functional as F
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from torch import Tensor, nn
+
+from bundle.teachers.base import IMAGENET_MEAN, IMAGENET_STD, Teacher
+from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+
+STRIDE = 16  # of SAM 2's image embedding: the trunk's third stage
+OTHER_PARTS = (  # of a whole SAM 2.1 checkpoint, beside its image encoder
+    "sam_prompt_encoder.",
+    "sam_mask_decoder.",
+    "memory_attention.",
+    "memory_encoder.",
+    "mask_downsample.",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+    "maskmem_tpos_enc",
+    "no_mem_embed",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+)
+
+
+class MedSAM2(nn.Module):
+    """SAM 2.1's image encoder; the defaults are MedSAM2's.
+
+    The features are SAM 2's image embedding at stride 16, before any memory is added. ``image_encoder`` itself also
+    gives the two finer levels that the mask decoder uses.
+
+    Args:
+        input_size: Side of the square input, a multiple of 32.
+        embed_dim: Channels of the trunk's first stage; each next stage has twice as many.
+        stages: Blocks in each of the four stages.
+        global_att_blocks: Indices of the blocks with attention over the whole image rather than windows; never the
+            first block of a stage after the first, which pools window by window.
+        window_spec: Window sizes of the four stages.
+        neck_dim: Channels of the neck, and so of the features.
+    """
+
+    mean = IMAGENET_MEAN
+    std = IMAGENET_STD
+
+    def __init__(
+        self,
+        input_size: int = 512,
+        embed_dim: int = 96,
+        stages: tuple[int, int, int, int] = (1, 2, 7, 2),
+        global_att_blocks: tuple[int, ...] = (5, 7, 9),
+        window_spec: tuple[int, int, int, int] = (8, 4, 14, 7),
+        neck_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        if input_size % 32:
+            raise ValueError(f"input_size must be a multiple of 32, SAM 2's coarsest stride, got {input_size}")
+        _check_global_blocks(stages, global_att_blocks)
+        self.input_size = input_size
+        self.grid_size = input_size // STRIDE
+        self.embed_dim = neck_dim
+        trunk = Hiera(
+            embed_dim=embed_dim,
+            stages=stages,
+            global_att_blocks=global_att_blocks,
+            window_spec=window_spec,
+            window_pos_embed_bkg_spatial_size=(7, 7),
+        )
+        self.image_encoder = ImageEncoder(trunk=trunk, neck=_build_neck(trunk.channel_list, neck_dim), scalp=1)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, S / 16, S / 16)
+        # What image_encoder gives as "vision_features", without the finer levels and position encodings that it makes
+        # beside them: at stride 4 they take longer than the rest of the neck together.
+        neck = self.image_encoder.neck
+        *_, stride_16, stride_32 = self.image_encoder.trunk(images)
+        return neck.convs[1](stride_16) + F.interpolate(neck.convs[0](stride_32), scale_factor=2.0, mode="nearest")
+
+    def published_state_dict(self) -> dict[str, Tensor]:
+        """Weights under the names of a SAM 2 checkpoint, ``image_encoder.*``."""
+        return dict(self.state_dict())
+
+
+def small_medsam2() -> MedSAM2:
+    """The architecture of the shipped small teacher: features 256×16² from input 256²."""
+    # At 256² the third and fourth stage are 16² and 8²: MedSAM2's windows of 14 and 7 would be mostly padding there.
+    return MedSAM2(
+        input_size=256, embed_dim=40, stages=(1, 1, 3, 1), global_att_blocks=(3, 4), window_spec=(8, 4, 8, 8)
+    )
+
+
+def load_medsam2(checkpoint: str | Path, encoder: MedSAM2 | None = None, sha256: str | None = None) -> Teacher:
+    """Make the teacher from a SAM 2.1 checkpoint (a whole model, or its image encoder alone).
+
+    Args:
+        checkpoint: ``.pt`` or ``.safetensors`` file, a folder with ``MedSAM2_latest.pt``, or a hub id.
+        encoder: The architecture in the file; MedSAM2's own by default.
+        sha256: Expected checksum of the file.
+    """
+    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "model.safetensors"))
+    encoder = encoder or MedSAM2()
+    load_strict(encoder, read_state_dict(path, sha256), path, ignore_prefixes=OTHER_PARTS)
+    return Teacher("medsam2", encoder, describe_weights(path))
+
+
+def _check_global_blocks(stages: tuple[int, ...], global_att_blocks: tuple[int, ...]) -> None:
+    pooling = set(itertools.accumulate(stages[:-1]))
+    possible = [block for block in range(sum(stages)) if block not in pooling]
+    if not set(global_att_blocks) <= set(possible):
+        raise ValueError(
+            f"global_att_blocks must be among the blocks that do not pool, {possible}, got {global_att_blocks}"
+        )
+
+
+def _build_neck(channel_list: list[int], neck_dim: int) -> FpnNeck:
+    # SAM 2 never reads the neck's position encoding in an encoder that is used on its own, but its constructor asks
+    # for one. It has no weights.
+    return FpnNeck(
+        position_encoding=PositionEmbeddingSine(num_pos_feats=neck_dim, normalize=True, scale=None, temperature=10000),
+        d_model=neck_dim,
+        backbone_channel_list=channel_list,
+        fpn_top_down_levels=[2, 3],
+        fpn_interp_model="nearest",
+    )

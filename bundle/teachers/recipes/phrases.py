@@ -1,0 +1,86 @@
+"""Report phrases generated from the phantom's findings: what a radiologist would dictate about one frame."""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+
+FINDINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "bolus": {
+        "present": ("barium bolus in view", "contrast agent is seen", "opaque bolus present"),
+        "absent": ("no barium in view", "no contrast agent is seen", "nothing swallowed yet"),
+    },
+    "phase": {
+        "rest": ("patient at rest before the swallow", "hyoid at rest"),
+        "oral": ("oral phase, bolus on the tongue", "oral transit of the bolus"),
+        "pharyngeal": ("pharyngeal phase, hyoid raised", "bolus passes through the pharynx"),
+        "oesophageal": ("oesophageal phase", "bolus tail has entered the oesophagus"),
+    },
+    "residue": {
+        "present": (
+            "residue in the valleculae after the swallow",
+            "pharyngeal residue remains",
+            "incomplete clearance",
+        ),
+        "absent": ("no residue", "pharynx clears completely", "complete clearance of the pharynx"),
+    },
+    "penetration": {
+        "present": ("contrast enters the laryngeal vestibule", "laryngeal penetration", "airway is invaded"),
+        "absent": ("no laryngeal penetration", "airway remains protected", "vestibule stays clear"),
+    },
+    "hardware": {
+        "present": ("cervical plate with screws", "metal hardware fixes the cervical spine", "spinal fusion plate"),
+        "absent": ("no hardware on the spine", "native cervical spine"),
+    },
+    "dental_metal": {
+        "present": ("dental metal fillings", "metal crowns on the teeth", "dense dental work"),
+        "absent": ("teeth without metal", "no dental fillings"),
+    },
+}
+"""Finding -> value -> ways to word it. Every frame has exactly one value of each finding."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence of a report and the claim that it makes."""
+
+    finding: str
+    value: str
+    sentence: str
+
+
+def draw_report(findings: dict[str, str], generator: torch.Generator, most: int = 3) -> list[Statement]:
+    """Between one and ``most`` true statements in random order and wording.
+
+    Raises:
+        ValueError: If a finding is missing or has a value without a wording.
+    """
+    check_findings(findings)
+    order = torch.randperm(len(FINDINGS), generator=generator).tolist()
+    count = 1 + int(torch.randint(most, (), generator=generator))
+    names = list(FINDINGS)
+    return [_draw_statement(names[i], findings[names[i]], generator) for i in order[:count]]
+
+
+def check_findings(findings: dict[str, str]) -> None:
+    """Refuse findings that have no wording."""
+    for name, wordings in FINDINGS.items():
+        if findings.get(name) not in wordings:
+            raise ValueError(f"finding {name!r} must be one of {sorted(wordings)}, got {findings.get(name)!r}")
+
+
+def vocabulary() -> list[str]:
+    """Every word and word pair of every sentence, sorted."""
+    sentences = [s for wordings in FINDINGS.values() for variants in wordings.values() for s in variants]
+    return sorted({word for sentence in sentences for word in words_of(sentence)})
+
+
+def words_of(sentence: str) -> list[str]:
+    """Lower-case words, then pairs of neighbours, so that ``no residue`` is not merely ``residue``."""
+    words = sentence.lower().replace(",", "").split()
+    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
+
+
+def _draw_statement(finding: str, value: str, generator: torch.Generator) -> Statement:
+    variants = FINDINGS[finding][value]
+    return Statement(finding, value, variants[int(torch.randint(len(variants), (), generator=generator))])

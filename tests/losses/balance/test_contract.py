@@ -1,0 +1,135 @@
+"""What every balancer promises, and the values of the simple ones."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.losses.balance import (
+    Attention,
+    AttentionEntropyFloor,
+    Equal,
+    HighestLossFirst,
+    Mlp,
+    Static,
+    TeacherDropping,
+    Uncertainty,
+)
+from bundle.losses.balance.balanced import relative_entropy
+
+BALANCERS = {
+    "attention": Attention(8, 3),
+    "attention_entropy_floor": AttentionEntropyFloor(8, 3),
+    "equal": Equal(),
+    "highest_loss_first": HighestLossFirst(),
+    "mlp": Mlp(3),
+    "static": Static([0.5, 0.3, 0.2]),
+    "teacher_dropping": TeacherDropping(),
+    "uncertainty": Uncertainty(3),
+}
+LEARNED = ["attention", "attention_entropy_floor", "mlp", "uncertainty"]
+SUM_TO_ONE = [name for name in BALANCERS if name != "uncertainty"]
+LOSSES = torch.tensor([0.2, 0.9, 0.4])
+
+
+@pytest.fixture(params=sorted(BALANCERS))
+def balancer(request):
+    torch.manual_seed(0)
+    return copy.deepcopy(BALANCERS[request.param])
+
+
+@pytest.fixture
+def embedding():
+    return torch.randn(4, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+
+
+def test_total_is_a_scalar_and_there_is_one_weight_per_teacher(balancer, embedding):
+    balanced = balancer(LOSSES, embedding)
+    assert balanced.total.shape == ()
+    assert balanced.weights.shape == (3,)
+    assert (balanced.weights >= 0).all()
+    assert not balanced.weights.requires_grad
+
+
+def test_the_gradient_to_a_teachers_loss_is_its_weight(balancer, embedding):
+    for parameter in balancer.parameters():
+        torch.nn.init.normal_(parameter)  # away from the start, where learned weights are equal
+    losses = LOSSES.clone().requires_grad_()
+    balanced = balancer(losses, embedding)
+    balanced.total.backward()
+    torch.testing.assert_close(losses.grad, balanced.weights)
+
+
+@pytest.mark.parametrize("name", SUM_TO_ONE)
+def test_weights_sum_to_one(name, embedding):
+    assert BALANCERS[name](LOSSES, embedding).weights.sum().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_gradients_to_the_balancer_are_finite_even_for_huge_losses(name, embedding):
+    balancer = copy.deepcopy(BALANCERS[name])
+    for losses in (LOSSES, torch.zeros(3), torch.tensor([1e6, 1e-6, 1.0])):
+        balancer.zero_grad()
+        balancer(losses, embedding).total.backward()
+        assert all(torch.isfinite(p.grad).all() for p in balancer.parameters() if p.grad is not None)
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in balancer.parameters())
+
+
+def test_the_embedding_is_read_and_not_trained(balancer, embedding):
+    embedding.requires_grad_()
+    balancer(LOSSES.clone().requires_grad_(), embedding).total.backward()
+    assert embedding.grad is None
+
+
+@pytest.mark.parametrize("name", [*LEARNED, "static"])
+def test_another_number_of_teachers_is_refused(name, embedding):
+    with pytest.raises(ValueError, match=r"made for 3 teachers, got losses \(2,\)"):
+        BALANCERS[name](LOSSES[:2], embedding)
+
+
+@pytest.mark.parametrize("name", ["attention", "attention_entropy_floor", "mlp"])
+def test_learned_weights_start_equal(name, embedding):
+    weights = copy.deepcopy(BALANCERS[name])(LOSSES, embedding).weights
+    torch.testing.assert_close(weights, torch.full((3,), 1 / 3))
+
+
+def test_equal_is_the_mean(embedding):
+    assert Equal()(LOSSES, embedding).total.item() == pytest.approx(0.5)
+
+
+def test_static_uses_the_weights_as_given(embedding):
+    assert Static([2.0, 0.0, 1.0])(LOSSES, embedding).total.item() == pytest.approx(2 * 0.2 + 0.4)
+
+
+def test_static_is_told_by_its_state_dictionary():
+    assert "weights" in Static([1.0, 2.0]).state_dict()
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [float("nan")]])
+def test_useless_static_weights_are_refused(weights):
+    with pytest.raises(ValueError, match="finite, not negative and not all zero"):
+        Static(weights)
+
+
+def test_highest_loss_first_serves_the_worst_teacher_only(embedding):
+    balanced = HighestLossFirst()(LOSSES, embedding)
+    assert balanced.weights.tolist() == [0.0, 1.0, 0.0]
+    assert balanced.total.item() == pytest.approx(0.9)
+
+
+def test_relative_entropy_is_one_for_equal_weights_and_zero_for_one_teacher():
+    assert relative_entropy(torch.full((4,), 0.25)).item() == pytest.approx(1.0)
+    assert relative_entropy(torch.tensor([0.0, 1.0])).item() == 0.0
+    assert relative_entropy(torch.tensor([1.0])).item() == 1.0
+    half = relative_entropy(torch.tensor([0.5, 0.5, 0.0, 0.0])).item()  # 1 bit of 2
+    assert half == pytest.approx(0.5)
+
+
+def test_the_mlp_is_a_softmax_over_two_layers(embedding):
+    balancer = Mlp(3, hidden_dim=4)
+    torch.nn.init.normal_(balancer.score.weight)
+    w1, b1, w2, b2 = (p.detach().numpy() for p in balancer.parameters())
+    scores = w2 @ np.maximum(w1 @ LOSSES.numpy() + b1, 0) + b2
+    expected = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(balancer(LOSSES, embedding).weights.numpy(), expected, rtol=1e-5)

@@ -1,0 +1,124 @@
+"""Weights are read whole, from the right file, or not at all."""
+
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_strict, read_state_dict
+
+
+class RunsCode:
+    def __reduce__(self):
+        return print, ("this must never be printed",)
+
+
+@pytest.fixture
+def state():
+    return {"weight": torch.eye(2), "bias": torch.ones(2)}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".safetensors"])
+def test_every_published_format_is_read(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    torch.testing.assert_close(read_state_dict(path), state)
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_weights_wrapped_in_a_training_checkpoint_are_found(tmp_path, state, wrapper):
+    torch.save({wrapper: state, "epoch": 3}, tmp_path / "weights.pt")
+    torch.testing.assert_close(read_state_dict(tmp_path / "weights.pt"), state)
+
+
+def test_a_file_that_could_run_code_is_not_opened(tmp_path, capsys):
+    torch.save({"weight": torch.eye(2), "extra": RunsCode()}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"weights.pt holds more than tensors.*safetensors"):
+        read_state_dict(tmp_path / "weights.pt")
+    assert "never be printed" not in capsys.readouterr().out
+
+
+def test_the_checksum_is_checked_before_the_file_is_opened(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    torch.save(state, path)
+    right = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(read_state_dict(path, right.upper())) == {"weight", "bias"}
+    with pytest.raises(CheckpointError, match=f"weights.pt has sha256 {right}, expected 00ff; .* fetch it again"):
+        read_state_dict(path, "00ff")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_truncated_file_is_named(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=rf"weights{suffix} .*"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "described"), [([1, 2], "a list"), ({"epoch": 3}, "a dictionary with epoch"), ({}, "nothing in it")]
+)
+def test_a_file_without_tensors_is_refused(tmp_path, content, described):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=f"expected named tensors .*, got .*{described}"):
+        read_state_dict(tmp_path / "weights.pt")
+
+
+def test_loading_fills_every_tensor_and_keeps_the_module_s_precision(tmp_path, state):
+    module = nn.Linear(2, 2)
+    load_strict(module, {key: value.half() for key, value in state.items()}, tmp_path)
+    torch.testing.assert_close(dict(module.state_dict()), state)
+
+
+def test_missing_unexpected_and_mismatched_tensors_are_all_named(tmp_path):
+    wrong = {"weight": torch.zeros(3, 2), "scale": torch.zeros(1)}
+    with pytest.raises(CheckpointError) as error:
+        load_strict(nn.Linear(2, 2), wrong, tmp_path / "other.pt")
+    for words in ("other.pt does not fit Linear", "1 missing (bias)", "1 unexpected (scale)", "weight is (3, 2), not"):
+        assert words in str(error.value)
+
+
+def test_a_module_is_left_untouched_by_weights_that_do_not_fit(tmp_path, state):
+    module = nn.Linear(2, 2)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        load_strict(module, {"weight": state["weight"]}, tmp_path)
+    torch.testing.assert_close(dict(module.state_dict()), before)
+
+
+def test_only_named_parts_are_left_out(tmp_path, state):
+    load_strict(nn.Linear(2, 2), state | {"decoder.weight": torch.ones(1)}, tmp_path, ignore_prefixes=["decoder."])
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(encoder.weight\)"):
+        load_strict(nn.Linear(2, 2), state | {"encoder.weight": torch.ones(1)}, tmp_path, ignore_prefixes=["decoder."])
+
+
+def test_one_tensor_under_two_names_is_refused(tmp_path, state):
+    twice = state | {"old.weight": torch.zeros(2, 2)}
+    with pytest.raises(CheckpointError, match="same tensor under two names"):
+        load_strict(nn.Linear(2, 2), twice, tmp_path, published_name=lambda key: key.removeprefix("old."))
+
+
+def test_a_folder_stands_for_the_published_file_in_it(tmp_path, state):
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    names = ("model.safetensors", "pytorch_model.bin")
+    assert find_checkpoint(tmp_path, names) == tmp_path / "pytorch_model.bin"
+    with pytest.raises(FileNotFoundError, match=r"holds none of a\.pt, b\.pt; name the file itself"):
+        find_checkpoint(tmp_path, ("a.pt", "b.pt"))
+
+
+@pytest.mark.parametrize("checkpoint", ["missing.pt", "models/teachers/missing.safetensors", "/no/such/file"])
+def test_a_missing_file_is_an_error_with_its_remedy(checkpoint):
+    with pytest.raises(FileNotFoundError, match=r"missing|/no/such/file.*never left with random.*download_teachers"):
+        find_checkpoint(checkpoint, ("weights.pt",))
+
+
+def test_a_hub_id_is_fetched(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "bundle.teachers.download.fetch_from_hub", lambda hub, names: asked.append((hub, names)) or tmp_path
+    )
+    assert find_checkpoint("microsoft/rad-dino", ("model.safetensors",)) == tmp_path
+    assert asked == [("microsoft/rad-dino", ("model.safetensors",))]
