@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 from monai.utils import optional_import
@@ -33,7 +33,8 @@ RUN_OPTIONS = {
     "bundle_root",
 }
 """Arguments of ``monai.bundle run`` itself; every other one overrides a config key."""
-ALWAYS_KNOWN = {"imports", "_meta_", "run_name", "tracking_uri", "experiment_name"}
+RUN_IDS = ("training", "evaluating", "run", "initialize", "finalize")
+ALWAYS_KNOWN = {"imports", "_meta_"}
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,7 @@ def preflight(output_dir: str | Path, files: Iterable[str | Path] = ()) -> None:
     command_line = parse_command_line(sys.argv)
     if command_line:
         sys.excepthook = report_in_one_line
-        configs, overrides = command_line
-        merged = check_keys(configs, overrides)
+        merged = check_keys(command_line.configs, command_line.overrides, command_line.run_ids)
     check_files(files)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     if command_line:
@@ -76,16 +76,26 @@ def check_files(files: Iterable[str | Path]) -> None:
         )
 
 
-def parse_command_line(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]] | None:
-    """Config files and overrides of ``python -m monai.bundle run …``; None if this process runs something else."""
+class CommandLine(NamedTuple):
+    """What ``python -m monai.bundle run …`` was asked to do."""
+
+    run_ids: set[str]
+    configs: list[Path]
+    overrides: dict[str, str]
+
+
+def parse_command_line(argv: Sequence[str]) -> CommandLine | None:
+    """The bundle command of this process; None if it runs something else."""
     if len(argv) < 2 or "monai" not in argv[0] or argv[1] != "run":
         return None
     options: dict[str, str] = {}
+    run_ids = set(RUN_IDS)
     arguments = list(argv[2:])
     while arguments:
         argument = arguments.pop(0)
         if not argument.startswith("--"):
-            continue  # the run id
+            run_ids.add(argument)
+            continue
         name, equals, value = argument[2:].partition("=")
         if not equals:
             value = arguments.pop(0) if arguments and not arguments[0].startswith("--") else "True"
@@ -93,10 +103,13 @@ def parse_command_line(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]
     if "config_file" not in options:
         return None
     configs = [Path(file) for file in re.findall(r"[^\[\]'\",\s]+", options["config_file"])]
-    return configs, {name: value for name, value in options.items() if name not in RUN_OPTIONS}
+    run_ids |= {value for name, value in options.items() if name == "run_id"}
+    return CommandLine(run_ids, configs, {name: value for name, value in options.items() if name not in RUN_OPTIONS})
 
 
-def check_keys(configs: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def check_keys(
+    configs: Sequence[Path], overrides: Mapping[str, Any] | None = None, run_ids: Iterable[str] = RUN_IDS
+) -> dict[str, Any]:
     """Merge configs and overrides as MONAI does, and refuse keys that would have no effect.
 
     A key of an overlay counts if a config below defines it, if anything refers to it, or if it is an argument of the
@@ -105,6 +118,7 @@ def check_keys(configs: Sequence[Path], overrides: Mapping[str, Any] | None = No
     Args:
         configs: Config files, the base first.
         overrides: Values from the command line, by key.
+        run_ids: Keys that a person runs, to which nothing need refer.
 
     Returns:
         The merged config.
@@ -114,25 +128,27 @@ def check_keys(configs: Sequence[Path], overrides: Mapping[str, Any] | None = No
         ValueError: Naming the unknown key, where it came from, and the nearest known one.
     """
     check_files(configs)
+    known_ids = ALWAYS_KNOWN | set(run_ids)
     merged: dict[str, Any] = {}
     for position, file in enumerate(configs):
         layer = {key.replace("#", SEPARATOR): value for key, value in ConfigParser.load_config_file(str(file)).items()}
         if position:
-            _check_layer(layer, {**merged, **layer}, merged, str(file))
+            _check_layer(layer, merged, known_ids, str(file))
         merged = ConfigParser.load_config_files([str(config) for config in configs[: position + 1]])
     changed = {key.replace("#", SEPARATOR): value for key, value in (overrides or {}).items()}
-    _check_layer(changed, {**merged, **changed}, merged, "the command line")
+    _check_layer(changed, merged, known_ids, "the command line")
     return {**merged, **changed}
 
 
-def _check_layer(layer: Mapping[str, Any], text: Mapping[str, Any], below: Mapping[str, Any], source: str) -> None:
-    references = set(REFERENCE.findall(json.dumps(text, default=str).replace("#", SEPARATOR)))
+def _check_layer(layer: Mapping[str, Any], below: Mapping[str, Any], known_ids: set[str], source: str) -> None:
+    text = json.dumps({**below, **layer}, default=str).replace("#", SEPARATOR)
+    references = set(REFERENCE.findall(text))
     known = dict(_flatten(below))
     for key, _ in _flatten(layer):
         name = key.lstrip("+")
         last = name.rsplit(SEPARATOR, 1)[-1]
         is_note = last.startswith("_") and last.endswith("_")
-        if is_note or name in known or name.split(SEPARATOR, 1)[0] in ALWAYS_KNOWN or name in references:
+        if is_note or name in known or name.split(SEPARATOR, 1)[0] in known_ids or name in references:
             continue
         if not _is_argument(name, known, layer):
             near = difflib.get_close_matches(name, known, n=1)

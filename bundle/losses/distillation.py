@@ -58,14 +58,14 @@ class DistillationLoss(nn.Module):
         self._check_teachers("target['valid']", target["valid"])
         with torch.autocast(pred["embedding"].device.type, enabled=False):
             losses = torch.stack([self._teacher_loss(name, pred, target) for name in self.teachers])
-            balanced = self.balancer(losses, pred["embedding"].float())
+            balanced = self.balancer(losses, _plain(pred["embedding"]))
         self._log(losses.detach(), balanced.weights)
         return balanced.total
 
     def _teacher_loss(self, name: str, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
         with torch.no_grad():
-            features = self.standardizers[name](target["features"][name].float())
-        return self.distance(pred["features"][name].float(), features, target["valid"][name].float())
+            features = self.standardizers[name](_plain(target["features"][name]))
+        return self.distance(_plain(pred["features"][name]), features, _plain(target["valid"][name]))
 
     def _log(self, losses: Tensor, weights: Tensor) -> None:
         entropy = relative_entropy(weights / weights.sum())
@@ -81,3 +81,8 @@ class DistillationLoss(nn.Module):
         missing = [name for name in self.teachers if name not in entries]
         if missing:
             raise ValueError(f"{what} must hold the teachers {list(self.teachers)}, got {list(entries)}")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Float32 without MONAI's metadata, which would slow down and follow every step of the loss."""
+    return tensor.float().as_subclass(Tensor)

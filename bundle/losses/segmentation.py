@@ -39,7 +39,7 @@ class MaskLoss(nn.Module):
             valid: ``(B, 1, H, W)``, 1 on image and 0 on padding.
         """
         label, valid = match_grid(label, valid, logits)
-        pixel, dice, present = self.parts(logits.float(), label, valid)
+        pixel, dice, present = self.parts(_plain(logits), label, valid)
         return self.pixel_weight * pixel.mean() + self.dice_weight * masked_mean(dice, present)
 
     def parts(self, logits: Tensor, label: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,27 +107,27 @@ class SegmentationLoss(nn.Module):
         return (values * values.new_tensor([factors[name] for name in terms])).sum()
 
     def _automatic(self, pred: Mapping[str, Any], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        logits = pred["masks"].float()
+        logits = _plain(pred["masks"])
         label, valid = match_grid(target["label"], target["valid"], logits)
         pixel, dice, present = self.mask_loss.parts(logits, label, valid)
         mean_pixel, mean_dice = pixel.mean(), masked_mean(dice, present)
         terms = {"mask": self.mask_loss.pixel_weight * mean_pixel + self.mask_loss.dice_weight * mean_dice}
         if self.iou_weight:
-            terms["iou"] = iou_loss(pred["iou"].float(), logits, label, valid)
+            terms["iou"] = iou_loss(_plain(pred["iou"]), logits, label, valid)
         if self.presence_weight:
-            terms["presence"] = F.binary_cross_entropy_with_logits(pred["presence"].float(), present)
+            terms["presence"] = F.binary_cross_entropy_with_logits(_plain(pred["presence"]), present)
         return terms
 
     def _prompted(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
         _require(pred, "pred['prompted']", ["masks", *["iou"] * bool(self.iou_weight)])
-        logits = pred["masks"].float()
+        logits = _plain(pred["masks"])
         label, valid = match_grid(target["prompted_label"], target["valid"], logits)
         label = label.expand_as(logits)
         pixel, dice, present = self.mask_loss.parts(logits, label, valid)
         candidates = self.mask_loss.pixel_weight * pixel + self.mask_loss.dice_weight * dice * present  # (B, M)
         terms = {"prompted_mask": candidates.amin(dim=1).mean()}
         if self.iou_weight:
-            terms["prompted_iou"] = iou_loss(pred["iou"].float(), logits, label, valid)
+            terms["prompted_iou"] = iou_loss(_plain(pred["iou"]), logits, label, valid)
         return terms
 
 
@@ -147,7 +147,7 @@ def match_grid(label: Tensor, valid: Tensor, logits: Tensor) -> tuple[Tensor, Te
         raise ValueError(f"valid must be {(label.shape[0], 1, *label.shape[2:])} like label, got {tuple(valid.shape)}")
     if label.shape[2] < logits.shape[2] or label.shape[3] < logits.shape[3]:
         raise ValueError(f"label {tuple(label.shape)} must be at least as fine as the masks {tuple(logits.shape)}")
-    label, valid = label.float(), valid.float()
+    label, valid = _plain(label), _plain(valid)
     if label.shape[2:] == logits.shape[2:]:
         return label, valid
     coverage = F.interpolate(valid, logits.shape[2:], mode="area")
@@ -173,6 +173,11 @@ def iou_loss(iou: Tensor, logits: Tensor, label: Tensor, valid: Tensor) -> Tenso
         union = (pred | truth).sum(dim=(2, 3))
         actual = (pred & truth).sum(dim=(2, 3)) / union.clamp_min(1)
     return masked_mean(F.mse_loss(iou, actual, reduction="none"), is_present(label, valid))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Float32 without MONAI's metadata, which would slow down and follow every step of the loss."""
+    return tensor.float().as_subclass(Tensor)
 
 
 def _require(entries: Mapping[str, Any], what: str, names: list[str]) -> None:

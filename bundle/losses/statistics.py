@@ -68,11 +68,12 @@ class FeatureStatistics:
         Raises:
             ValueError: If a shape does not fit or a valid feature is not finite.
         """
-        tokens, num_images = self._tokens(features.detach()), len(features) if features.ndim == 4 else 1
+        tokens = self._tokens(features.detach().as_subclass(Tensor))  # a MetaTensor would leak into files and buffers
+        num_images = len(features) if features.ndim == 4 else 1
         if valid is not None:
             if valid.numel() != len(tokens):
                 raise ValueError(f"valid must hold one value per token, {len(tokens)}, got {tuple(valid.shape)}")
-            tokens = tokens[valid.detach().flatten().to(tokens.device) > 0.5]
+            tokens = tokens[valid.detach().as_subclass(Tensor).flatten().to(tokens.device) > 0.5]
         if not torch.isfinite(tokens).all():
             raise ValueError(
                 f"features {tuple(features.shape)} hold NaN or infinity: their statistics would be useless"

@@ -1,5 +1,6 @@
 """Your own teacher: any backbone of timm or transformers, with your weights."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +47,8 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         if not timm.is_model(model_name):
-            close = ", ".join(timm.list_models(f"*{model_name.split('_')[0]}*")[:5]) or "see timm.list_models()"
-            raise ValueError(f"timm has no model {model_name!r}; it has {close}")
+            alike = difflib.get_close_matches(model_name, timm.list_models())
+            raise ValueError(f"timm has no model {model_name!r}; alike: {', '.join(alike) or 'none'}")
         self.model = timm.create_model(model_name, pretrained=False, **(model_arguments or {}))
         if not hasattr(self.model, "forward_intermediates"):
             raise ValueError(f"timm's {model_name} gives no intermediate features; choose another model")
@@ -149,7 +150,12 @@ def load_transformers_backbone(
     # AutoModel rather than load_strict: only transformers knows how each of its versions renamed the weights.
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model, report = AutoModel.from_pretrained(
-        folder, config=config, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        folder,
+        config=config,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        dtype=torch.float32,
     )
     problems = [
         f"{kind.removesuffix('_keys')} {key}"

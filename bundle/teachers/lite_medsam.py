@@ -121,6 +121,7 @@ def initialize_tiny_vit(backbone: nn.Module, checkpoint: str | Path, sha256: str
             f"start another student from its own weights"
         )
     backbone.load_state_dict({**{key: own[key] for key in stem}, **state})
+    backbone.train(backbone.training)  # empties timm's cache of attention biases, which may hold the old ones
     return stem
 
 

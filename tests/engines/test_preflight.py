@@ -71,7 +71,8 @@ def test_every_missing_file_is_named(tmp_path):
 
 def test_the_command_line_is_read_as_monai_reads_it():
     argv = ["site-packages/monai/bundle/__main__.py", "run", "training", "--config_file", "['a.json', 'b.json']"]
-    configs, overrides = parse_command_line([*argv, "--epochs", "3", "--device=cpu"])
+    run_ids, configs, overrides = parse_command_line([*argv, "--epochs", "3", "--device=cpu"])
+    assert "training" in run_ids
     assert configs == [Path("a.json"), Path("b.json")]
     assert overrides == {"epochs": "3", "device": "cpu"}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from bundle.losses.balance import Attention, Equal, Static
 from bundle.losses.distances import MeanSquared
@@ -103,6 +104,17 @@ def test_only_the_balancer_has_parameters_and_standardizers_travel_in_checkpoint
     other = make_loss(balancer=Attention(5, 2), features=teacher_features(loudness=9.0))
     other.load_state_dict(loss.state_dict())
     torch.testing.assert_close(other(*make_batch()), loss(*make_batch()))
+
+
+def test_monai_tensors_with_metadata_give_the_same_plain_loss():
+    loss, (pred, target) = make_loss(balancer=Attention(5, 2)), make_batch()
+    expected = loss(pred, target)
+    pred["embedding"] = MetaTensor(pred["embedding"])
+    for entries in (pred["features"], target["features"], target["valid"]):
+        entries.update({name: MetaTensor(value) for name, value in entries.items()})
+    value = loss(pred, target)
+    assert type(value) is torch.Tensor
+    assert torch.equal(value, expected)
 
 
 def test_autocast_does_not_lower_the_precision():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.losses import FocalLoss
 
 from bundle.losses.segmentation import MaskLoss, SegmentationLoss, iou_loss, match_grid
@@ -128,6 +129,14 @@ def test_a_prediction_equal_to_a_soft_label_has_no_dice_loss():
     label = torch.full((1, 1, 4, 4), 0.3)
     loss = MaskLoss(pixel_weight=0.0)(torch.logit(label), label, everywhere(label))
     assert loss.item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_monai_tensors_with_metadata_give_the_same_plain_loss():
+    pred, target = make_batch()
+    wrapped = [{name: MetaTensor(value) for name, value in entries.items()} for entries in (pred, target)]
+    loss = SegmentationLoss()(*wrapped)
+    assert type(loss) is torch.Tensor
+    assert torch.equal(loss, SegmentationLoss()(pred, target))
 
 
 def test_integer_labels_serve_as_well():

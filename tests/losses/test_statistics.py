@@ -5,6 +5,7 @@ import doctest
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -72,6 +73,12 @@ def test_padding_is_left_out_whatever_it_holds(tokens):
     statistics.update(features, valid)
     assert statistics.num_tokens == 6
     torch.testing.assert_close(statistics.mean, features[..., :3].double().mean(dim=(0, 2, 3)))
+
+
+def test_metadata_of_monai_tensors_does_not_follow_into_the_file(tokens, tmp_path):
+    statistics = seen(MetaTensor(tokens))
+    assert type(statistics.mean) is type(statistics.covariance) is torch.Tensor
+    save_statistics({"medsam2": statistics}, tmp_path / "statistics.safetensors")
 
 
 def test_nan_in_the_image_is_refused(tokens):

@@ -25,9 +25,7 @@ def make_tiny():
 def swin(tmp_path):
     """MedCLIP as published, its Swin tower saved by transformers itself: the file, the tower, the projection."""
     torch.manual_seed(0)
-    model = SwinModel(
-        SwinConfig(embed_dim=4, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], drop_path_rate=0.0)
-    ).eval()
+    model = SwinModel(SwinConfig(embed_dim=4, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], drop_path_rate=0.0)).eval()
     model.save_pretrained(tmp_path / "swin")
     tower = {f"vision_model.model.{key}": v for key, v in load_file(tmp_path / "swin" / "model.safetensors").items()}
     index = "vision_model.model.encoder.layers.0.blocks.0.attention.self.relative_position_index"

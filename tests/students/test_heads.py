@@ -1,0 +1,44 @@
+"""Projection heads: the student's embedding on each teacher's grid and in its channels."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bundle.students.encoder import StudentEncoder
+from bundle.students.heads import ProjectionHead, StudentWithHeads, make_heads
+from bundle.students.trunk import TimmTrunk
+
+
+@pytest.mark.parametrize("grid_size", [7, 16, 37])
+def test_a_head_gives_the_teachers_grid_and_channels(grid_size):
+    head = ProjectionHead(in_channels=8, out_channels=5, grid_size=grid_size)
+    assert head(torch.rand(2, 8, 16, 16)).shape == (2, 5, grid_size, grid_size)
+
+
+def test_a_head_looks_at_one_position_at_a_time():
+    head = ProjectionHead(in_channels=8, out_channels=5, grid_size=4)
+    embedding = torch.rand(1, 8, 4, 4)
+    changed = embedding.clone()
+    changed[..., 0, 0] += 1
+    difference = (head(changed) - head(embedding)).abs().sum(dim=1)[0]
+    assert difference[0, 0] > 0
+    assert difference.flatten()[1:].sum() == 0
+
+
+def test_every_teacher_gets_its_features_and_gradients_reach_the_student():
+    teachers = {"a": SimpleNamespace(embed_dim=6, grid_size=7), "b": SimpleNamespace(embed_dim=3, grid_size=2)}
+    student = StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=32)
+    network = StudentWithHeads(student, make_heads(32, teachers))
+    output = network(torch.rand(2, 1, 64, 64))
+    assert {name: tuple(value.shape) for name, value in output["features"].items()} == {
+        "a": (2, 6, 7, 7),
+        "b": (2, 3, 2, 2),
+    }
+    sum(value.square().mean() for value in output["features"].values()).backward()
+    assert next(student.trunk.parameters()).grad.abs().sum() > 0
+
+
+def test_a_network_without_teachers_is_refused():
+    with pytest.raises(ValueError, match="at least one teacher"):
+        StudentWithHeads(StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=32), {})

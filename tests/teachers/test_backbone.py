@@ -1,0 +1,133 @@
+"""Any timm or transformers backbone becomes a teacher with its own weights."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import ConvNextV2Config, ConvNextV2Model, ViTConfig, ViTModel
+
+from bundle.teachers.backbone import TimmBackbone, load_timm_backbone, load_transformers_backbone
+from bundle.teachers.checkpoint import CheckpointError
+
+GRAY = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+@pytest.fixture
+def vit_folder(tmp_path):
+    torch.manual_seed(0)
+    config = ViTConfig(
+        image_size=32, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = ViTModel(config).eval()
+    model.save_pretrained(tmp_path)
+    return tmp_path, model
+
+
+@pytest.mark.parametrize(
+    ("name", "input_size", "channels", "grid"),
+    [
+        ("resnet10t", 64, 512, 2),
+        ("convnext_atto", 64, 320, 2),
+        ("vit_tiny_patch16_224", 224, 192, 14),
+        ("swin_tiny_patch4_window7_224", 224, 768, 7),
+        ("tiny_vit_5m_224", 64, 320, 2),
+    ],
+)
+def test_channels_and_grid_of_a_timm_model_are_found(name, input_size, channels, grid):
+    encoder = TimmBackbone(name, input_size)
+    assert (encoder.embed_dim, encoder.grid_size) == (channels, grid)
+
+
+def test_a_transformer_s_special_tokens_are_dropped():
+    encoder = TimmBackbone("vit_tiny_patch16_224", 224).eval()
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        tokens = encoder.model.forward_features(images)
+        torch.testing.assert_close(encoder(images).flatten(2).transpose(1, 2), tokens[:, 1:])
+
+
+def test_a_timm_model_brings_its_own_normalization_unless_told():
+    assert TimmBackbone("resnet10t", 32).mean == (0.485, 0.456, 0.406)
+    assert TimmBackbone("resnet10t", 32, **GRAY).mean == (0.5, 0.5, 0.5)
+
+
+def test_a_timm_checkpoint_loads_strictly(tmp_path):
+    model = timm.create_model("resnet10t", pretrained=False).eval()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    teacher = load_timm_backbone("mine", TimmBackbone("resnet10t", 64, **GRAY), tmp_path)
+    frames = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = model.forward_features((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5)
+    torch.testing.assert_close(teacher(frames), expected)
+    with pytest.raises(CheckpointError, match="does not fit ResNet"):
+        load_timm_backbone("mine", TimmBackbone("resnet18", 64), tmp_path)
+
+
+def test_nothing_computed_from_the_random_weights_survives_loading(tmp_path):
+    # TinyViT caches its attention biases when it runs in evaluation mode, as it does to find its grid.
+    model = timm.create_model("tiny_vit_5m_224", pretrained=False).eval()
+    state = {key: v + 0.5 if "attention_biases" in key else v for key, v in model.state_dict().items()}
+    model.load_state_dict(state)
+    save_file(state, tmp_path / "model.safetensors")
+    teacher = load_timm_backbone("mine", TimmBackbone("tiny_vit_5m_224", 64, **GRAY), tmp_path)
+    with torch.no_grad():
+        expected = model.forward_features(torch.zeros(1, 3, 64, 64))
+    torch.testing.assert_close(teacher(torch.full((1, 1, 64, 64), 0.5)), expected)
+
+
+def test_a_classifier_of_other_classes_is_left_out_only_when_named(tmp_path):
+    save_file(timm.create_model("resnet10t", num_classes=3).state_dict(), tmp_path / "model.safetensors")
+
+    def load(**arguments):
+        encoder = TimmBackbone("resnet10t", 32, model_arguments={"num_classes": 0})
+        return load_timm_backbone("mine", encoder, tmp_path, **arguments)
+
+    assert load(ignore_prefixes=("fc.",)).is_frozen
+    with pytest.raises(CheckpointError, match=r"2 unexpected \(fc.bias, fc.weight\)"):
+        load()
+
+
+def test_an_unknown_timm_name_lists_alike_ones():
+    with pytest.raises(ValueError, match=r"timm has no model 'resnet10x'; .* resnet10t"):
+        TimmBackbone("resnet10x", 64)
+
+
+def test_a_transformers_folder_gives_the_model_s_patch_tokens(vit_folder):
+    folder, model = vit_folder
+    teacher = load_transformers_backbone("mine", folder, input_size=32, **GRAY)
+    frames = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        tokens = model((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5).last_hidden_state
+    assert (teacher.embed_dim, teacher.grid_size) == (8, 4)
+    torch.testing.assert_close(teacher(frames).flatten(2).transpose(1, 2), tokens[:, 1:])
+
+
+def test_a_convolutional_transformers_model_gives_its_last_map(tmp_path):
+    model = ConvNextV2Model(ConvNextV2Config(hidden_sizes=[4, 8, 8, 16], depths=[1, 1, 1, 1])).eval()
+    model.save_pretrained(tmp_path)
+    teacher = load_transformers_backbone("mine", tmp_path, input_size=64, **GRAY)
+    assert (teacher.embed_dim, teacher.grid_size) == (16, 2)
+
+
+def test_a_tensor_missing_from_a_transformers_folder_is_an_error(vit_folder):
+    folder, _ = vit_folder
+    state = load_file(folder / "model.safetensors")
+    del state["layernorm.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"does not fit the ViTModel .*: missing layernorm.weight"):
+        load_transformers_backbone("mine", folder, input_size=32, **GRAY)
+    assert load_transformers_backbone("mine", folder, 32, ignore_prefixes=("layernorm.",), **GRAY).is_frozen
+
+
+def test_another_size_than_the_folder_s_config_is_an_error(vit_folder):
+    folder, _ = vit_folder
+    state = load_file(folder / "model.safetensors")
+    state["layernorm.weight"] = torch.ones(3)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"model.safetensors does not fit .*: mismatched layernorm.weight"):
+        load_transformers_backbone("mine", folder, input_size=32, **GRAY)
+
+
+def test_a_wrong_checksum_is_an_error(vit_folder):
+    with pytest.raises(CheckpointError, match="expected 00ff"):
+        load_transformers_backbone("mine", vit_folder[0], input_size=32, sha256="00ff", **GRAY)
