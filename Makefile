@@ -1,8 +1,9 @@
 # Each target makes what it needs first. `make` alone lists them.
 
-VENV   := .venv
+VENV     := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
-STAMP  := $(VENV)/.installed
+STAMP    := $(VENV)/.installed
+TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check baseline bench docs-figures teachers clean FORCE
@@ -31,7 +32,9 @@ docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done
 
 teachers: $(STAMP) ## train the small teachers that ship in models/teachers/ again
-	$(PYTHON_IN_VENV) scripts/train_teachers.py
+	@mkdir -p runs/teachers
+	for teacher in $(TEACHERS) compare; do \
+	  $(PYTHON_IN_VENV) scripts/train_teacher.py $$teacher --frames runs/teachers/frames.npz || exit 1; done
 
 clean: ## remove caches; keeps .venv, models/ and runs/ (delete those by hand)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info

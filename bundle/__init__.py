@@ -13,4 +13,5 @@ The folders are the data flow; a module imports only from its own stage or an ea
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
     export             checkpoints, TorchScript, ONNX
     inference          frames -> masks -> NIfTI, PNG, overlay video
+    workflows          whole runs made of the stages' configs: the demo, the baselines
 """

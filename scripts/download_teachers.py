@@ -14,7 +14,7 @@ NAMES = [weights.teacher for weights in PUBLISHED]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("teachers", nargs="*", metavar="TEACHER", help=f"some of {', '.join(NAMES)}; by default all")
-    parser.add_argument("--folder", type=Path, default=Path("models/published"), help="where to put them")
+    parser.add_argument("--folder", type=Path, default=Path("models/teachers/published"), help="where to put them")
     parser.add_argument("--list", action="store_true", help="show sources and licences, download nothing")
     arguments = parser.parse_args()
     if unknown := set(arguments.teachers) - set(NAMES):

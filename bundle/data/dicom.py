@@ -1,7 +1,7 @@
 """DICOM RF, XA and secondary capture, multi-frame or a series of single frames (PS3.3 C.7.6.3, C.7.6.5, C.11)."""
 
 import warnings as python_warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +60,8 @@ def has_dicom_preamble(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def decode_pixels(path: Path, dataset: Dataset, warnings: list[str]) -> Iterator[np.ndarray]:
-    """Decode frame by frame to stored values, ``(H, W)`` or RGB ``(H, W, 3)``.
+def decode_pixels(path: Path, dataset: Dataset, warnings: list[str]) -> list[np.ndarray]:
+    """Decode every frame to stored values, ``(H, W)`` or RGB ``(H, W, 3)``.
 
     The one place for transfer syntaxes: a killable worker, further decoders and video in DICOM belong here.
 
@@ -74,24 +74,25 @@ def decode_pixels(path: Path, dataset: Dataset, warnings: list[str]) -> Iterator
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         _check_length(path, dataset, shape, warnings)
-    count = 0
+    frames: list[np.ndarray] = []
     try:
-        for frame in iter_pixels(dataset):
-            if frame.shape[:2] != (shape.rows, shape.columns):
-                got = f"{frame.shape[0]} x {frame.shape[1]}"
-                raise UnreadableStudyError(path, f"the header says {shape.rows} x {shape.columns}, frames are {got}")
-            count += 1
-            if count > shape.num_frames:
-                warnings.append(f"the header says {shape.num_frames} frames, the file has more: the rest is left out")
-                break
-            yield frame
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")  # pydicom's; ours are in the clip
+            for frame in iter_pixels(dataset, allow_excess_frames=syntax.is_encapsulated):
+                frames.append(frame)
+                check_size(path, len(frames), shape.rows, shape.columns)
     except UnreadableStudyError:
         raise
     except Exception as error:  # pydicom leaks AttributeError, StopIteration, TypeError and its decoders' own errors
-        reason = f"frame {count} in {syntax.name} cannot be decoded: {_first_line(error)}"
+        reason = f"frame {len(frames)} in {syntax.name} cannot be decoded: {_first_line(error)}"
         raise UnreadableStudyError(path, reason) from None
-    if count < shape.num_frames:
-        raise UnreadableStudyError(path, f"the header says {shape.num_frames} frames, the file has {count}")
+    for rows, columns in {frame.shape[:2] for frame in frames} - {(shape.rows, shape.columns)}:
+        raise UnreadableStudyError(path, f"the header says {shape.rows} x {shape.columns}, frames are {rows} x {columns}")
+    if len(frames) < shape.num_frames:
+        raise UnreadableStudyError(path, f"the header says {shape.num_frames} frames, the file has {len(frames)}")
+    if len(frames) > shape.num_frames:
+        warnings.append(_excess_warning(shape.num_frames, len(frames)))
+    return frames[: shape.num_frames]
 
 
 def _read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
@@ -105,7 +106,7 @@ def _read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
     except Exception as error:
         raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
     if not is_image:
-        raise UnreadableStudyError(path, "no DICOM image: SOPClassUID, Rows or Columns is missing")
+        raise UnreadableStudyError(path, "no DICOM image, or cut off: SOPClassUID, Rows or Columns is missing")
     if not has_pixels:
         raise UnreadableStudyError(path, "no PixelData (7FE0,0010) in it")
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
@@ -142,7 +143,11 @@ def _check_length(path: Path, dataset: Dataset, shape: ClipShape, warnings: list
             path, f"PixelData is cut off: the header says {shape.num_frames} frames, {stored} whole ones are there"
         )
     if stored > shape.num_frames:
-        warnings.append(f"the header says {shape.num_frames} frames, the file has {stored}: the rest is left out")
+        warnings.append(_excess_warning(shape.num_frames, stored))
+
+
+def _excess_warning(stated: int, stored: int) -> str:
+    return f"the header says {stated} frames, the file has {stored}: the rest is left out"
 
 
 def _series_order(

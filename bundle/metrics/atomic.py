@@ -1,8 +1,9 @@
-"""Files that are either complete or not there: temporary file, fsync, rename."""
+"""Files and folders that are either complete or not there: temporary file, fsync, rename."""
 
 import csv
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``, which becomes ``path`` if the block ends well and is removed if not.
+
+    Args:
+        path: The final folder; an earlier one of that name is replaced as a whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
+    replaced = temporary.with_name(temporary.name + "-replaced")
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp gives 0700
+        if path.exists():
+            path.rename(replaced)  # a folder that is not empty cannot be renamed onto
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:

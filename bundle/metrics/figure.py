@@ -18,10 +18,14 @@ INK, FAINT = "#222222", "#d9d9d9"
 class Score(Protocol):
     """What is drawn: one structure of one patient."""
 
-    patient: str
-    structure: str
-    dice: float
-    hd95: float
+    @property
+    def patient(self) -> str: ...
+    @property
+    def structure(self) -> str: ...
+    @property
+    def dice(self) -> float: ...
+    @property
+    def hd95(self) -> float: ...
 
 
 def save_figure(scores: Sequence[Score], structures: Sequence[str], unit: str, path: str | Path) -> Path:

@@ -60,7 +60,7 @@ def read_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         CheckpointError: If the checksum differs, or the file is broken, or holds anything but named tensors.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"teacher weights not found: {path}")
+        raise FileNotFoundError(f"weights not found: there is no file {path}")
     if sha256 is not None:
         verify_sha256(path, sha256)
     content = _read(path)
@@ -107,7 +107,7 @@ def load_strict(
         raise CheckpointError(
             f"{path} does not fit {type(module).__name__}: {len(missing)} missing{_first(missing)}, {len(unexpected)} "
             f"unexpected{_first(unexpected)}, {len(mismatched)} of another shape{_first(mismatched)}. "
-            f"Use the file published for this teacher, or the architecture that the file was made with"
+            f"Use the file published for this model, or the architecture that the file was made with"
         )
     module.load_state_dict({own[key][0]: value for key, value in given.items()})
 

@@ -138,7 +138,7 @@ def _fetch_from_archive(weights: PublishedWeights, path: Path) -> None:
 
 def _unreachable(source: str, file_name: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{source} cannot be reached from here, or has no {file_name} for you: teacher weights are missing. Download "
-        f"the file on a machine with network access, copy it here and give its path as the teacher's checkpoint; or "
-        f"use the small teachers in models/teachers"
+        f"teacher weights are missing: {source} is no file or folder here, and as a published source it cannot be "
+        f"reached or has no {file_name} for you. Download the file on a machine with network access, copy it here and "
+        f"give its path as the teacher's checkpoint; or use the small teachers in models/teachers"
     )

@@ -112,7 +112,8 @@ def test_every_command_names_targets_scripts_and_configs_that_exist(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_example_gives_what_it_shows(page: Path):
+def test_every_example_gives_what_it_shows(page: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)  # where the reader is
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for example in examples(page.read_text(), name_of(page)):
         report: list[str] = []

@@ -112,12 +112,12 @@ def test_written_files_read_back_as_the_summary(tmp_path):
     table = table_of(("a", 2, 0), ("b", None, None), spacing=[[0.25, 0.25]] * 2)
     files = table.write(tmp_path / "new" / "folder")
     assert json.loads(files["json"].read_text()) == table.summary()
-    rows = list(csv.DictReader(files["csv"].open()))
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     assert [(row["patient"], row["structure"], row["dice"], row["hd95"], row["unit"]) for row in rows] == [
         ("a", "hyoid", "0.5", "0.5", "mm"),
         ("b", "hyoid", "", "", "mm"),
     ]
-    assert len(list(csv.DictReader(files["frames_csv"].open()))) == 2
+    assert len(list(csv.DictReader(files["frames_csv"].read_text().splitlines()))) == 2
     with Image.open(files["png"]) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 200
@@ -125,7 +125,7 @@ def test_written_files_read_back_as_the_summary(tmp_path):
 
 def test_a_patient_id_cannot_become_a_spreadsheet_formula(tmp_path):
     files = table_of(("=cmd|' /C calc'!A0", 0, 0)).write(tmp_path)
-    assert next(csv.DictReader(files["csv"].open()))["patient"].startswith("'=cmd")
+    assert next(csv.DictReader(files["csv"].read_text().splitlines()))["patient"].startswith("'=cmd")
 
 
 def test_a_frame_scored_twice_is_an_error():

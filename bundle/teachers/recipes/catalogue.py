@@ -48,7 +48,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_medsam2,
         load=load_medsam2,
         recipe=PromptableSegmentation,
-        schedule=Schedule(steps=700, batch_size=8, learning_rate=6e-4, seed=1),
+        schedule=Schedule(steps=500, batch_size=8, learning_rate=6e-4, seed=1),
         headline="box_prompt_dice",
     ),
     "rad_dino": SmallTeacher(

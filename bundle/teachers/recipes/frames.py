@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.structures import STRUCTURES
 from bundle.teachers.base import Encoder, prepare_images
 
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 TRAIN_SEED = 7_000_000
 """First patient seed of the recipes' frames, far from the data sets': no demo patient was ever seen by a teacher."""
 
+VISIBLE_PIXELS = 12
+VISIBLE_RESIDUE_MM2 = 15.0
+OPEN_SPHINCTER_MM = 2.0
+
 
 @dataclass(frozen=True)
 class FrameBatch:
@@ -30,7 +35,7 @@ class FrameBatch:
 
     image: Tensor
     label: Tensor
-    findings: list[dict]
+    findings: list[dict[str, str]]
 
 
 class PhantomFrames:
@@ -109,6 +114,41 @@ def make_frames(num_patients: int, frames_per_patient: int, size: int, seed: int
     return PhantomFrames(
         np.concatenate(frames), np.concatenate(masks), patients, [f for part in findings for f in part]
     )
+
+
+def frame_findings(study: PhantomStudy) -> list[dict[str, str]]:
+    """What a report could say about each frame: the study's description, and what its truth says of the moment."""
+    description, truth = study.description, study.kinematics
+    machine, patient = description["machine"], description["patient"]
+    lasting = {
+        "hardware": _presence(description["hardware"]),
+        "dental_metal": _presence(description["fillings"] > 0),
+        "teeth": _presence(patient["teeth"] > 0),
+        "marker": description["marker"],
+        "machine": "image intensifier" if machine["is_round"] else "flat detector",
+        "grayscale": description["grey_scale"],
+    }
+    return [
+        lasting
+        | {
+            "phase": truth.phase[t],
+            "bolus": _presence(study.masks[t, STRUCTURES.index("bolus")].sum() >= VISIBLE_PIXELS),
+            "residue": _presence(truth.phase[t] == "rest" and truth.residue_area_mm2[t] > VISIBLE_RESIDUE_MM2),
+            "airway": _presence(bool(truth.bolus_in_airway[t])),
+            "sphincter": "open" if truth.ues_width_mm[t] > OPEN_SPHINCTER_MM else "shut",
+        }
+        for t in range(len(study.frames))
+    ]
+
+
+def _presence(is_present: bool) -> str:
+    return "present" if is_present else "absent"
+
+
+def _study_frames(seed: int, num_frames: int, size: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
+    study = generate_study(seed, size=size, num_frames=num_frames, sampling="spread")
+    frames = np.round(study.frames[:, 0] * 255).astype(np.uint8)
+    return frames, pack_masks(study.masks), frame_findings(study)
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:  # (T, S, H, W) -> (T, H, W)

@@ -8,33 +8,54 @@ import torch
 FINDINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "bolus": {
         "present": ("barium bolus in view", "contrast agent is seen", "opaque bolus present"),
-        "absent": ("no barium in view", "no contrast agent is seen", "nothing swallowed yet"),
+        "absent": ("no barium in view", "no contrast agent is seen"),
     },
     "phase": {
-        "rest": ("patient at rest before the swallow", "hyoid at rest"),
-        "oral": ("oral phase, bolus on the tongue", "oral transit of the bolus"),
-        "pharyngeal": ("pharyngeal phase, hyoid raised", "bolus passes through the pharynx"),
-        "oesophageal": ("oesophageal phase", "bolus tail has entered the oesophagus"),
+        "oral": ("oral phase of the swallow", "bolus is held in the mouth", "oral transit of the bolus"),
+        "pharyngeal": ("pharyngeal phase of the swallow", "bolus passes through the pharynx"),
+        "oesophageal": ("oesophageal phase of the swallow", "bolus tail leaves the pharynx"),
+        "rest": ("at rest after the swallow", "swallow is completed"),
+    },
+    "sphincter": {
+        "open": ("upper oesophageal sphincter is open", "sphincter relaxes and opens"),
+        "shut": ("upper oesophageal sphincter is shut", "closed sphincter"),
     },
     "residue": {
         "present": (
-            "residue in the valleculae after the swallow",
-            "pharyngeal residue remains",
+            "residue remains in the valleculae",
+            "pharyngeal residue after the swallow",
             "incomplete clearance",
         ),
-        "absent": ("no residue", "pharynx clears completely", "complete clearance of the pharynx"),
+        "absent": ("no residue", "no contrast is left behind"),
     },
-    "penetration": {
-        "present": ("contrast enters the laryngeal vestibule", "laryngeal penetration", "airway is invaded"),
-        "absent": ("no laryngeal penetration", "airway remains protected", "vestibule stays clear"),
+    "airway": {
+        "present": ("contrast enters the larynx", "laryngeal penetration", "the airway is invaded"),
+        "absent": ("no laryngeal penetration", "the airway stays clear"),
     },
     "hardware": {
-        "present": ("cervical plate with screws", "metal hardware fixes the cervical spine", "spinal fusion plate"),
+        "present": ("cervical plate with screws", "metal hardware on the cervical spine"),
         "absent": ("no hardware on the spine", "native cervical spine"),
     },
     "dental_metal": {
-        "present": ("dental metal fillings", "metal crowns on the teeth", "dense dental work"),
-        "absent": ("teeth without metal", "no dental fillings"),
+        "present": ("metal fillings in the teeth", "dense dental metal"),
+        "absent": ("no dental metal", "no metal fillings"),
+    },
+    "teeth": {
+        "present": ("teeth are present", "dentition is seen"),
+        "absent": ("edentulous patient", "toothless jaws"),
+    },
+    "marker": {
+        "disc": ("a coin lies in the field as a calibration marker", "round metal disc for calibration"),
+        "rings": ("two metal rings for calibration", "ring markers in the field"),
+        "none": ("no calibration marker", "nothing to calibrate lengths with"),
+    },
+    "machine": {
+        "image intensifier": ("round field of an image intensifier", "circular image"),
+        "flat detector": ("rectangular field of a flat detector", "flat panel image"),
+    },
+    "grayscale": {
+        "linear": ("linear gray scale", "gray in proportion to the exposure"),
+        "log": ("logarithmic gray scale", "gray follows the thickness of tissue"),
     },
 }
 """Finding -> value -> ways to word it. Every frame has exactly one value of each finding."""

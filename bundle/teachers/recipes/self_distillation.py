@@ -1,8 +1,10 @@
 """Recipe of the small RAD-DINO: self-distillation without labels, after DINO, iBOT and DINOv2.
 
 An exponential moving average of the student is its teacher. The student sees two large crops with hidden patches and
-several small crops; it predicts the teacher's prototype scores of the whole view (DINO, arXiv 2104.14294) and of every
-hidden patch (iBOT, arXiv 2111.07832). The teacher's scores are balanced by Sinkhorn-Knopp (DINOv2, arXiv 2304.07193).
+several small crops; it predicts the teacher's prototype scores of the whole view (DINO, arXiv 2104.14294), of every
+hidden patch (iBOT, arXiv 2111.07832) and of the same places in the other large crop, which is what makes a short run
+learn where things are (dense correspondence, as in DenseCL, arXiv 2011.09157). The scores are balanced by
+Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193).
 """
 
 import copy
@@ -15,18 +17,28 @@ from torch import Tensor, nn
 from bundle.teachers.rad_dino import RadDino
 from bundle.teachers.recipes.frames import FrameBatch, PhantomFrames, images_for, jitter_gray
 from bundle.teachers.recipes.probe import probe_patches
+from bundle.teachers.recipes.views import draw_crops, look_up, take_crops
+
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05
+LARGE_AREA, SMALL_AREA = (0.3, 0.8), (0.05, 0.2)  # shares of the frame
 
 
 class PrototypeHead(nn.Module):
-    """Scores of an L2-normalized bottleneck against learned prototypes."""
+    """Cosines of a bottleneck with learned prototypes.
+
+    The bottleneck is standardized over the batch, without weights. Early in training all tokens point the same way;
+    without this step they would all score alike, and a short run would learn nothing.
+    """
 
     def __init__(self, in_channels: int, num_prototypes: int, hidden: int = 384, bottleneck: int = 128) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(in_channels, hidden), nn.GELU(), nn.Linear(hidden, bottleneck))
+        self.standardize = nn.BatchNorm1d(bottleneck, affine=False, track_running_stats=False)
         self.prototypes = nn.Linear(bottleneck, num_prototypes, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:  # (..., C) -> (..., K)
-        return F.linear(F.normalize(self.mlp(tokens), dim=-1), F.normalize(self.prototypes.weight, dim=-1))
+        found = self.standardize(self.mlp(tokens).flatten(0, -2).float()).unflatten(0, tokens.shape[:-1])
+        return F.linear(F.normalize(found, dim=-1), F.normalize(self.prototypes.weight, dim=-1)).float()
 
 
 class SelfDistillation(nn.Module):
@@ -41,17 +53,14 @@ class SelfDistillation(nn.Module):
         mask_ratio: Share of patches hidden from the student.
     """
 
-    student_temperature = 0.1
-    teacher_temperature = 0.05
-
     def __init__(
         self,
         encoder: RadDino,
         large_size: int = 112,
         small_size: int = 56,
-        num_small: int = 4,
-        num_prototypes: int = 512,
-        momentum: float = 0.99,
+        num_small: int = 2,
+        num_prototypes: int = 256,
+        momentum: float = 0.98,
         mask_ratio: float = 0.4,
     ) -> None:
         super().__init__()
@@ -70,23 +79,21 @@ class SelfDistillation(nn.Module):
         return self.average[0]
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> Tensor:
-        large = [self._view(batch.image, self.large_size, (0.25, 0.7), generator) for _ in range(2)]
-        small = [self._view(batch.image, self.small_size, (0.06, 0.25), generator) for _ in range(self.num_small)]
+        crops = [draw_crops(len(batch.image), LARGE_AREA, generator) for _ in range(2)]
+        large = [jitter_gray(take_crops(batch.image, crop, self.large_size), generator) for crop in crops]
         views = images_for(self.student, torch.cat(large), self.large_size)
-        with torch.no_grad():
-            self.average.eval()
-            view, patches = _score(self.average, views, None)
-            view_target = sinkhorn(view / self.teacher_temperature).chunk(2)
-            hidden = self._draw_hidden(*patches.shape[:2], generator)
-            patch_target = sinkhorn(patches[hidden] / self.teacher_temperature)
+        view_target, patch_target = self._targets(views)
+        hidden = self._draw_hidden(*patch_target.shape[:2], generator)
         parts = [self.student, self.view_head, self.patch_head]
         view, patches = _score(parts, views, hidden)
-        small_view, _ = _score(parts, images_for(self.student, torch.cat(small), self.small_size), None)
-        patch_loss = self._cross_entropy(patches[hidden], patch_target)
+        other, is_shared = self._other_view(patch_target, torch.cat(crops))
+        small_view, _ = _score(parts, self._small_views(batch.image, generator), None)
         predicted = [*view.chunk(2), *small_view.chunk(self.num_small)]
-        pairs = [(p, t) for i, p in enumerate(predicted) for j, t in enumerate(view_target) if i != j]
+        pairs = [(p, t) for i, p in enumerate(predicted) for j, t in enumerate(view_target.chunk(2)) if i != j]
         view_loss = torch.stack([self._cross_entropy(p, t) for p, t in pairs]).mean()
-        return view_loss + patch_loss
+        hidden_loss = self._cross_entropy(patches[hidden], patch_target[hidden])
+        place_loss = self._cross_entropy(patches[is_shared], other[is_shared])
+        return view_loss + hidden_loss + place_loss
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
@@ -100,8 +107,25 @@ class SelfDistillation(nn.Module):
         """A linear probe on patch tokens: which structures lie in each patch?"""
         return probe_patches(self.encoder, train, held_out)
 
-    def _view(self, image: Tensor, size: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-        return jitter_gray(crop(image, size, area, generator), generator)
+    @torch.no_grad()
+    def _targets(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """The average's balanced prototype scores of views ``(B, K)`` and of their patches ``(B, P, K)``."""
+        self.average.eval()
+        view, patches = _score(self.average, views, None)
+        balanced = sinkhorn(patches.flatten(0, 1) / TEACHER_TEMPERATURE)
+        return sinkhorn(view / TEACHER_TEMPERATURE), balanced.unflatten(0, patches.shape[:2])
+
+    def _other_view(self, target: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch targets ``(B, P, K)`` from the same places in the frame's other view, and where both views overlap."""
+        side = math.isqrt(target.shape[1])
+        maps = target.transpose(1, 2).unflatten(2, (side, side))
+        found, is_shared = look_up(maps.roll(len(maps) // 2, 0), crops, crops.roll(len(crops) // 2, 0))
+        return found.flatten(1, 2), is_shared.flatten(1)
+
+    def _small_views(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        crops = [draw_crops(len(image), SMALL_AREA, generator) for _ in range(self.num_small)]
+        views = [jitter_gray(take_crops(image, crop, self.small_size), generator) for crop in crops]
+        return images_for(self.student, torch.cat(views), self.small_size)
 
     def _draw_hidden(self, count: int, num_patches: int, generator: torch.Generator) -> Tensor:
         """Hidden patches ``(B, P)`` in blocks of 2 x 2, so that neighbours do not give the answer away."""
@@ -111,18 +135,7 @@ class SelfDistillation(nn.Module):
         return noise.flatten(1) < self.mask_ratio
 
     def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
-        return -(target * F.log_softmax(scores / self.student_temperature, dim=-1)).sum(-1).mean()
-
-
-def crop(image: Tensor, size: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """One random square of each frame, covering a share of it within ``area``, resampled to ``size``."""
-    uniform = torch.rand(3, len(image), generator=generator)
-    side = (area[0] + (area[1] - area[0]) * uniform[0]).sqrt()
-    centre = (1 - side) * (2 * uniform[1:] - 1)  # (2, B), in affine_grid's [-1, 1]
-    zero = torch.zeros_like(side)
-    theta = torch.stack([torch.stack([side, zero, centre[0]], 1), torch.stack([zero, side, centre[1]], 1)], 1)
-    grid = F.affine_grid(theta, [len(image), 1, size, size], align_corners=False)
-    return F.grid_sample(image, grid, align_corners=False)
+        return -(target * F.log_softmax(scores / STUDENT_TEMPERATURE, dim=-1)).sum(-1).mean()
 
 
 @torch.no_grad()
@@ -139,4 +152,4 @@ def _score(parts: nn.ModuleList | list[nn.Module], views: Tensor, hidden: Tensor
     """Prototype scores of whole views ``(B, K)`` and of their patches ``(B, P, K)``."""
     encoder, view_head, patch_head = parts
     tokens = encoder.model(pixel_values=views, bool_masked_pos=hidden).last_hidden_state
-    return view_head(tokens[:, 0]).float(), patch_head(tokens[:, 1:]).float()
+    return view_head(tokens[:, 0]), patch_head(tokens[:, 1:])

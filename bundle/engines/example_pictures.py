@@ -1,0 +1,86 @@
+"""A picture of what an evaluation compares: frames with the labelled and the predicted outlines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from ignite.engine import Engine, Events
+from matplotlib.lines import Line2D
+from monai.utils import CommonKeys
+
+from bundle.keys import PATIENT
+from bundle.structures import COLOURS
+
+
+class ExamplePictures:
+    """Write ``examples.png``: for the first patients, the frame in which most structures are labelled.
+
+    Args:
+        structures: Names of the channels.
+        output_dir: Folder of the picture.
+        num_patients: Rows of the picture.
+    """
+
+    def __init__(self, structures: Sequence[str], output_dir: str | Path, num_patients: int = 4) -> None:
+        self.structures, self.output_dir, self.num_patients = tuple(structures), Path(output_dir), num_patients
+        self._examples: dict[str, tuple[int, np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _keep(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        frames = output[CommonKeys.IMAGE].cpu().numpy()[:, 0]
+        labels = output[CommonKeys.LABEL].cpu().numpy() > 0.5
+        preds = output[CommonKeys.PRED].cpu().numpy() > 0
+        for patient, frame, label, pred in zip(batch[PATIENT], frames, labels, preds, strict=True):
+            count = int(label.any(axis=(1, 2)).sum())
+            is_new = patient not in self._examples and len(self._examples) < self.num_patients
+            if is_new or (patient in self._examples and count > self._examples[patient][0]):
+                self._examples[patient] = (count, frame, label, pred)
+
+    def _write(self, _engine: Engine) -> None:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        figure = draw_examples([example[1:] for example in self._examples.values()], self.structures)
+        figure.savefig(self.output_dir / "examples.png", dpi=110, bbox_inches="tight", facecolor="black")
+        plt.close(figure)
+
+
+def draw_examples(
+    examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], structures: Sequence[str]
+) -> plt.Figure:
+    """Rows of frame, labelled outlines and predicted outlines.
+
+    Args:
+        examples: Frame ``(H, W)`` in [0, 1], label and prediction ``(S, H, W)`` of booleans.
+        structures: Names of the ``S`` channels.
+    """
+    figure, axes = plt.subplots(len(examples), 3, figsize=(9, 3 * len(examples)), squeeze=False)
+    figure.subplots_adjust(wspace=0.02, hspace=0.02)
+    for row, (frame, label, pred) in enumerate(examples):
+        for column, masks in enumerate((None, label, pred)):
+            axis = axes[row, column]
+            axis.imshow(frame, cmap="gray", vmin=0, vmax=1)
+            axis.set_axis_off()
+            for channel, name in enumerate(structures if masks is not None else ()):
+                if masks is not None and masks[channel].any():
+                    axis.contour(masks[channel], levels=[0.5], colors=[_colour(name, channel)], linewidths=1.2)
+    for axis, title in zip(axes[0], ("frame", "label", "prediction"), strict=True):
+        axis.set_title(title, color="white", fontsize=11)
+    handles = [Line2D([], [], color=_colour(name, i), label=name.replace("_", " ")) for i, name in enumerate(structures)]
+    figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8, frameon=False, labelcolor="white")
+    return figure
+
+
+def _colour(name: str, channel: int) -> tuple[float, ...]:
+    if name in COLOURS:
+        return tuple(value / 255 for value in COLOURS[name])
+    return tuple(plt.get_cmap("tab10")(channel % 10))

@@ -1,0 +1,65 @@
+"""Masks as NIfTI ``(X, Y, 1, T, S)``, with a JSON sidecar."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bundle.data.clip import Clip
+from bundle.inference.sidecar import check_masks, describe_masks
+from bundle.metrics.atomic import atomic_path, write_json
+
+
+def write_nifti(
+    masks: np.ndarray, clip: Clip, structures: Sequence[str], path: str | Path, model: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write masks, uint8 0 or 1, in stored order: X is the column, Y the row from the top.
+
+    Pixel size is the clip's in mm and the time step its mean interval in s; where the clip has none, the size is 1 and
+    the unit "unknown".
+
+    Args:
+        masks: ``(T, S, H, W)``, 0 or 1.
+        clip: What was segmented.
+        structures: Names of the channels, in order.
+        path: File that ends in .nii.gz; the sidecar beside it ends in .json.
+        model: Name and version of what made the masks, for the sidecar.
+
+    Returns:
+        The image's and the sidecar's path.
+
+    Raises:
+        ValueError: If the masks do not fit the clip or the file does not end in .nii.gz.
+    """
+    path = Path(path)
+    if not path.name.endswith(".nii.gz"):
+        raise ValueError(f"path must end in .nii.gz, got {path.name}")
+    check_masks(masks, clip, structures)
+    voxels = np.asarray(masks).view(np.uint8) if masks.dtype == bool else np.asarray(masks, np.uint8)
+    image = nib.Nifti1Image(voxels.transpose(3, 2, 0, 1)[:, :, None], affine=None)
+    _set_geometry(image.header, clip)
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+    sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    axes = {"axes": "(X, Y, 1, T, S): column, row from the top, -, frame, structure"}
+    return [path, write_json(sidecar, {**describe_masks(clip, structures, model or {}), **axes})]
+
+
+def mean_interval_ms(clip: Clip) -> float | None:
+    """Mean time between frames; None where the clip has no times or one frame."""
+    times = clip.frame_times_ms
+    if times is None or len(times) < 2 or times[-1] <= times[0]:
+        return None
+    return float(times[-1] - times[0]) / (len(times) - 1)
+
+
+def _set_geometry(header: nib.Nifti1Header, clip: Clip) -> None:
+    rows, columns = clip.pixel_spacing_mm or (1.0, 1.0)
+    interval = mean_interval_ms(clip)
+    header.set_zooms((columns, rows, 1.0, 1.0 if interval is None else interval / 1000, 1.0))
+    # x to the patient's left and y down, as 2-D viewers show an image without a stated orientation.
+    header.set_sform(np.diag([-columns, -rows, 1.0, 1.0]), code="unknown")
+    header.set_qform(np.diag([-columns, -rows, 1.0, 1.0]), code="unknown")
+    header.set_xyzt_units("mm" if clip.pixel_spacing_mm else "unknown", "sec" if interval else "unknown")
+    header["descrip"] = b"automatic masks, research use only"

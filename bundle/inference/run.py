@@ -1,0 +1,59 @@
+"""Files in, masks out: the parts of ``configs/inference.json`` put together in Python."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
+from monai.inferers import Inferer
+from monai.transforms import LoadImaged
+from torch import nn
+
+from bundle.data.reader import ClipReader
+from bundle.inference.folder import find_studies
+from bundle.inference.results import StudyResults
+from bundle.inference.save import SaveStudyd
+from bundle.inference.study_dataset import StudyDataset
+from bundle.keys import IMAGE
+
+
+def segment_studies(
+    source: str | Path,
+    output_dir: str | Path,
+    network: nn.Module,
+    inferer: Inferer,
+    structures: Sequence[str],
+    outputs: Sequence[str] = ("nifti", "png", "overlay", "areas"),
+    model: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    write_sources: bool = False,
+) -> StudyResults:
+    """Segment a file, or every study in a folder, and write the results; a study that cannot be read is reported.
+
+    Args:
+        source: File or folder.
+        output_dir: Gets one folder per study, named by the study's key, and ``results.csv``.
+        network: Frames to logits, on ``device``.
+        inferer: How a clip goes through the network, such as ``ClipInferer``.
+        structures: Names of the network's channels, in order.
+        outputs: As for ``SaveStudyd``.
+        model: Name and version of the network, for the sidecars.
+        device: Where clips are put before the inferer.
+        write_sources: Whether to write which file has which key; see ``StudyResults``.
+
+    Returns:
+        What became of each study; ``exit_status`` is 1 if one was refused.
+    """
+    results = StudyResults(output_dir, write_sources)
+    load = LoadImaged(keys=IMAGE, reader=ClipReader, ensure_channel_first=False)
+    dataset = StudyDataset(find_studies(source, exclude=output_dir), load, results)
+    evaluator = SupervisedEvaluator(
+        device=torch.device(device),
+        val_data_loader=DataLoader(dataset, batch_size=1, num_workers=0),
+        network=network,
+        inferer=inferer,
+        postprocessing=SaveStudyd(structures, results, outputs, model),
+    )
+    evaluator.run()
+    return results

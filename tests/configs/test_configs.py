@@ -1,0 +1,72 @@
+"""Every config parses and says nothing in vain."""
+
+import json
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from bundle.engines.preflight import check_keys
+from bundle.structures import STRUCTURES
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+STACKS = {
+    "distill": ["distill.json"],
+    "distill smoke": ["distill.json", "smoke.json"],
+    "distill paper": ["distill.json", "paper.json"],
+    "train": ["train.json"],
+    "train smoke": ["train.json", "smoke.json"],
+    "train paper": ["train.json", "paper_train.json"],
+    "train without distillation": ["train.json", "no_distillation.json"],
+    "unet": ["train.json", "unet.json"],
+    "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
+    "evaluate": ["train.json", "evaluate.json"],
+    "inference": ["inference.json"],
+}
+
+def paths(stack: str) -> list[Path]:
+    return [CONFIGS / name for name in STACKS[stack]]
+
+
+def test_every_config_is_in_a_stack_that_is_tested():
+    tested = {name for names in STACKS.values() for name in names}
+    assert {path.name for path in CONFIGS.rglob("*.json")} - {"metadata.json"} == tested
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_no_key_is_without_effect(stack):
+    check_keys(paths(stack))
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_reference_has_something_to_refer_to(stack):
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in paths(stack)])
+    parser.read_meta(str(CONFIGS / "metadata.json"))
+    parser.parse()
+    text = json.dumps(parser.config)
+    assert "@" in text
+    for item in parser.ref_resolver.items.values():
+        for reference in parser.ref_resolver.find_refs_in_config(item.get_config(), id=item.get_id()):
+            assert reference in parser.ref_resolver.items, f"{item.get_id()} refers to {reference}"
+
+
+def test_metadata_names_the_structures_in_channel_order():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert [output["channel_def"][str(index)] for index in range(output["num_channels"])] == list(STRUCTURES)
+    assert metadata["changelog"][metadata["version"]]
+
+
+def test_metadata_is_valid_against_monais_schema(shared_dir):
+    from jsonschema import validate
+
+    schema = json.loads((shared_dir / "reference" / "meta_schema_20240725.json").read_text())
+    validate(json.loads((CONFIGS / "metadata.json").read_text()), schema)
+
+
+def test_configs_name_no_absolute_path():
+    files = list(CONFIGS.rglob("*.json"))
+    assert len(files) >= 8
+    for path in files:
+        assert '"/' not in path.read_text(), path.name

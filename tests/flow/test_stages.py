@@ -1,0 +1,173 @@
+"""Every stage, one after the other, from its own config on a tiny synthetic data set."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from bundle.segmentation.segmenter import Segmenter
+from bundle.structures import STRUCTURES
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+pytestmark = pytest.mark.slow
+
+
+class Run:
+    """Runs one stack of configs in this process and checks what MONAI's tools look for in it."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root, folder
+
+    def __call__(self, *names: str, run_id: str = "training", kind: str = "train", **overrides) -> ConfigWorkflow:
+        workflow = ConfigWorkflow(
+            config_file=[str(CONFIGS / f"{name}.json") for name in names],
+            meta_file=str(CONFIGS / "metadata.json"),
+            logging_file=False,
+            run_id=run_id,
+            workflow_type=kind,
+            bundle_root=str(self.root),
+            **overrides,
+        )
+        workflow.initialize()
+        assert workflow.check_properties() == []
+        workflow.run()
+        workflow.finalize()
+        return workflow
+
+    def path(self, *parts: str) -> str:
+        return str(self.folder.joinpath(*parts))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    root = CONFIGS.parent
+    sys.path.insert(0, str(root))
+    yield Run(root, tmp_path_factory.mktemp("flow"))
+    sys.path.remove(str(root))
+
+
+@pytest.fixture(scope="module")
+def distilled(run) -> ConfigWorkflow:
+    return run("distill", "smoke", dataset_dir=run.path("phantom"), output_dir=run.path("distill"))
+
+
+@pytest.fixture(scope="module")
+def trained(run, distilled) -> ConfigWorkflow:
+    return run(
+        "train",
+        "smoke",
+        dataset_dir=run.path("phantom"),
+        output_dir=run.path("train"),
+        student_checkpoint=run.path("distill", "student.pt"),
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, trained) -> Path:
+    run(
+        "train",
+        "smoke",
+        "evaluate",
+        run_id="evaluating",
+        dataset_dir=run.path("phantom"),
+        output_dir=run.path("evaluate"),
+        checkpoint=run.path("train", "model.pt"),
+    )
+    return Path(run.path("evaluate"))
+
+
+@pytest.fixture(scope="module")
+def inferred(run, trained) -> Path:
+    patient = json.loads(Path(run.path("phantom", "datalist.json")).read_text())["test"][0]
+    run(
+        "inference",
+        run_id="run",
+        kind="infer",
+        input=run.path("phantom", patient["image"]),
+        output_dir=run.path("inference"),
+        checkpoint=run.path("train", "model.pt"),
+        image_size=64,
+    )
+    return Path(run.path("inference"))
+
+
+def test_distillation_saves_a_student_and_a_picture_of_features(run, distilled):
+    assert Path(run.path("distill", "student.pt")).is_file()
+    assert list(Path(run.path("distill", "pictures")).glob("features_*.png"))
+
+
+def test_distillation_validates_every_teacher(distilled):
+    metrics = distilled.parser.get_parsed_content("validate::evaluator").state.metrics
+    assert set(metrics) == {
+        "val_loss",
+        *(f"val_{kind}_{name}" for kind in ("loss", "cosine") for name in ("medsam2", "rad_dino", "medclip")),
+    }
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_no_teacher_is_in_the_network_the_optimizer_or_the_checkpoint(run, distilled):
+    teachers = distilled.parser.get_parsed_content("teachers")
+    frozen = {id(parameter) for teacher in teachers.values() for parameter in teacher.parameters()}
+    optimizer = distilled.parser.get_parsed_content("optimizer")
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert frozen
+    assert not frozen & trained
+    assert all(teacher.is_frozen and all(p.grad is None for p in teacher.parameters()) for teacher in teachers.values())
+    saved = torch.load(run.path("distill", "student.pt"), weights_only=True)
+    assert set(saved) == set(distilled.parser.get_parsed_content("student").state_dict())
+
+
+def test_phase_2_starts_from_phase_1s_student_and_changes_it(run, trained):
+    before = torch.load(run.path("distill", "student.pt"), weights_only=True)
+    after = torch.load(run.path("train", "model.pt"), weights_only=True)
+    changed = [name for name, value in before.items() if not torch.equal(value, after[f"student.{name}"])]
+    assert changed
+    # One short epoch at this learning rate moves weights a little; other random weights would be far away.
+    weights = [name for name in before if name.endswith("weight") and before[name].ndim == 4]
+    distance = max(float((before[name] - after[f"student.{name}"]).abs().max()) for name in weights)
+    assert distance < 0.05
+
+
+def test_the_saved_model_gives_the_same_masks_after_loading(run, trained):
+    network: Segmenter = trained.parser.get_parsed_content("network_def").eval()
+    frames = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = network(frames)
+        saved = torch.load(run.path("train", "model.pt"), weights_only=True)
+        network.load_state_dict({name: torch.zeros_like(value) for name, value in saved.items()})
+        network.load_state_dict(saved)
+        torch.testing.assert_close(network(frames), expected, rtol=0, atol=0)
+
+
+def test_mlflow_has_steps_epochs_parameters_and_the_config_but_no_patient(run, trained):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run.path('train', 'mlruns.db')}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "train"]
+    (record,) = client.search_runs([experiment.experiment_id])
+    assert {"loss", "loss/mask", "loss/prompted_mask", "val_mean_dice"} <= set(record.data.metrics)
+    assert record.data.params["encoder_training"] == "full"
+    assert record.info.status == "FINISHED"
+    text = json.dumps([record.data.params, record.data.tags, sorted(record.data.metrics)])
+    patients = [item["patient"] for item in json.loads(Path(run.path("phantom", "datalist.json")).read_text())["training"]]
+    assert patients
+    assert not any(patient in text for patient in patients)
+
+
+def test_evaluation_writes_a_row_per_patient_and_structure(evaluated):
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    assert list(metrics["dice"]) == list(STRUCTURES)
+    rows = (evaluated / "metrics.csv").read_text().strip().splitlines()
+    assert len(rows) == 1 + 1 * len(STRUCTURES)
+    assert (evaluated / "metrics.png").stat().st_size > 1000
+    assert (evaluated / "examples.png").stat().st_size > 1000
+
+
+def test_inference_writes_masks_and_a_video(inferred):
+    assert list(inferred.rglob("*.nii.gz"))
+    assert list(inferred.rglob("*.mp4"))
