@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-
 from bundle.workflows.demo import format_summary, run_demo
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output_dir", default=ROOT / "runs" / "demo", help="folder of everything the demo makes")
+    root = Path(__file__).resolve().parents[1]
+    parser.add_argument("--output_dir", default=root / "runs" / "demo", help="folder of everything the demo makes")
     print(format_summary(run_demo(parser.parse_args().output_dir)))

@@ -75,12 +75,16 @@ def draw_examples(
                     axis.contour(masks[channel], levels=[0.5], colors=[_colour(name, channel)], linewidths=1.2)
     for axis, title in zip(axes[0], ("frame", "label", "prediction"), strict=True):
         axis.set_title(title, color="white", fontsize=11)
-    handles = [Line2D([], [], color=_colour(name, i), label=name.replace("_", " ")) for i, name in enumerate(structures)]
+    handles = [
+        Line2D([], [], color=_colour(name, i), label=name.replace("_", " ")) for i, name in enumerate(structures)
+    ]
     figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8, frameon=False, labelcolor="white")
     return figure
 
 
-def _colour(name: str, channel: int) -> tuple[float, ...]:
+def _colour(name: str, channel: int) -> tuple[float, float, float]:
     if name in COLOURS:
-        return tuple(value / 255 for value in COLOURS[name])
-    return tuple(plt.get_cmap("tab10")(channel % 10))
+        red, green, blue = COLOURS[name]
+        return red / 255, green / 255, blue / 255
+    red, green, blue, _ = plt.get_cmap("tab10")(channel % 10)
+    return red, green, blue

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 from bundle.students.encoder import StudentEncoder
 from bundle.teachers.checkpoint import load_strict, read_state_dict
 

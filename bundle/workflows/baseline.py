@@ -63,7 +63,9 @@ def format_baselines(report: dict[str, Any]) -> str:
     lines = [f"Dice on held-out synthetic patients after {report['seconds'] / 60:.1f} minutes of training each"]
     lines.append(" " * width + "".join(f"  {name:>28}" for name in models))
     for structure in structures:
-        lines.append(f"{structure:<{width}}" + "".join(f"  {model['dice'][structure]:>28.3f}" for model in models.values()))
+        lines.append(
+            f"{structure:<{width}}" + "".join(f"  {model['dice'][structure]:>28.3f}" for model in models.values())
+        )
     lines.append(f"{'mean':<{width}}" + "".join(f"  {model['mean_dice']:>28.3f}" for model in models.values()))
     return "\n".join(lines)
 

@@ -19,8 +19,8 @@ def run_demo(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
         output_dir: Folder of everything that the demo makes.
 
     Returns:
-        The summary: ``mean_dice``, ``dice`` and ``hd95`` per structure, ``unit``, ``seconds``, ``peak_memory_gb``, and the
-        paths of what to look at.
+        The summary: ``mean_dice``, ``dice`` and ``hd95`` per structure, ``unit``, ``seconds``, ``peak_memory_gb``, and
+        the paths of what to look at.
     """
     start = time.monotonic()
     folder = Path(output_dir).resolve()

@@ -24,6 +24,7 @@ STACKS = {
     "inference": ["inference.json"],
 }
 
+
 def paths(stack: str) -> list[Path]:
     return [CONFIGS / name for name in STACKS[stack]]
 

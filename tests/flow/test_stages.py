@@ -154,7 +154,9 @@ def test_mlflow_has_steps_epochs_parameters_and_the_config_but_no_patient(run, t
     assert record.data.params["encoder_training"] == "full"
     assert record.info.status == "FINISHED"
     text = json.dumps([record.data.params, record.data.tags, sorted(record.data.metrics)])
-    patients = [item["patient"] for item in json.loads(Path(run.path("phantom", "datalist.json")).read_text())["training"]]
+    patients = [
+        item["patient"] for item in json.loads(Path(run.path("phantom", "datalist.json")).read_text())["training"]
+    ]
     assert patients
     assert not any(patient in text for patient in patients)
 

@@ -1,4 +1,4 @@
-"""A synthetic videofluoroscopic swallowing study: anatomy, motion, X-ray formation, masks and truth. No patient in it."""
+"""A synthetic videofluoroscopic swallowing study: anatomy, motion, X-ray formation, masks, truth. No patient in it."""
 
 from bundle.data.phantom.dataset import make_phantom_dataset
 from bundle.data.phantom.study import PhantomStudy, generate_study

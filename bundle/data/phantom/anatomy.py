@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bundle.data.phantom.geometry import Points, ellipse, ribbon, rotate, smooth_closed, smooth_open
 from bundle.data.phantom.patient import Patient
-from bundle.data.phantom.spine import Spine, build_spine
+from bundle.data.phantom.spine import Spine, build_spine, vertebral_body
 
 HEAD_PIVOT_MM = (75.5, 87.0)
 """Where the template head sits on C2."""
@@ -18,24 +18,28 @@ HEAD_PIVOT_MM = (75.5, 87.0)
 CONDYLE_MM = (107.0, 49.0)
 """The jaw turns about the mandibular condyle."""
 
-_MANDIBLE = (
-    [(105, 46), (110, 46), (112, 54), (118, 58), (121, 51), (125, 55), (128, 68), (134, 80), (146, 84), (160, 83.5)]
-    + [(172, 82), (178.5, 81), (180, 88), (179.5, 97), (182.5, 106), (183, 114), (179, 118), (172, 116.5), (160, 113)]
-    + [(145, 108), (130, 102.5), (116, 99), (107, 95), (102.5, 85), (102, 66)]
-)
-_CRANIUM = (
-    [(-20, -60), (-14, 10), (-8, 38), (6, 56), (22, 63), (40, 62.5), (54, 57), (66, 55), (78, 62), (86, 66), (92, 58)]
-    + [(99, 50), (106, 44), (116, 43), (126, 40), (140, 22), (160, 8), (176, 2), (182, -60)]
-)
-_MAXILLA = (
-    [(124, 44), (136, 49), (152, 50), (170, 48), (184, 43), (181, 52), (185, 60), (187, 66), (178, 68.5), (160, 68)]
-    + [(143, 67), (134, 62), (126, 54)]
-)
-_FACE = (
-    [(186, -60), (184, -12), (185, 2), (192, 16), (201, 33), (202, 39), (192, 45), (193, 52), (198, 60), (197, 66)]
-    + [(194, 70), (198, 76), (197, 83), (191, 90), (196, 100), (197, 110), (192, 121), (180, 129), (165, 137)]
-    + [(149, 146)]
-)
+# fmt: off
+_MANDIBLE = [
+    (105, 46), (110, 46), (112, 54), (118, 58), (121, 51), (125, 55), (128, 68), (134, 80), (146, 84),
+    (160, 83.5), (172, 82), (178.5, 81), (180, 88), (179.5, 97), (182.5, 106), (183, 114), (179, 118), (172, 116.5),
+    (160, 113), (145, 108), (130, 102.5), (116, 99), (107, 95), (102.5, 85), (102, 66),
+]
+_CRANIUM = [
+    (-20, -60), (-14, 10), (-8, 38), (6, 56), (22, 63), (40, 62.5), (54, 57), (66, 55), (78, 62),
+    (86, 66), (92, 58), (99, 50), (106, 44), (116, 43), (126, 40), (140, 22), (160, 8), (176, 2),
+    (182, -60),
+]
+_MAXILLA = [
+    (124, 44), (136, 49), (152, 50), (170, 48), (184, 43), (181, 52), (185, 60), (187, 66), (178, 68.5),
+    (160, 68), (143, 67), (134, 62), (126, 54),
+]
+_FACE = [
+    (186, -60), (184, -12), (185, 2), (192, 16), (201, 33), (202, 39), (192, 45), (193, 52), (198, 60),
+    (197, 66), (194, 70), (198, 76), (197, 83), (191, 90), (196, 100), (197, 110), (192, 121), (180, 129),
+    (165, 137), (149, 146),
+]
+# fmt: on
+_MANDIBLE_OUTLINE = smooth_closed(_MANDIBLE, 160)
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,31 @@ class Head:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A patient's fixed frame: spine, head, and the template distances that depend on them."""
+    """A patient's fixed frame.
+
+    Attributes:
+        patient: What was drawn.
+        spine: Curve of the vertebrae.
+        head: Placement of the head.
+        vertebrae: Outlines of the bodies of C2-C7; C2 with its dens.
+    """
 
     patient: Patient
     spine: Spine
     head: Head
+    vertebrae: dict[int, Points]
 
 
 def build_anatomy(patient: Patient) -> Anatomy:
     """Place spine and head."""
     spine = build_spine(patient)
-    return Anatomy(patient, spine, Head(patient, spine.point(2.0, 0.0)))
+    vertebrae = {level: vertebral_body(patient, spine, level) for level in range(2, 8)}
+    return Anatomy(patient, spine, Head(patient, spine.point(2.0, 0.0)), vertebrae)
 
 
 def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Points]:
     """Outlines of the two projected halves of the mandible; opening turns the chin down and back."""
-    outline = smooth_closed(_MANDIBLE, 160)
+    outline = _MANDIBLE_OUTLINE
     shift = np.array(anatomy.patient.ramus_shift_mm)
     # The halves meet at the chin: the shift fades towards it.
     fade = np.clip((180.0 - outline[:, :1]) / 45.0, 0.0, 1.0)
@@ -78,6 +91,18 @@ def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Point
         rotate(anatomy.head.place(near), jaw_degrees, pivot),
         rotate(anatomy.head.place(far), jaw_degrees, pivot),
     )
+
+
+def mandible_border(anatomy: Anatomy) -> list[Points]:
+    """Thick cortex along the lower border and the chin, and the denser alveolar process that holds the teeth."""
+    border = smooth_open([(104, 92), (116, 97.5), (130, 101), (145, 106.5), (160, 111), (172, 114.5), (179, 115)], 40)
+    chin = smooth_open([(178, 84), (177.5, 97), (180, 107), (180.5, 114)], 20)
+    alveolus = [(134, 80), (146, 83), (178, 80.5), (179, 92), (160, 97), (143, 92)]
+    return [
+        anatomy.head.place(ribbon(border, np.interp(np.linspace(0, 1, 40), [0, 0.5, 1], [1.5, 2.6, 2.2]))),
+        anatomy.head.place(ribbon(chin, 2.0)),
+        anatomy.head.place(smooth_closed(alveolus, 40)),
+    ]
 
 
 def tooth(x: float, y: float, width: float, crown: float, root: float, upward: bool) -> Points:
@@ -91,16 +116,19 @@ def tooth(x: float, y: float, width: float, crown: float, root: float, upward: b
 def teeth(anatomy: Anatomy, rng: np.random.Generator, upper: bool) -> list[tuple[Points, bool]]:
     """Outlines of one row of teeth at jaw closure, each with whether it carries a metal filling."""
     patient = anatomy.patient
-    centres = np.linspace(142.0, 183.0 if upper else 179.0, 8)
-    widths = np.array([9.5, 9.5, 9.0, 6.5, 6.0, 5.5, 5.0, 5.0])
-    fill_probability = min(patient.fillings / 10.0, 0.8) * np.array([1, 1, 1, 0.8, 0.6, 0.3, 0.15, 0.15])
-    present = rng.random(8) < patient.teeth
-    filled = rng.random(8) < fill_probability
+    widths = np.array([9.5, 9.5, 8.5, 7.0, 6.5, 6.0, 5.5, 5.5])
+    centres = (183.0 if upper else 179.0) - (np.cumsum(widths[::-1]) - widths[::-1] / 2)[::-1] * 0.86
+    fill_probability = min(patient.fillings / 8.0, 0.85) * np.array([1, 1, 1, 0.8, 0.6, 0.3, 0.15, 0.15])
     row = []
-    for x, width, is_present, is_filled in zip(centres, widths, present, filled, strict=True):
-        if is_present:
-            outline = tooth(x, 73.2 if upper else 73.8, width, 7.0, 9.0 if upper else 8.0, upward=upper)
-            row.append((anatomy.head.place(outline), bool(is_filled)))
+    for side in (-0.5, 0.5):
+        shift = side * np.array(patient.ramus_shift_mm) * 0.6
+        present = rng.random(8) < patient.teeth
+        filled = rng.random(8) < fill_probability
+        wobble = rng.normal(0, 0.5, (8, 2))
+        for index in np.flatnonzero(present):
+            x, y = centres[index] + wobble[index, 0] + shift[0], (73.0 if upper else 74.2) + wobble[index, 1] + shift[1]
+            outline = tooth(x, y, widths[index], 7.5, 11.0 if upper else 10.0, upward=upper)
+            row.append((anatomy.head.place(outline), bool(filled[index])))
     return row
 
 
@@ -123,23 +151,30 @@ def hard_palate(anatomy: Anatomy) -> Points:
 def skull_details(anatomy: Anatomy) -> list[tuple[Points, float]]:
     """Dense and airy parts of the skull with their relative bone thickness (negative: air)."""
     place = anatomy.head.place
-    clivus = smooth_open([(88, 58), (96, 40), (106, 20), (112, 5)], 20)
-    orbit = smooth_open([(128, 40), (134, 25), (137, 8), (136, -12)], 20)
-    floor = smooth_open([(100, 34), (120, 26), (142, 20), (165, 16)], 20)
-    occiput = smooth_open([(-8, 38), (6, 56), (22, 63), (40, 62.5), (54, 57)], 30)
+
+    def line(points: list[tuple[float, float]], half_width: float) -> Points:
+        return place(ribbon(smooth_open(points, 24), half_width))
+
     return [
-        (place(ellipse((82, 32), (20, 12), 25)), 0.8),
-        (place(ellipse((86, 48), (11, 13), -15)), 0.35),
-        (place(ribbon(clivus, 3.0)), 0.4),
-        (place(ribbon(orbit, 1.4)), 0.35),
-        (place(ribbon(floor, 1.6)), 0.3),
-        (place(ribbon(occiput, 2.2)), 0.5),
-        (place(ribbon(smooth_open([(132, 46), (140, 30), (146, 6)], 16), 1.0)), 0.25),
-        (place(ribbon(smooth_open([(150, 44), (156, 28), (170, 14)], 16), 0.9)), 0.2),
-        (place(ellipse((152, 32), (15, 13), 10)), -0.75),
-        (place(ellipse((170, 25), (8, 12), -10)), -0.5),
-        (place(ellipse((139, 8), (12, 9), 20)), -0.4),
-        (place(ellipse((76, 52), (5, 6))), -0.25),
+        (place(ellipse((80, 30), (21, 13), 25)), 1.1),
+        (place(ellipse((86, 48), (11, 13), -15)), 0.45),
+        (place(ellipse((96, 44), (9, 7), 30)), 0.35),
+        (place(ellipse((40, 30), (26, 24))), 0.25),
+        (line([(88, 58), (96, 40), (106, 20), (112, 5)], 3.0), 0.45),
+        (line([(128, 44), (133, 25), (137, 8), (136, -12)], 1.5), 0.40),
+        (line([(132, 44), (140, 30), (147, 6)], 1.1), 0.30),
+        (line([(150, 46), (158, 28), (171, 14)], 1.0), 0.28),
+        (line([(120, 40), (140, 33), (158, 30), (178, 26)], 0.9), 0.22),
+        (line([(100, 34), (120, 26), (142, 20), (165, 16)], 1.8), 0.35),
+        (line([(-8, 38), (6, 56), (22, 63), (40, 62.5), (54, 57)], 2.0), 0.7),
+        (line([(-14, 20), (2, 47), (20, 56), (40, 56.5), (60, 50)], 1.0), 0.35),
+        (line([(20, 44), (45, 49), (66, 42), (84, 40)], 1.2), 0.3),
+        (line([(60, 12), (84, 20), (100, 14), (118, 16)], 1.6), 0.35),
+        (place(ellipse((150, 31), (15, 13), 10)), -0.55),
+        (place(ellipse((170, 25), (8, 12), -10)), -0.35),
+        (place(ellipse((139, 8), (12, 9), 20)), -0.30),
+        (place(ellipse((76, 52), (5, 6))), -0.30),
+        (place(ellipse((64, 40), (4, 3))), -0.25),
     ]
 
 
@@ -147,7 +182,9 @@ def body_outline(anatomy: Anatomy) -> Points:
     """Skin line of head and neck; open at the back and below, where it leaves every frame."""
     spine = anatomy.spine
     throat = [spine.point(level, d) for level, d in ((5.2, 62.0), (6.1, 52.0), (7.0, 50.0), (8.0, 55.0), (9.5, 78.0))]
-    nape = [spine.point(level, d) for level, d in ((10.5, -95.0), (8.0, -80.0), (6.0, -68.0), (4.0, -66.0), (2.0, -72.0))]
+    nape = [
+        spine.point(level, d) for level, d in ((10.5, -95.0), (8.0, -76.0), (6.0, -62.0), (4.0, -59.0), (2.0, -66.0))
+    ]
     head = anatomy.head.place(smooth_open(_FACE, 90))
     back = anatomy.head.place([(-24, 30), (-30, -60)])
     front = smooth_open(np.concatenate([head[-3:], np.array(throat)]), 40)[3:]
@@ -158,7 +195,16 @@ def body_outline(anatomy: Anatomy) -> Points:
 def shoulder_outline(anatomy: Anatomy) -> Points:
     """Upper border of the shoulders and chest, far thicker than the neck."""
     spine, drop = anatomy.spine, anatomy.patient.shoulder_drop_mm / anatomy.patient.pitch_mm
-    knots = [(6.0, -110.0), (6.05, -70.0), (6.2, -45.0), (6.6, -20.0), (7.15, 5.0), (7.9, 32.0), (9.0, 56.0), (11.0, 95.0)]
+    knots = [
+        (6.0, -110.0),
+        (6.05, -70.0),
+        (6.2, -45.0),
+        (6.6, -20.0),
+        (7.15, 5.0),
+        (7.9, 32.0),
+        (9.0, 56.0),
+        (11.0, 95.0),
+    ]
     upper = smooth_open([spine.point(level + drop, d) for level, d in knots], 60)
     return np.concatenate([upper, [[upper[-1, 0] + 60, 480.0], [-260.0, 480.0], [-260.0, upper[0, 1]]]])
 

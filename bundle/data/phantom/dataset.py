@@ -79,9 +79,8 @@ def _check(num_train: int, num_validation: int, num_test: int, formats: tuple[st
     if unknown or not formats:
         raise ValueError(f"formats must be among {sorted(set(FORMATS))}, got {list(formats)}")
     if min(num_train, num_validation, num_test) < 0 or num_train + num_validation + num_test == 0:
-        raise ValueError(
-            f"a data set needs at least one patient, got {num_train} training, {num_validation} validation, {num_test} test"
-        )
+        counts = f"{num_train} training, {num_validation} validation, {num_test} test"
+        raise ValueError(f"a data set needs counts >= 0 and at least one patient, got {counts}")
 
 
 def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
@@ -108,7 +107,8 @@ def _fill(folder: Path, name: str, parameters: dict[str, Any]) -> None:
         for section, count in sections.items():
             listing[section] = []
             for _ in range(count):
-                study = generate_study(parameters["seed"] * 100_000 + index, parameters["size"], parameters["num_frames"])
+                number = parameters["seed"] * 100_000 + index
+                study = generate_study(number, parameters["size"], parameters["num_frames"])
                 form = parameters["formats"][index % len(parameters["formats"])]
                 listing[section].append(write_patient(study, folder, f"p{index:03d}", form))
                 index += 1

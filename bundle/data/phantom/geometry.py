@@ -2,25 +2,40 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 Points = np.ndarray
 
 
 def smooth_open(points: ArrayLike, num_points: int) -> Points:
-    """Sample a curve through the given points, evenly by chord length."""
+    """Sample a curve through the given points, evenly by chord length (cubic Hermite, finite-difference tangents)."""
     knots = np.asarray(points, float)
-    chord = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(knots, axis=0), axis=1), 1e-6))])
-    return CubicSpline(chord, knots)(np.linspace(0.0, chord[-1], num_points))
+    chord = _chord(knots)
+    return _hermite(chord, knots, np.gradient(knots, chord, axis=0), np.linspace(0.0, chord[-1], num_points))
 
 
 def smooth_closed(points: ArrayLike, num_points: int = 96) -> Points:
     """Sample a closed curve through the given points."""
     knots = np.asarray(points, float)
-    knots = np.concatenate([knots, knots[:1]])
-    chord = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(knots, axis=0), axis=1), 1e-6))])
-    curve = CubicSpline(chord, knots, bc_type="periodic")
-    return curve(np.linspace(0.0, chord[-1], num_points, endpoint=False))
+    ring = np.concatenate([knots[-2:], knots, knots[:3]])
+    chord = _chord(ring)
+    tangents = np.gradient(ring, chord, axis=0)
+    samples = np.linspace(chord[2], chord[2 + len(knots)], num_points, endpoint=False)
+    return _hermite(chord, ring, tangents, samples)
+
+
+def _chord(knots: Points) -> np.ndarray:
+    steps = np.maximum(np.hypot(*np.diff(knots, axis=0).T), 1e-6)
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _hermite(chord: np.ndarray, knots: Points, tangents: Points, samples: np.ndarray) -> Points:
+    part = np.clip(np.searchsorted(chord, samples, side="right") - 1, 0, len(chord) - 2)
+    width = np.diff(chord)[part]
+    u = ((samples - chord[part]) / width)[:, None]
+    square, cube = u * u, u * u * u
+    rise = 3 * square - 2 * cube
+    start, end = tangents[part] * width[:, None], tangents[part + 1] * width[:, None]
+    return knots[part] * (1 - rise) + knots[part + 1] * rise + (cube - 2 * square + u) * start + (cube - square) * end
 
 
 def normals(curve: Points) -> Points:
@@ -64,12 +79,6 @@ def rounded(corners: ArrayLike, share: float) -> Points:
     u = np.linspace(0.0, 1.0, 5)[None, :, None]
     arcs = (1 - u) ** 2 * before[:, None] + 2 * u * (1 - u) * corner[:, None] + u**2 * after[:, None]
     return arcs.reshape(-1, 2)
-
-
-def polygon_area(points: Points) -> float:
-    """Area enclosed by a simple polygon (shoelace formula), in the square of the points' unit."""
-    x, y = points[:, 0], points[:, 1]
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def smoothstep(value: ArrayLike, start: float, end: float) -> np.ndarray:

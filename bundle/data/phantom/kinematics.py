@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,10 +63,13 @@ class Kinematics:
     @classmethod
     def load(cls, path: Path) -> "Kinematics":
         """Read what ``save`` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         values.pop("synthetic")
         values["phase"] = tuple(values["phase"])
-        return cls(**{key: np.array(value) if isinstance(value, list) else value for key, value in values.items()})
+        arrays: dict[str, Any] = {
+            key: np.array(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**arrays)
 
 
 def _plain(value: object) -> object:

@@ -7,6 +7,9 @@ import numpy as np
 
 from bundle.data.phantom.raster import Canvas
 
+Marker = Literal["disc", "rings", "none"]
+_MARKERS: tuple[Marker, ...] = ("disc", "rings", "none")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -54,7 +57,7 @@ class Machine:
     centre_mm: tuple[float, float]
     rotation: float
     sway_mm: float
-    marker: Literal["disc", "rings", "none"]
+    marker: Marker
     marker_diameter_mm: float
     marker_mm: tuple[float, float]
 
@@ -64,7 +67,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
     field = rng.uniform(196.0, 252.0)
     half = field / 2
     is_round = bool(rng.random() < 0.6)
-    left, right = rng.uniform(0.74, 1.0, 2) * half
+    left, right = rng.uniform(0.70, 1.0) * half, rng.uniform(0.66, 1.0) * half
     top, bottom = rng.uniform(0.86, 1.02, 2) * half
     return Machine(
         field_mm=field,
@@ -72,11 +75,11 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
         frame_rate=float(rng.choice([12.0, 15.0, 25.0, 30.0], p=[0.15, 0.25, 0.15, 0.45])),
         grey_scale="linear" if rng.random() < 0.6 else "log",
         gamma=rng.uniform(0.75, 1.1),
-        photons=float(np.exp(rng.uniform(np.log(500.0), np.log(5000.0)))),
-        blur_mm=rng.uniform(0.30, 0.60),
-        lag=rng.uniform(0.03, 0.30),
+        photons=float(np.exp(rng.uniform(np.log(350.0), np.log(2500.0)))),
+        blur_mm=rng.uniform(0.12, 0.34),
+        lag=rng.uniform(0.03, 0.25),
         scatter=rng.uniform(0.15, 0.5),
-        glare=rng.uniform(0.03, 0.12),
+        glare=rng.uniform(0.03, 0.10),
         saturation=rng.uniform(0.93, 1.0),
         is_round=is_round,
         shutter_mm=(-left, -top, right, bottom),
@@ -85,7 +88,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
         centre_mm=(rng.normal(108.0, 6.0), rng.normal(128.0, 6.0)),
         rotation=rng.normal(0.0, 3.5),
         sway_mm=abs(rng.normal(0.0, 0.8)),
-        marker=str(rng.choice(["disc", "rings", "none"], p=[0.35, 0.25, 0.4])),  # type: ignore[arg-type]
+        marker=_MARKERS[rng.choice(3, p=[0.35, 0.25, 0.4])],
         marker_diameter_mm=marker_diameter_mm,
         marker_mm=(rng.uniform(128.0, 170.0), rng.uniform(172.0, 205.0)),
     )

@@ -6,7 +6,6 @@ from bundle.data.phantom.anatomy import Anatomy
 from bundle.data.phantom.geometry import Points
 from bundle.data.phantom.pose import Pose
 from bundle.data.phantom.raster import Canvas
-from bundle.data.phantom.spine import vertebral_body
 from bundle.structures import STRUCTURES
 
 SMALLEST_PIXELS = 4
@@ -15,7 +14,6 @@ SMALLEST_PIXELS = 4
 
 def structure_outlines(anatomy: Anatomy, pose: Pose) -> dict[str, list[Points]]:
     """Outlines per structure, in template millimetres."""
-    patient, spine = anatomy.patient, anatomy.spine
     return {
         "bolus": [*pose.lumen, *pose.residue, *pose.airway_bolus],
         "hyoid": [pose.hyoid],
@@ -26,27 +24,31 @@ def structure_outlines(anatomy: Anatomy, pose: Pose) -> dict[str, list[Points]]:
         "laryngeal_vestibule": [] if pose.vestibule is None else [pose.vestibule],
         "trachea": [pose.trachea],
         "upper_oesophageal_sphincter": [pose.ues],
-        "c2": [vertebral_body(patient, spine, 2)],
-        "c3": [vertebral_body(patient, spine, 3)],
-        "c4": [vertebral_body(patient, spine, 4)],
+        "c2": [anatomy.vertebrae[2]],
+        "c3": [anatomy.vertebrae[3]],
+        "c4": [anatomy.vertebrae[4]],
     }
 
 
-def draw_masks(canvas: Canvas, anatomy: Anatomy, pose: Pose, visible: np.ndarray) -> np.ndarray:
-    """Masks ``(12, size, size)`` uint8; nothing is labelled where the collimator hides it.
-
-    Args:
-        canvas: Canvas of the frame.
-        anatomy: Patient.
-        pose: Moving outlines.
-        visible: Where the collimated field is open ``(size, size)``, boolean.
-    """
+def draw_masks(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> np.ndarray:
+    """Masks ``(12, size, size)`` uint8 of everything in the frame, behind collimator and shoulder too."""
     outlines = structure_outlines(anatomy, pose)
     masks = np.stack([canvas.mask(*outlines[name]) for name in STRUCTURES])
-    # Bolus in the pharynx is not in the vestibule, whatever the outlines of thin walls say.
-    luminal = canvas.mask(*pose.lumen, *pose.residue).astype(bool)
-    for name in ("laryngeal_vestibule", "trachea"):
-        masks[STRUCTURES.index(name)][luminal] = 0
-    masks &= visible.astype(np.uint8)
-    masks[masks.sum(axis=(1, 2)) < SMALLEST_PIXELS] = 0
+    if pose.lumen or pose.residue:
+        # Bolus in the pharynx is not in the vestibule, whatever the outlines of thin walls say.
+        outside = 1 - canvas.mask(*pose.lumen, *pose.residue)
+        for name in ("laryngeal_vestibule", "trachea"):
+            masks[STRUCTURES.index(name)] *= outside
     return masks
+
+
+def visible_masks(masks: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Masks of what can be labelled: inside the collimated field, not behind the shoulder, more than a speck.
+
+    Args:
+        masks: ``(12, size, size)``.
+        visible: Where something can be seen ``(size, size)``, boolean.
+    """
+    seen = masks * visible.astype(np.uint8)
+    seen[seen.sum(axis=(1, 2)) < SMALLEST_PIXELS] = 0
+    return seen

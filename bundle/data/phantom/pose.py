@@ -1,16 +1,17 @@
 """Outlines of everything that moves, at one moment of the swallow.
 
-The way of the bolus is one channel from the lips to the oesophagus: a fixed wall (palate, then posterior pharyngeal wall)
-and a gap in front of it whose far side is the tongue, the epiglottis and the larynx. What closes the gap moves the tongue.
+The way of the bolus is one channel from the lips to the oesophagus: a fixed wall (palate, then posterior pharyngeal
+wall) and a gap in front of it whose far side is tongue, epiglottis and larynx. What closes the gap moves the tongue.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from bundle.data.phantom.anatomy import Anatomy, mandible_halves
-from bundle.data.phantom.geometry import Points, ellipse, ribbon, smooth_closed, smooth_open, smoothstep
+from bundle.data.phantom.geometry import Points, ellipse, ribbon, rounded, smooth_closed, smooth_open, smoothstep
 from bundle.data.phantom.swallow import ORAL_END, PHARYNX_END, UES_END, Swallow, SwallowState
 
 NUM_ORAL, NUM_PHARYNX, NUM_UES, NUM_OESOPHAGUS = 26, 44, 14, 16
@@ -99,7 +100,7 @@ def pose_at(anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> Pose:
         velum=velum,
         nasopharynx=nasopharynx,
         pharynx=frame.pharynx(channel, nasopharynx),
-        oral_air=_segment(channel, 0.0, ORAL_END, 1.0),
+        oral_air=_segment(channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0),
         epiglottis=epiglottis,
         vestibule=vestibule,
         trachea=trachea,
@@ -130,14 +131,16 @@ def _lumen(channel: Channel, state: SwallowState) -> list[Points]:
         return []
     stations = np.linspace(tail, head, 72)
     share = (stations - tail) / (head - tail)
-    taper = np.sqrt(np.clip(np.minimum(share / 0.22, (1.0 - share) / 0.15), 0.0, 1.0))
+    taper = np.sqrt(np.clip(np.minimum(share / 0.30, (1.0 - share) / 0.24), 0.0, 1.0))
     wall = np.stack([np.interp(stations, channel.station, channel.wall[:, i]) for i in (0, 1)], axis=1)
     floor = np.stack([np.interp(stations, channel.station, channel.floor[:, i]) for i in (0, 1)], axis=1)
     # In the mouth the bolus lies on the tongue; in the pharynx it fills the lumen from its middle.
     anchor = np.where(stations < ORAL_END, 1.0, 0.5)
     width = (floor - wall) * (0.94 * taper)[:, None]
     near = wall + (floor - wall) * anchor[:, None] - width * anchor[:, None]
-    return [np.concatenate([near, (near + width)[::-1]])]
+    far = ndimage.gaussian_filter1d(near + width, 2.5, axis=0, mode="nearest")
+    near = ndimage.gaussian_filter1d(near, 2.5, axis=0, mode="nearest")
+    return [np.concatenate([near, far[::-1]])]
 
 
 class _Frame:
@@ -154,7 +157,7 @@ class _Frame:
         return self.spine.point(level - self.lift, anterior_mm + self.forward)
 
     def follow(self, level: np.ndarray) -> np.ndarray:
-        """Levels after laryngeal motion: fixed above C2, with the larynx between C4 and the sphincter, fixed at the chest."""
+        """Levels after laryngeal motion: fixed above C2 and at the chest, lifted with the larynx between them."""
         weight = np.interp(level, [2.2, 4.1, 6.0, 8.3], [0.0, 1.0, 1.0, 0.0])
         return level - self.lift * weight
 
@@ -216,8 +219,7 @@ class _Frame:
         velum = self.velum()
         under = velum[30:][::-1]  # palate to uvula
         hard = self.anatomy.head.place(smooth_open([(176, 68), (170, 60), (158, 56.5), (144, 56.5)], 20))
-        soft = smooth_open(np.concatenate([hard, under[4:26:3]]), NUM_ORAL)
-        return soft
+        return smooth_open(np.concatenate([hard, under[4:26:3]]), NUM_ORAL)
 
     def oral_gap(self, station: np.ndarray) -> np.ndarray:
         """Space between tongue and palate: thin air, wide at the bolus, shut behind its tail."""
@@ -231,7 +233,7 @@ class _Frame:
 
     def channel(self) -> Channel:
         """Stations from the incisors to the chest."""
-        spine, state = self.spine, self.state
+        spine = self.spine
         roof = self.oral_roof()
         oral_station = np.linspace(0.0, ORAL_END, NUM_ORAL, endpoint=False)
         # From the roof towards the tongue: forward and down, turning from straight down to straight forward.
@@ -311,7 +313,7 @@ class _Frame:
         chin = pivot + np.array([-0.2, 1.0]) * (self.state.jaw * 0.8)
         forward = self.spine.anterior(3.5)
         floor = np.concatenate([[hyoid_centre - 4.0 * forward], [hyoid_centre + np.array([1.0, -4.0])], chin])
-        upper = np.concatenate([smooth_open(dorsum[3:NUM_ORAL + 6:3], 40), dorsum[NUM_ORAL + 6 :]])
+        upper = np.concatenate([smooth_open(dorsum[3 : NUM_ORAL + 6 : 3], 40), dorsum[NUM_ORAL + 6 :]])
         back = smooth_open(np.concatenate([upper[-1:], floor, upper[:1]]), 50)
         return np.concatenate([upper, back[1:-1]])
 
@@ -319,9 +321,8 @@ class _Frame:
         """Centre line from the petiole to the tip; inversion folds it back and down over the larynx."""
         base = self.larynx_point(4.45, 35.0)
         inverted = self.state.epiglottis
-        gap_limit = self.spine.point(0, 0)[0] * 0 + 1.0
-        length = 25.0 * gap_limit
-        heading = np.deg2rad(-112.0 - self.patient.lean * -1.0 * 0.5 - 118.0 * inverted)
+        length = 25.0
+        heading = np.deg2rad(-112.0 + 0.5 * self.patient.lean - 118.0 * inverted)
         bend = np.deg2rad(-14.0 - 38.0 * np.sin(np.pi * min(inverted, 1.0)) - 10.0 * inverted)
         angles = heading + bend * np.linspace(0.0, 1.0, 20) ** 1.5
         steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length / 19
@@ -347,14 +348,16 @@ class _Frame:
         # Closure draws the posterior side towards the epiglottis.
         target = front[[3, 1, 0]]
         back = target + (back - target) * opened
-        return np.concatenate([front[::-1], bottom, back[::-1]])
+        return rounded(np.concatenate([front[::-1], bottom, back[::-1]]), 0.4)
 
     def trachea(self) -> Points:
         """Air column below the vocal folds, down to where the shoulder hides it."""
-        level = np.linspace(5.12, 8.2, 24)
+        level = np.linspace(5.1, 8.2, 28)
         moved = level - self.lift * np.interp(level, [5.1, 8.2], [1.0, 0.25])
-        back = np.interp(level, [5.12, 5.5, 6.2, 8.2], [27.5, 25.0, 24.0, 23.0]) + self.forward
-        front = np.interp(level, [5.12, 5.5, 6.2, 8.2], [39.5, 41.0, 41.5, 40.0]) + self.forward
+        # A cone under the folds widens to the tube; the lower end is rounded, as it fades behind the shoulder.
+        knots = [5.1, 5.22, 5.4, 5.6, 6.2, 7.9, 8.2]
+        back = PchipInterpolator(knots, [31.0, 27.8, 25.8, 25.0, 24.0, 23.2, 26.0])(level) + self.forward
+        front = PchipInterpolator(knots, [36.0, 38.8, 40.2, 41.0, 41.5, 40.2, 37.0])(level) + self.forward
         return np.concatenate([self.spine.point(moved, back), self.spine.point(moved, front)[::-1]])
 
     def ues(self, channel: Channel) -> Points:
@@ -403,9 +406,10 @@ class _Frame:
         line = self.epiglottis_line()[:9]
         reach = self.larynx_point(4.4 + 0.52 * amount, 37.0)
         streak = smooth_open([line[6] + np.array([-2.5, 1.5]), line[2] + np.array([-2.8, 1.8]), reach], 16)
-        pools = [ribbon(streak, np.linspace(1.1, 1.9, 16))]
+        pools = [ribbon(streak, np.linspace(0.9, 1.6, 16) + 0.4 * np.sin(np.linspace(0.0, 9.0, 16)))]
         if swallow.aspiration and amount > 0.5:
             level = np.linspace(5.15, 5.15 + 2.1 * (amount - 0.4), 20)
             moved = level - self.lift * np.interp(level, [5.1, 8.2], [1.0, 0.25])
-            pools.append(ribbon(self.spine.point(moved, 37.5 + self.forward), np.linspace(0.9, 1.6, 20)))
+            line = self.spine.point(moved, 38.0 + self.forward + 0.8 * np.sin(2.5 * level))
+            pools.append(ribbon(line, 0.6 + 0.9 * np.linspace(0, 1, 20) + 0.35 * np.sin(6.0 * level)))
         return pools

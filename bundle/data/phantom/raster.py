@@ -54,7 +54,7 @@ class Canvas:
 
         Args:
             points_mm: Outline ``(N, 2)``.
-            blur_mm: Standard deviation of a Gaussian that rounds the edge, as the edge of a solid body is in projection.
+            blur_mm: Standard deviation of a Gaussian that rounds the edge, as a solid body's edge is in projection.
         """
         outline = self.to_pixels(points_mm)
         sigma = blur_mm * self.pixels_per_mm
@@ -67,7 +67,7 @@ class Canvas:
         image = Image.new("L", (int(width), int(height)))
         # Pixel centres are integers here and half-integers of the supersampled grid there.
         vertices = (outline - low + 0.5) * SUPERSAMPLING - 0.5
-        ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in vertices], fill=255)
+        ImageDraw.Draw(image).polygon(vertices.ravel().tolist(), fill=255)
         values = np.asarray(image.reduce(SUPERSAMPLING), np.float32) / np.float32(255)
         if sigma > 0.3:
             values = ndimage.gaussian_filter(values, sigma, truncate=3.0)
@@ -101,17 +101,25 @@ def paste(target: np.ndarray, patch: Patch, weight: float = 1.0) -> None:
     region(target, patch)[...] += np.float32(weight) * patch.values
 
 
-def moved(still: np.ndarray, from_canvas: Canvas, to_canvas: Canvas) -> np.ndarray:
-    """Resample a map drawn on one canvas onto another one of the same size (bilinear)."""
+def moved(
+    still: np.ndarray, from_canvas: Canvas, to_canvas: Canvas, window: tuple[slice, slice] | None = None
+) -> np.ndarray:
+    """Resample a map drawn on one canvas onto another one of the same size (bilinear).
+
+    Args:
+        still: Map ``(size, size)``.
+        from_canvas: Where it was drawn.
+        to_canvas: Where it is wanted.
+        window: Rows and columns of the result to work out; all when None.
+    """
+    rows, columns = window or (slice(0, still.shape[0]), slice(0, still.shape[1]))
     matrix = from_canvas.matrix @ np.linalg.inv(to_canvas.matrix)
-    offset = from_canvas.offset - matrix @ to_canvas.offset
-    if np.allclose(matrix, np.eye(2), atol=1e-7) and np.allclose(offset, 0, atol=1e-5):
-        return still
+    offset = from_canvas.offset - matrix @ to_canvas.offset + matrix @ np.array([columns.start, rows.start])
     # PIL counts pixel centres at half-integers.
     shift = offset + 0.5 - matrix @ np.array([0.5, 0.5])
     data = (matrix[0, 0], matrix[0, 1], shift[0], matrix[1, 0], matrix[1, 1], shift[1])
-    image = Image.fromarray(still)
-    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    return np.asarray(Image.fromarray(still).transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
 def resized(field: np.ndarray, size: int) -> np.ndarray:

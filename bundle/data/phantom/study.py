@@ -9,13 +9,14 @@ from bundle.data.phantom.anatomy import CONDYLE_MM, Anatomy, build_anatomy
 from bundle.data.phantom.kinematics import Kinematics, first_frame
 from bundle.data.phantom.layers import attenuation, draw_still
 from bundle.data.phantom.machine import Machine, canvas_at, draw_machine
-from bundle.data.phantom.masks import draw_masks, structure_outlines
+from bundle.data.phantom.masks import draw_masks, visible_masks
 from bundle.data.phantom.patient import Patient, draw_patient
 from bundle.data.phantom.pose import Pose, pose_at
 from bundle.data.phantom.raster import Canvas
 from bundle.data.phantom.spine import anterior_inferior_corner
 from bundle.data.phantom.swallow import ORAL_END, PHARYNX_END, Swallow, SwallowState, draw_swallow, state_at
 from bundle.data.phantom.xray import Detector, display, measuring_field
+from bundle.structures import STRUCTURES
 
 Sampling = Literal["spread", "consecutive"]
 
@@ -108,12 +109,12 @@ def _image(
     base = canvas_at(machine, patient.scale, size, np.zeros(2), 0.0)
     still = draw_still(base, anatomy, machine, layer_rng)
     detector = Detector(machine, size, noise_rng)
-    visible = detector.aperture > 0.5
+    visible = (detector.aperture > 0.5) & ~still.hidden
     sensor = measuring_field(base, anatomy.spine.point(4.0, 22.0))
     pivot = anatomy.head.place([CONDYLE_MM])[0]
     phase = layer_rng.uniform(0, 2 * np.pi, 3)
     stored = np.zeros((len(times_s), size, size), np.uint16)
-    masks = np.zeros((len(times_s), 12, size, size), np.uint8)
+    masks = np.zeros((len(times_s), len(STRUCTURES), size, size), np.uint8)
     truth: list[dict[str, Any]] = []
     for index, time in enumerate(times_s):
         state = state_at(swallow, float(time))
@@ -122,15 +123,16 @@ def _image(
         jaw = _turned(canvas, pivot, pose.jaw_degrees)
         image = attenuation(still, canvas, jaw, anatomy, swallow, pose)
         stored[index] = detector.expose(image, sensor, step)
-        masks[index] = draw_masks(canvas, anatomy, pose, visible)
-        truth.append(_truth(canvas, anatomy, pose, state, masks[index], machine.field_mm / size))
+        drawn = draw_masks(canvas, anatomy, pose)
+        masks[index] = visible_masks(drawn, visible)
+        truth.append(_truth(canvas, anatomy, pose, state, drawn, machine.field_mm / size))
     spacing = machine.field_mm / size
     return PhantomStudy(
         frames=display(stored)[:, None],
         masks=masks,
         frame_times_ms=(times_s - times_s[0]) * 1000.0,
         pixel_spacing_mm=(spacing, spacing),
-        kinematics=_kinematics(times_s, truth, anatomy, patient.scale),
+        kinematics=_kinematics(times_s, truth),
         description=_describe(patient, swallow, machine),
         stored=stored,
         seed=seed,
@@ -153,26 +155,22 @@ def _turned(canvas: Canvas, pivot: np.ndarray, degrees: float) -> Canvas:
 def _truth(
     canvas: Canvas, anatomy: Anatomy, pose: Pose, state: SwallowState, masks: np.ndarray, spacing: float
 ) -> dict[str, Any]:
-    """True values of one frame; areas are counted in the masks, before nothing is hidden by the shutter."""
+    """True values of one frame; areas are counted in the masks as they are without the collimator."""
     patient, spine = anatomy.patient, anatomy.spine
     c2, c4 = (anterior_inferior_corner(patient, spine, level) for level in (2, 4))
     up = (c2 - c4) / np.linalg.norm(c2 - c4)
     forward = np.array([-up[1], up[0]])
     offset = (pose.hyoid_centre - c4) * patient.scale
-    outlines = structure_outlines(anatomy, pose)
-    area = {
-        name: float(canvas.mask(*points).sum()) * spacing**2
-        for name, points in (("pharynx", outlines["pharynx"]), ("residue", pose.residue), ("bolus", outlines["bolus"]))
-    }
+    residue = canvas.mask(*pose.residue).sum() if pose.residue else 0
     return {
         "hyoid_px": canvas.to_pixels(pose.hyoid_centre),
         "hyoid_mm": np.array([offset @ forward, offset @ up]),
         "c2_px": canvas.to_pixels(c2),
         "c4_px": canvas.to_pixels(c4),
         "c2_c4_mm": float(np.linalg.norm(c2 - c4)) * patient.scale,
-        "pharynx_area_mm2": area["pharynx"],
-        "bolus_area_mm2": area["bolus"],
-        "residue_area_mm2": area["residue"],
+        "pharynx_area_mm2": float(masks[STRUCTURES.index("pharynx")].sum()) * spacing**2,
+        "bolus_area_mm2": float(masks[STRUCTURES.index("bolus")].sum()) * spacing**2,
+        "residue_area_mm2": float(residue) * spacing**2,
         "ues_width_mm": pose.ues_width_mm * patient.scale,
         "bolus_head": min(state.head, 1.0),
         "bolus_in_airway": bool(pose.airway_bolus),
@@ -188,7 +186,7 @@ def _phase(state: SwallowState) -> str:
     return "pharyngeal" if state.tail < PHARYNX_END else "oesophageal"
 
 
-def _kinematics(times_s: np.ndarray, truth: list[dict[str, Any]], anatomy: Anatomy, scale: float) -> Kinematics:
+def _kinematics(times_s: np.ndarray, truth: list[dict[str, Any]]) -> Kinematics:
     def column(name: str) -> np.ndarray:
         return np.array([frame[name] for frame in truth])
 

@@ -120,7 +120,7 @@ def state_at(swallow: Swallow, time_s: float) -> SwallowState:
     t = time_s / swallow.slowness
     early = swallow.oral_delay_s / swallow.slowness
     head_times = [-0.9 - early, -0.4 - early, 0.0 - early, 0.24, 0.34, 0.52, 0.75]
-    head_stations = [0.20, 0.235, 0.42, 0.60, 0.70, 0.96, 1.10]
+    head_stations = [0.165, 0.20, 0.42, 0.60, 0.70, 0.96, 1.10]
     tail_times = [-0.6 - early, 0.08, 0.26, 0.45, 0.68, 0.95]
     tail_stations = [0.03, 0.20, 0.33, 0.52, 0.78, 1.10]
     return SwallowState(
@@ -129,7 +129,7 @@ def state_at(swallow: Swallow, time_s: float) -> SwallowState:
         larynx=rise_and_fall(t, 0.04, 0.42, 0.58, 1.08),
         epiglottis=swallow.epiglottis_inversion * rise_and_fall(t, 0.14, 0.40, 0.62, 0.90),
         vestibule=swallow.vestibule_closure * rise_and_fall(t, 0.10, 0.34, 0.66, 0.88),
-        velum=rise_and_fall(t, -0.14, 0.08, 0.64, 0.92),
+        velum=rise_and_fall(t, -0.34 - early, -0.10 - early, 0.64, 0.92),
         ues=rise_and_fall(t, 0.26, 0.40, 0.60, 0.80),
         jaw=swallow.jaw_opening * (1.0 - rise_and_fall(t, -0.5, -0.25, 0.9, 1.4)),
         constriction=swallow.constriction,

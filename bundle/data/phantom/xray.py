@@ -1,4 +1,4 @@
-"""From attenuation to grey values: Beer-Lambert, scatter, glare, quantum noise, detector, brightness control, 12 bits."""
+"""From attenuation to grey values: Beer-Lambert, scatter, glare, noise, detector, brightness control, 12 bits."""
 
 from dataclasses import dataclass, field
 
@@ -56,11 +56,11 @@ class Detector:
         # Scatter is nearly uniform behind the body; direct exposure scatters nothing.
         tissue = np.minimum(coarse, 0.25)
         spread = machine.scatter * ndimage.gaussian_filter(tissue, 22.0 / mm_per_pixel)
-        light = np.minimum(coarse, 0.6)
+        light = np.minimum(coarse, 0.45)
         glare = ndimage.gaussian_filter(light, 5.0 / mm_per_pixel) + ndimage.gaussian_filter(light, 25.0 / mm_per_pixel)
         haze = resized((spread + 0.5 * machine.glare * glare).astype(np.float32), self.size)
         signal = primary + haze * (self.aperture + self.veil)
-        seen = float((measuring_field * resized(signal, _COARSE)).sum())
+        seen = float((measuring_field * np.minimum(resized(signal, _COARSE), 0.3)).sum())
         wanted = 0.42 / max(seen, 1e-6)
         self._gain = wanted if self._gain is None else self._gain + 0.5 * (wanted - self._gain)
         exposure = np.minimum(signal * np.float32(self._gain), 4.0)
@@ -84,10 +84,12 @@ class Detector:
         """Display grey in [0, 1]."""
         machine = self.machine
         if machine.grey_scale == "log":
-            floor = 0.02
-            grey = 0.12 + 0.30 * np.log(np.maximum(exposure, floor) / floor) / np.log(0.42 / floor)
-            grey = np.where(exposure > floor, grey, 0.12 * np.maximum(exposure, 0.0) / floor)
-            grey = grey * np.float32(1.25)
+            dark, bright = 0.042, 3.4
+            safe = np.maximum(exposure, dark / 8)
+            # Below the dark end the curve bends into zero instead of going negative.
+            grey = np.logaddexp(0.0, 6.0 * np.log(safe / dark)).astype(np.float32) / np.float32(
+                6 * np.log(bright / dark)
+            )
         else:
             grey = np.maximum(exposure, 0.0) ** np.float32(machine.gamma)
         # A soft knee before the ceiling, as of a television camera.
@@ -133,5 +135,5 @@ def measuring_field(canvas: Canvas, centre_mm: Points) -> np.ndarray:
     """Where the brightness control looks: a Gaussian over the pharynx ``(64, 64)``."""
     x, y = canvas.to_pixels(centre_mm) * (_COARSE / canvas.size)
     axis = np.arange(_COARSE, dtype=np.float32)
-    weight = np.exp(-((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * 7.0**2))
+    weight = np.exp(-((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * 9.0**2))
     return weight / weight.sum()

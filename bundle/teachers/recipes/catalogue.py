@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
 
 from bundle.teachers.base import Teacher
 from bundle.teachers.medclip import load_medclip, small_medclip
@@ -30,14 +30,14 @@ class SmallTeacher:
     """
 
     speciality: str
-    build: Callable[[], nn.Module]
+    build: Callable[[], Any]
     load: Callable[..., Teacher]
-    recipe: Callable[..., nn.Module]
+    recipe: Callable[[Any], Any]
     schedule: Schedule
     headline: str
 
-    def start(self) -> nn.Module:
-        """The untrained recipe; the same weights at each call."""
+    def start(self) -> Any:
+        """The untrained `Recipe`, a module; the same weights at each call."""
         torch.manual_seed(self.schedule.seed)
         return self.recipe(self.build())
 

@@ -2,14 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from bundle.teachers.base import Encoder
 from bundle.teachers.recipes.frames import PhantomFrames, images_for
 
 
 def probe_patches(
-    encoder: Encoder, train: PhantomFrames, held_out: PhantomFrames, ridge: float = 1e-2
+    encoder: nn.Module, train: PhantomFrames, held_out: PhantomFrames, ridge: float = 1e-2
 ) -> dict[str, float]:
     """Fit one linear map from features to structures by ridge regression and score it on held-out patients.
 
@@ -32,7 +31,7 @@ def probe_patches(
 
 
 @torch.no_grad()
-def _tokens(encoder: Encoder, frames: PhantomFrames) -> tuple[Tensor, Tensor]:
+def _tokens(encoder: nn.Module, frames: PhantomFrames) -> tuple[Tensor, Tensor]:
     """Features ``(N h w, C)`` and presence ``(N h w, S)``: does the structure cover 30% of the patch?"""
     features, labels = [], []
     for batch in frames.batches(16):

@@ -5,9 +5,10 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from bundle.teachers.checkpoint import file_sha256
 from bundle.teachers.recipes.catalogue import SmallTeacher, find_small_teacher
@@ -63,7 +64,7 @@ def train_small_teacher(
     }
 
 
-def write_weights(encoder: nn.Module, path: Path, provenance: dict) -> None:
+def write_weights(encoder: Any, path: Path, provenance: dict) -> None:
     """Write an encoder under its published names, in half precision, with its provenance in the file's header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: _halve(value) for key, value in encoder.published_state_dict().items()}
@@ -71,7 +72,7 @@ def write_weights(encoder: nn.Module, path: Path, provenance: dict) -> None:
 
 
 def judge(
-    small: SmallTeacher, recipe: nn.Module, path: Path, training: PhantomFrames, held_out: PhantomFrames
+    small: SmallTeacher, recipe: Any, path: Path, training: PhantomFrames, held_out: PhantomFrames
 ) -> dict[str, dict[str, float]]:
     """Speciality numbers of the weights in the file, read by the teacher's strict loader, and of an untrained twin."""
     teacher = small.load(path, small.build())

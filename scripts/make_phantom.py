@@ -1,0 +1,28 @@
+"""Make synthetic swallowing studies: python scripts/make_phantom.py dataset FOLDER | bench."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bundle.data.phantom import make_phantom_dataset
+from bundle.data.phantom.benchmark import frames_per_second
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    dataset = commands.add_parser("dataset", help="write cines, masks, truth and a data list")
+    dataset.add_argument("root", help="folder to make")
+    for name, default in (("train", 24), ("validation", 4), ("test", 4)):
+        dataset.add_argument(f"--num_{name}", type=int, default=default, help=f"{name} patients")
+    dataset.add_argument("--seed", type=int, default=0)
+    for command, size, num_frames in ((dataset, 256, 14), (commands.add_parser("bench", help="frames/s"), 512, 60)):
+        command.add_argument("--size", type=int, default=size, help="rows and columns")
+        command.add_argument("--num_frames", type=int, default=num_frames, help="frames per patient")
+    arguments = vars(parser.parse_args())
+    try:
+        is_bench = arguments.pop("command") == "bench"
+        print(f"{frames_per_second(**arguments):.1f} frames/s" if is_bench else make_phantom_dataset(**arguments))
+    except (ValueError, FileExistsError) as error:
+        sys.exit(f"error: {error}")

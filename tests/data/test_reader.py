@@ -1,0 +1,53 @@
+"""MONAI's LoadImaged with our reader."""
+
+import numpy as np
+import pytest
+from monai.transforms import LoadImaged
+
+from bundle.data.reader import ClipReader
+from bundle.data.readers import UnreadableStudyError, read_clip
+
+RAMP = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+TAGS = {
+    "WindowCenter": 12,
+    "WindowWidth": 24,
+    "FrameTime": 40,
+    "PixelSpacing": [0.3, 0.4],
+    "PixelSpacingCalibrationType": "GEOMETRY",
+}
+
+
+@pytest.mark.parametrize("reader", [ClipReader, "bundle.data.reader.ClipReader"], ids=["class", "dotted path"])
+def test_load_imaged_gives_the_clip_as_it_is_with_its_meta(tmp_path, write_dicom, reader):
+    path = write_dicom(tmp_path / "cine.dcm", RAMP, **TAGS)
+    image = LoadImaged(keys="image", reader=reader, image_only=True)({"image": path})["image"]
+    assert tuple(image.shape) == (2, 1, 3, 4)
+    np.testing.assert_array_equal(image.numpy(), read_clip(path).frames)
+    np.testing.assert_array_equal(image.meta["frame_times_ms"], [0, 40])
+    np.testing.assert_array_equal(image.meta["pixel_spacing_mm"], [0.3, 0.4])
+    assert image.meta["spacing_source"] == "calibrated PixelSpacing"
+    assert image.meta["filename"] == str(path)
+    np.testing.assert_array_equal(image.affine.numpy(), np.eye(4))
+
+
+def test_unknown_spacing_and_times_are_not_numbers(tmp_path, write_dicom):
+    _, meta = ClipReader().get_data(write_dicom(tmp_path / "cine.dcm", RAMP))
+    assert np.isnan(meta["pixel_spacing_mm"]).all()
+    assert np.isnan(meta["frame_times_ms"]).all()
+
+
+def test_a_refused_file_is_not_tried_with_monais_own_readers(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "cine.dcm", RAMP, WindowCenter=10, WindowWidth=0)
+    with pytest.raises(UnreadableStudyError, match=r"cine\.dcm: .*WindowWidth"):
+        LoadImaged(keys="image", reader=ClipReader)({"image": path})
+
+
+def test_suffixes_and_folders_are_recognized(tmp_path):
+    reader = ClipReader()
+    assert all(reader.verify_suffix(name) for name in ("a.dcm", "b.AVI", "c.nii.gz", tmp_path))
+    assert not reader.verify_suffix("notes.txt")
+
+
+def test_several_files_at_once_are_refused():
+    with pytest.raises(ValueError, match="one file or folder at a time, got 2"):
+        ClipReader().read(["a.dcm", "b.dcm"])
