@@ -86,5 +86,4 @@ def _colour(name: str, channel: int) -> tuple[float, float, float]:
     if name in COLOURS:
         red, green, blue = COLOURS[name]
         return red / 255, green / 255, blue / 255
-    red, green, blue, _ = plt.get_cmap("tab10")(channel % 10)
-    return red, green, blue
+    return plt.get_cmap("tab10")(channel % 10)[:3]

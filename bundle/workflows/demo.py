@@ -5,10 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bundle.data.phantom import generate_study
+from bundle.data.phantom.writer import write_dicom
 from bundle.metrics.atomic import write_json
 from bundle.workflows.stages import ROOT, Stage, peak_memory_gb, run_stages
 
 DISTILLATION = "phase 1: distil three teachers into the student"
+IMAGE_SIZE = 256  # the configs' default
+INPUT_SEED = 987_654_321  # the data set's seeds are far below
 TRAINING = "phase 2: train SAM 2's mask decoder on the student"
 
 
@@ -24,6 +28,8 @@ def run_demo(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
     """
     start = time.monotonic()
     folder = Path(output_dir).resolve()
+    (folder / "export").mkdir(parents=True, exist_ok=True)
+    make_input(folder / "input" / "cine.dcm")
     seconds = run_stages(demo_stages(folder))
     metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
     summary = {
@@ -37,10 +43,16 @@ def run_demo(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
         "peak_memory_gb": round(peak_memory_gb(), 2),
         "pictures": [str(path) for path in sorted(folder.glob("*/**/*.png")) if "masks" not in path.parts],
         "videos": [str(path) for path in sorted(folder.glob("inference/**/*.mp4"))],
-        "model": str(folder / "export" / "model.onnx"),
+        "models": [str(folder / "train" / "model.pt"), *(str(path) for path in sorted(folder.glob("export/*.*")))],
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def make_input(path: Path) -> None:
+    """A synthetic patient of whom no other stage knows, as a DICOM cine at a clinic's size and frame rate."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_dicom(generate_study(INPUT_SEED, size=512, num_frames=45), path, patient="demo")
 
 
 def demo_stages(folder: Path) -> list[Stage]:
@@ -69,14 +81,32 @@ def demo_stages(folder: Path) -> list[Stage]:
             run_id="evaluating",
         ),
         Stage(
-            "inference on a held-out patient's DICOM",
+            "inference on a new patient's DICOM",
             ["inference.json"],
             {
-                "input": str(folder / "phantom" / "demo_input"),
+                "input": str(folder / "input"),
                 "output_dir": str(folder / "inference"),
                 "checkpoint": model,
             },
             run_id="run",
+        ),
+        *(
+            Stage(
+                f"export to {name}",
+                ["inference.json"],
+                {
+                    "filepath": str(folder / "export" / file),
+                    "ckpt_file": model,
+                    "input_shape": f"[1, 1, {IMAGE_SIZE}, {IMAGE_SIZE}]",
+                    **options,
+                },
+                run_id="network_def",
+                verb=verb,
+            )
+            for name, verb, file, options in (
+                ("TorchScript", "ckpt_export", "model.ts", {"use_trace": "True"}),
+                ("ONNX", "onnx_export", "model.onnx", {}),
+            )
         ),
     ]
 
@@ -90,7 +120,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     lines.append(f"{'mean':<{width}}  {_number(summary['mean_dice'], 3):>5}")
     lines.append("")
     lines.append(f"synthetic patients; {summary['seconds'] / 60:.1f} minutes, {summary['peak_memory_gb']:.1f} GB")
-    lines += [f"  {path}" for path in [*summary["pictures"], *summary["videos"], summary["model"]]]
+    lines += [f"  {path}" for path in [*summary["pictures"], *summary["videos"], *summary["models"]]]
     return "\n".join(lines)
 
 

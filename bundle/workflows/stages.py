@@ -14,27 +14,30 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Stage:
-    """One ``python -m monai.bundle run``.
+    """One command of ``python -m monai.bundle``.
 
     Attributes:
         title: What it does, for the headline.
         configs: Config files below ``configs/``, the base first.
-        overrides: Config keys changed on the command line.
-        run_id: What to run.
+        overrides: Config keys changed on the command line, or the verb's own options.
+        run_id: What to run, or the component that the verb is about.
+        verb: What MONAI is to do.
     """
 
     title: str
     configs: Sequence[str]
     overrides: dict[str, str | int | float] = field(default_factory=dict)
     run_id: str = "training"
+    verb: str = "run"
 
     def command(self) -> list[str]:
         """The command line, with this Python."""
         files = [str(ROOT / "configs" / name) for name in self.configs]
-        command = [sys.executable, "-m", "monai.bundle", "run", self.run_id]
+        command = [sys.executable, "-m", "monai.bundle", self.verb, self.run_id]
         command += ["--config_file", files[0] if len(files) == 1 else str(files)]
-        command += ["--bundle_root", str(ROOT), "--logging_file", str(ROOT / "configs" / "logging.conf")]
         command += ["--meta_file", str(ROOT / "configs" / "metadata.json")]
+        if self.verb == "run":
+            command += ["--bundle_root", str(ROOT), "--logging_file", str(ROOT / "configs" / "logging.conf")]
         for key, value in self.overrides.items():
             command += [f"--{key}", str(value)]
         return command
