@@ -86,8 +86,9 @@ def decode_pixels(path: Path, dataset: Dataset, warnings: list[str]) -> list[np.
     except Exception as error:  # pydicom leaks AttributeError, StopIteration, TypeError and its decoders' own errors
         reason = f"frame {len(frames)} in {syntax.name} cannot be decoded: {_first_line(error)}"
         raise UnreadableStudyError(path, reason) from None
-    for rows, columns in {frame.shape[:2] for frame in frames} - {(shape.rows, shape.columns)}:
-        raise UnreadableStudyError(path, f"the header says {shape.rows} x {shape.columns}, frames are {rows} x {columns}")
+    stated = (shape.rows, shape.columns)
+    for got in {frame.shape[:2] for frame in frames} - {stated}:
+        raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")
     if len(frames) < shape.num_frames:
         raise UnreadableStudyError(path, f"the header says {shape.num_frames} frames, the file has {len(frames)}")
     if len(frames) > shape.num_frames:

@@ -69,15 +69,15 @@ def _open(path: Path) -> Image.Image:
 
 
 def _read_grey(path: Path) -> tuple[np.ndarray, str]:  # -> (H, W) in [0, 1], warning or ""
-    picture = _open(path)
-    check_size(path, 1, picture.height, picture.width)
-    try:
-        if picture.mode not in FULL_SCALE:
-            return _colour_to_grey(np.asarray(picture.convert("RGB")))
-        values = np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableStudyError(path, f"its pixels are damaged or cut off ({error})") from error
-    full_scale = FULL_SCALE[picture.mode]
+    with _open(path) as picture:
+        check_size(path, 1, picture.height, picture.width)
+        full_scale = FULL_SCALE.get(picture.mode)
+        try:
+            values = np.asarray(picture if full_scale else picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableStudyError(path, f"its pixels are damaged or cut off ({error})") from error
+    if full_scale is None:
+        return _colour_to_grey(values)
     note = ""
     if full_scale > 255 and 0 < values.max() < 4096:
         note = "16-bit pictures use at most 12 of their bits and will look dark; rescale them if 4095 means white"

@@ -14,7 +14,7 @@ from bundle.metrics.atomic import atomic_path
 from bundle.structures import COLOURS
 
 FILL_OPACITY, OUTLINE_OPACITY = 0.22, 0.95
-MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 512, 1080, 1600
+MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 512, 768, 1280
 PANEL, BRIGHT, DIM = (17, 19, 23), (236, 238, 242), (104, 110, 120)
 # Beyond the named structures: light tints of Paul Tol's palette.
 OTHER_COLOURS = ((119, 170, 221), (238, 136, 102), (170, 170, 0), (255, 170, 187), (68, 187, 153), (221, 221, 221))
@@ -53,9 +53,11 @@ class OverlayPainter:
         Returns:
             RGB ``(*size, 3)``, uint8.
         """
-        frame = np.clip(self.clip.frames[index, 0] * 255, 0, 255)
-        canvas = np.repeat(self._resize(frame)[..., None], 3, axis=2)
-        shapes = [(self.colours[s], *_soft_shape(self._resize(masks[s]), self.height)) for s in _largest_first(masks)]
+        frame = np.clip(self.clip.frames[index, 0] * 255, 0, 255).round().astype(np.uint8)
+        canvas = np.repeat(self._resize(frame)[..., None], 3, axis=2).astype(np.float32)
+        order = _largest_first(masks)
+        resized = {s: self._resize(np.where(masks[s], np.uint8(255), np.uint8(0))) for s in order}
+        shapes = [(self.colours[s], *_soft_shape(resized[s], self.height)) for s in order if resized[s].any()]
         for colour, box, area, _ in shapes:
             _blend(canvas[box], colour, FILL_OPACITY * area)
         for colour, box, _, outline in shapes:
@@ -63,11 +65,9 @@ class OverlayPainter:
         picture = np.clip(canvas.round(), 0, 255).astype(np.uint8)
         return np.concatenate([picture, self._panel(index, masks)], axis=1)
 
-    def _resize(self, values: np.ndarray) -> np.ndarray:  # (H, W) -> (height, width) float32
-        if values.shape == (self.height, self.width):
-            return values.astype(np.float32)
-        picture = Image.fromarray(values.astype(np.float32))
-        return np.array(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
+    def _resize(self, values: np.ndarray) -> np.ndarray:  # (H, W) uint8 -> (height, width) uint8
+        picture = Image.fromarray(values)
+        return np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
 
     def _panel(self, index: int, masks: np.ndarray) -> np.ndarray:
         times = self.clip.frame_times_ms
@@ -118,17 +118,20 @@ def _largest_first(masks: np.ndarray) -> list[int]:
 
 
 def _soft_shape(mask: np.ndarray, height: int) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Box around a mask, and in it the area's and the outline's opacity, without stairs."""
+    """Box around a mask (0 to 255), and in it the area's and the outline's opacity, without stairs."""
     width = max(1.0, height / 620)
     margin = 2 + round(4 * width)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = tuple(slice(max(0, int(x[0]) - margin), int(x[-1]) + 1 + margin) for x in (rows, columns))
-    soft = gaussian_filter(mask[box], width)
+    soft = gaussian_filter(mask[box].astype(np.float32) / 255, width)
     return (box[0], box[1]), soft, (4 * soft * (1 - soft)) ** 2  # 1 where the blurred mask is one half
 
 
 def _blend(canvas: np.ndarray, colour: tuple[int, int, int], opacity: np.ndarray) -> None:
-    canvas += (np.array(colour, np.float32) - canvas) * opacity[..., None]
+    """Paint where it shows; ``canvas`` is a view and changes in place."""
+    shown = opacity > 1 / 255
+    painted, share = canvas[shown], opacity[shown, None]
+    canvas[shown] = painted + (np.array(colour, np.float32) - painted) * share
 
 
 @dataclass(frozen=True)
@@ -172,4 +175,5 @@ class _Legend:
 
 
 def _label(name: str) -> str:
-    return name.replace("_", " ")
+    """As printed: vertebrae with a capital, other names in words."""
+    return name.upper() if name[1:].isdigit() else name.replace("_", " ")

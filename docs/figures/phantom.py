@@ -10,6 +10,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bundle.data.phantom import PhantomStudy, generate_study
 from bundle.structures import COLOURS, STRUCTURES
 
-SWALLOW_SEED, PATIENT_SEEDS, SIZE = 2, (0, 6, 11, 13, 1, 8), 288
+SWALLOW_SEED, PATIENT_SEEDS, SIZE = 2, (0, 6, 11, 13, 1, 14), 288
 MOMENTS_S = (-0.75, 0.03, 0.20, 0.36, 0.55, 1.45)
 
 
@@ -32,7 +33,23 @@ def draw_outlines(axis: plt.Axes, masks: np.ndarray) -> None:
 
 def show(axis: plt.Axes, frame: np.ndarray, text: str) -> None:
     axis.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="lanczos")
-    axis.text(0.03, 0.03, text, transform=axis.transAxes, color="white", fontsize=8)
+    label = axis.text(0.03, 0.03, text, transform=axis.transAxes, color="white", fontsize=8)
+    label.set_path_effects([withStroke(linewidth=2, foreground="black")])
+
+
+def compress(path: Path) -> None:
+    """Keep 112 grays and 12 blends of each structure's color: a quarter of the size, and no color gets lost."""
+    grays = [(round(255 * i / 111),) * 3 for i in range(112)]
+    blends = [
+        tuple(round(share * value + (1 - share) * gray) for value in color)
+        for color in COLOURS.values()
+        for share in (1.0, 0.6, 0.3, 0.16)
+        for gray in (30, 100, 190)
+    ]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for color in grays + blends for value in color])
+    picture = Image.open(path).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
 
 
 def main() -> None:
@@ -67,7 +84,7 @@ def main() -> None:
     figure.subplots_adjust(left=0, right=1, top=1, bottom=0.055, wspace=0.015, hspace=0.015)
     path = Path(__file__).with_suffix(".png")
     figure.savefig(path, dpi=125, facecolor="black")
-    Image.open(path).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
+    compress(path)
     print(path, path.stat().st_size // 1000, "kB")
 
 

@@ -21,6 +21,10 @@ STACKS = {
     "unet": ["train.json", "unet.json"],
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
     "evaluate": ["train.json", "evaluate.json"],
+    "distill lungs": ["distill.json", "lungs.json"],
+    "train lungs": ["train.json", "lungs_train.json"],
+    "evaluate lungs": ["train.json", "lungs_train.json", "evaluate.json"],
+    "unet on lungs": ["train.json", "lungs_train.json", "unet.json", "time_budget.json"],
     "inference": ["inference.json"],
 }
 

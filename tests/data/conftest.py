@@ -9,14 +9,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, XRayRadiofluoroscopicImageStorage, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, XRayRadiofluoroscopicImageStorage, generate_uid
 
 
 @pytest.fixture
 def write_dicom() -> Callable[..., Path]:
-    """Write stored values ``(T, H, W)`` or ``(T, H, W, 3)`` as an RF file; keyword arguments set or (None) drop tags."""
+    """Write stored values ``(T, H, W)`` or ``(T, H, W, 3)`` as an RF file; keywords set tags, None drops one."""
 
-    def write(path: Path, stored: np.ndarray, rle: bool = False, **tags: object) -> Path:
+    def write(path: Path, stored: np.ndarray, syntax: UID | None = None, **tags: object) -> Path:
         meta = FileMetaDataset()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         meta.MediaStorageSOPClassUID = XRayRadiofluoroscopicImageStorage
@@ -38,8 +38,8 @@ def write_dicom() -> Callable[..., Path]:
         dataset.HighBit = dataset.BitsStored - 1
         dataset.PixelRepresentation = 0
         dataset.PixelData = stored.tobytes()
-        if rle:
-            dataset.compress(RLELossless)
+        if syntax is not None:
+            dataset.compress(syntax)
         for keyword, value in tags.items():
             if value is None:
                 del dataset[keyword]

@@ -121,10 +121,16 @@ def test_a_wrong_form_is_one_line_with_place_expectation_and_what_came(make, cha
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed("test", patient="p1"), "patient 'p1' is in both training and test: put all clips of a patient into one"),
+        (
+            changed("test", patient="p1"),
+            "patient 'p1' is in both training and test: put all clips of a patient into one",
+        ),
         (lambda c: c["training"].append(item("p1")), "image 'p1/clip' is listed twice"),
         (lambda c: c.update(training=[]), "section 'training' is empty: it needs at least one clip"),
-        (changed("training", label={"bolus": "p1/clip"}), r"unknown structures ['hyoid']: asked for ['bolus', 'hyoid']"),
+        (
+            changed("training", label={"bolus": "p1/clip"}),
+            r"unknown structures ['hyoid']: asked for ['bolus', 'hyoid']",
+        ),
         (lambda c: c["training"][0].pop("label"), "'p1/clip' in training has no label, and labels are asked for"),
         (changed("training", frames=[0, 3]), "go up to 3, but"),
     ],
@@ -167,7 +173,9 @@ def test_masks_of_another_size_than_the_frames_are_refused(make, tmp_path):
 def test_masks_of_another_length_than_the_clip_are_refused(make, tmp_path):
     path = make()
     nib.save(nib.Nifti1Image(np.zeros((5, 4, 1, 2, 2), np.uint8), np.eye(4)), tmp_path / "p1/masks.nii.gz")
-    with pytest.raises(ValueError, match="label of 'p1/clip' has 2 frames, the clip has 3 and no \"frames\" are listed"):
+    with pytest.raises(
+        ValueError, match="label of 'p1/clip' has 2 frames, the clip has 3 and no \"frames\" are listed"
+    ):
         check_datalist(path, NAMES)
 
 

@@ -53,7 +53,7 @@ def test_a_clip_without_masks_is_named(folder):
 
 
 def test_a_structure_without_a_mask_is_named(folder):
-    with pytest.raises(FileNotFoundError, match="no mask of 'c2' in .*p1_a_masks"):
+    with pytest.raises(FileNotFoundError, match=r"no mask of 'c2' in .*p1_a_masks"):
         make_datalist(folder, [*NAMES, "c2"])
 
 

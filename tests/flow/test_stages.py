@@ -52,8 +52,14 @@ def run(tmp_path_factory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def distilled(run) -> ConfigWorkflow:
-    return run("distill", "smoke", dataset_dir=run.path("phantom"), output_dir=run.path("distill"))
+def distilled(run, mlflow_server) -> ConfigWorkflow:
+    return run(
+        "distill",
+        "smoke",
+        dataset_dir=run.path("phantom"),
+        output_dir=run.path("distill"),
+        tracking_uri=mlflow_server,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +165,20 @@ def test_mlflow_has_steps_epochs_parameters_and_the_config_but_no_patient(run, t
     ]
     assert patients
     assert not any(patient in text for patient in patients)
+
+
+def test_a_tracking_server_gets_balancing_validation_and_pictures(distilled, mlflow_server):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(mlflow_server)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "distill"]
+    (record,) = client.search_runs([experiment.experiment_id])
+    assert {"loss", "weight_entropy", "weight/medclip", "loss/rad_dino", "val_cosine_medsam2"} <= set(
+        record.data.metrics
+    )
+    assert record.data.params["balancer"] == "AttentionEntropyFloor"
+    artifacts = [artifact.path for artifact in client.list_artifacts(record.info.run_id)]
+    assert any(path.startswith("features_") for path in artifacts)
 
 
 def test_evaluation_writes_a_row_per_patient_and_structure(evaluated):

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import timm
 import torch
+from torch import nn
 
 from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.lite_medsam import (
@@ -47,17 +48,23 @@ def test_the_teacher_gives_what_its_own_package_gives():
     torch.testing.assert_close(features, expected, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
-def test_contrast_and_brightness_of_a_frame_do_not_matter(weights):
-    teacher = load_lite_medsam(weights)
-    frames = torch.rand(1, 1, 256, 256)
-    torch.testing.assert_close(teacher(frames * 0.5 + 0.2), teacher(frames), atol=1e-3, rtol=1e-3)
+@pytest.fixture
+def stem():
+    """The encoder up to its stem: what comes before is quick to run, and the rest sees nothing else."""
+    encoder = LiteMedSam().eval().requires_grad_(False)
+    encoder.trunk.stages = nn.Identity()
+    encoder.neck = nn.Identity()
+    return encoder
 
 
-def test_a_uniform_frame_gives_finite_features():
-    encoder = LiteMedSam().eval()
-    with torch.no_grad():
-        assert encoder(torch.full((1, 3, 256, 256), 0.3)).isfinite().all()
+def test_contrast_and_brightness_of_a_frame_do_not_matter(stem):
+    images = torch.rand(2, 3, 16, 16)
+    changed = images * torch.tensor([0.5, 0.1]).view(2, 1, 1, 1) + 0.2
+    torch.testing.assert_close(stem(changed), stem(images), atol=1e-4, rtol=1e-4)
+
+
+def test_a_uniform_frame_gives_finite_features(stem):
+    assert stem(torch.full((1, 3, 16, 16), 0.3)).isfinite().all()
 
 
 def test_every_tensor_of_the_image_encoder_is_loaded(weights):

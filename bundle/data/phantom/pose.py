@@ -7,41 +7,25 @@ wall) and a gap in front of it whose far side is tongue, epiglottis and larynx. 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from bundle.data.phantom.anatomy import Anatomy, mandible_halves
+from bundle.data.phantom.channel import (
+    NUM_OESOPHAGUS,
+    NUM_ORAL,
+    NUM_PHARYNX,
+    NUM_UES,
+    UES_BOTTOM_LEVEL,
+    UES_TOP_LEVEL,
+    Channel,
+    lumen,
+    segment,
+)
 from bundle.data.phantom.geometry import Points, ellipse, ribbon, rounded, smooth_closed, smooth_open, smoothstep
 from bundle.data.phantom.swallow import ORAL_END, PHARYNX_END, UES_END, Swallow, SwallowState
 
-NUM_ORAL, NUM_PHARYNX, NUM_UES, NUM_OESOPHAGUS = 26, 44, 14, 16
-UES_TOP_LEVEL, UES_BOTTOM_LEVEL = 5.45, 6.5
 CLOSED_UES_MM = 4.6
 """Antero-posterior thickness of the closed sphincter segment as one sees it: two walls in contact."""
-
-
-@dataclass(frozen=True)
-class Channel:
-    """The way of the bolus in stations.
-
-    Attributes:
-        station: Position of each station as a share of the whole way ``(N,)``.
-        wall: Points on the fixed side ``(N, 2)``.
-        across: Unit vectors from the fixed to the moving side ``(N, 2)``.
-        gap: Width of the lumen at each station ``(N,)``, millimetres.
-        level: Vertebral level of each station; NaN in the mouth.
-    """
-
-    station: np.ndarray
-    wall: Points
-    across: Points
-    gap: np.ndarray
-    level: np.ndarray
-
-    @property
-    def floor(self) -> Points:
-        """Points on the moving side ``(N, 2)``."""
-        return self.wall + self.across * self.gap[:, None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +84,7 @@ def pose_at(anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> Pose:
         velum=velum,
         nasopharynx=nasopharynx,
         pharynx=frame.pharynx(channel, nasopharynx),
-        oral_air=_segment(channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0),
+        oral_air=segment(channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0),
         epiglottis=epiglottis,
         vestibule=vestibule,
         trachea=trachea,
@@ -108,39 +92,11 @@ def pose_at(anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> Pose:
         arytenoid=ellipse(frame.larynx_point(4.62, 24.0), (2.6, 3.6), 20),
         thyroid=frame.thyroid(),
         cricoid=frame.cricoid(),
-        lumen=_lumen(channel, state),
+        lumen=lumen(channel, state),
         residue=frame.residue(channel),
         airway_bolus=frame.airway_bolus(),
         ues_width_mm=swallow.ues_opening_mm * state.ues,
     )
-
-
-def _segment(channel: Channel, start: float, end: float, fill: float) -> Points:
-    """Outline of the channel between two stations."""
-    stations = np.linspace(start, end, 48)
-    wall = np.stack([np.interp(stations, channel.station, channel.wall[:, i]) for i in (0, 1)], axis=1)
-    floor = np.stack([np.interp(stations, channel.station, channel.floor[:, i]) for i in (0, 1)], axis=1)
-    inset = (1.0 - fill) / 2
-    return np.concatenate([wall + inset * (floor - wall), (floor - inset * (floor - wall))[::-1]])
-
-
-def _lumen(channel: Channel, state: SwallowState) -> list[Points]:
-    """Outline of the bolus between its tail and its head; both ends taper."""
-    tail, head = max(state.tail, 0.0), min(state.head, 0.999)
-    if head - tail < 0.01 or tail >= 0.999:
-        return []
-    stations = np.linspace(tail, head, 72)
-    share = (stations - tail) / (head - tail)
-    taper = np.sqrt(np.clip(np.minimum(share / 0.30, (1.0 - share) / 0.24), 0.0, 1.0))
-    wall = np.stack([np.interp(stations, channel.station, channel.wall[:, i]) for i in (0, 1)], axis=1)
-    floor = np.stack([np.interp(stations, channel.station, channel.floor[:, i]) for i in (0, 1)], axis=1)
-    # In the mouth the bolus lies on the tongue; in the pharynx it fills the lumen from its middle.
-    anchor = np.where(stations < ORAL_END, 1.0, 0.5)
-    width = (floor - wall) * (0.94 * taper)[:, None]
-    near = wall + (floor - wall) * anchor[:, None] - width * anchor[:, None]
-    far = ndimage.gaussian_filter1d(near + width, 2.5, axis=0, mode="nearest")
-    near = ndimage.gaussian_filter1d(near, 2.5, axis=0, mode="nearest")
-    return [np.concatenate([near, far[::-1]])]
 
 
 class _Frame:
@@ -394,7 +350,7 @@ class _Frame:
         pyriform = self.swallow.pyriform_residue * amount
         if pyriform > 0.06:
             low = PHARYNX_END - 0.002
-            pool = _segment(channel, low - 0.075 * np.sqrt(pyriform), low, 0.95)
+            pool = segment(channel, low - 0.075 * np.sqrt(pyriform), low, 0.95)
             pools.append(pool)
         return pools
 

@@ -5,6 +5,7 @@ Tags follow DICOM PS3.3 A.14 (X-Ray Angiographic) and A.16 (X-Ray Radiofluorosco
 
 import gzip
 import json
+import uuid
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,6 @@ from pydicom.uid import (
     RLELossless,
     XRayAngiographicImageStorage,
     XRayRadiofluoroscopicImageStorage,
-    generate_uid,
 )
 
 from bundle.data.phantom.study import PhantomStudy
@@ -28,7 +28,6 @@ from bundle.data.phantom.xray import STORED_OFFSET, STORED_RANGE
 
 Modality = Literal["RF", "XA"]
 _SOP_CLASS = {"RF": XRayRadiofluoroscopicImageStorage, "XA": XRayAngiographicImageStorage}
-_UID_ROOT = "2.25."
 
 
 def write_dicom(
@@ -59,7 +58,9 @@ def write_dicom(
 
 def _identify(dataset: Dataset, study: PhantomStudy, patient: str, modality: Modality) -> None:
     def uid(kind: str) -> str:
-        return generate_uid(prefix=None, entropy_srcs=["phantom", str(study.seed), patient, kind])
+        # PS3.5 B.2: a UUID as a UID; the name-based one is the same on every run.
+        name = f"phantom {study.seed} {study.stored.shape} {patient} {kind}"
+        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from bundle.data.phantom.study import PhantomStudy, generate_study
@@ -186,7 +187,7 @@ def jitter_gray(image: Tensor, generator: torch.Generator) -> Tensor:
     return ((shown - 0.5) * contrast + 0.5 + brightness + noise).clamp(0, 1)
 
 
-def images_for(encoder: nn.Module, frames: Tensor, size: int | None = None) -> Tensor:
+def images_for(encoder: Any, frames: Tensor, size: int | None = None) -> Tensor:
     """Normalize frames ``(B, 1, H, H)`` for an encoder that trains, at its own input size unless told otherwise."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (encoder.mean, encoder.std))
     return prepare_images(frames, size or encoder.input_size, mean, std)

@@ -25,8 +25,8 @@ def probe_patches(
     weights = _ridge((features - mean) / scale, labels, ridge)
     features, labels = _tokens(encoder, held_out)
     scores = _with_bias((features - mean) / scale) @ weights
-    precisions = [_average_precision(scores[:, s], labels[:, s]) for s in range(labels.shape[1])]
-    precisions = [p for p in precisions if p is not None]
+    found = [s for s in range(labels.shape[1]) if labels[:, s].any()]
+    precisions = [_average_precision(scores[:, s], labels[:, s]) for s in found]
     return {"patch_probe_average_precision": sum(precisions) / len(precisions)}
 
 
@@ -53,10 +53,8 @@ def _with_bias(features: Tensor) -> Tensor:
     return torch.cat([features, torch.ones(len(features), 1)], dim=1)
 
 
-def _average_precision(scores: Tensor, labels: Tensor) -> float | None:
-    """Area under precision over recall; None where nothing is to be found."""
-    if not labels.any():
-        return None
+def _average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Area under precision over recall."""
     hits = labels[scores.argsort(descending=True)]
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
     return float((precision * hits).sum() / hits.sum())

@@ -9,6 +9,7 @@ Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193).
 
 import copy
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -76,14 +77,14 @@ class SelfDistillation(nn.Module):
     @property
     def encoder(self) -> RadDino:
         """The moving average: DINO's teacher is better than its student, and is what ships."""
-        return self.average[0]
+        return cast(RadDino, self.average[0])
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> Tensor:
         crops = [draw_crops(len(batch.image), LARGE_AREA, generator) for _ in range(2)]
         large = [jitter_gray(take_crops(batch.image, crop, self.large_size), generator) for crop in crops]
         views = images_for(self.student, torch.cat(large), self.large_size)
         view_target, patch_target = self._targets(views)
-        hidden = self._draw_hidden(*patch_target.shape[:2], generator)
+        hidden = self._draw_hidden(patch_target.shape[0], patch_target.shape[1], generator)
         parts = [self.student, self.view_head, self.patch_head]
         view, patches = _score(parts, views, hidden)
         other, is_shared = self._other_view(patch_target, torch.cat(crops))
@@ -151,5 +152,5 @@ def sinkhorn(scores: Tensor, rounds: int = 3) -> Tensor:  # (N, K) -> (N, K)
 def _score(parts: nn.ModuleList | list[nn.Module], views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
     """Prototype scores of whole views ``(B, K)`` and of their patches ``(B, P, K)``."""
     encoder, view_head, patch_head = parts
-    tokens = encoder.model(pixel_values=views, bool_masked_pos=hidden).last_hidden_state
+    tokens = cast(RadDino, encoder).model(pixel_values=views, bool_masked_pos=hidden).last_hidden_state
     return view_head(tokens[:, 0]), patch_head(tokens[:, 1:])

@@ -1,0 +1,91 @@
+"""The data set: formats of practice, one list, written whole or not at all."""
+
+import json
+
+import pytest
+
+from bundle.data.phantom import dataset as module
+from bundle.data.phantom import make_phantom_dataset
+from bundle.structures import STRUCTURES
+
+SMALL = {"num_train": 6, "num_validation": 1, "num_test": 1, "size": 48, "num_frames": 2}
+
+
+@pytest.fixture(scope="module")
+def listing_path(tmp_path_factory):
+    return make_phantom_dataset(tmp_path_factory.mktemp("data") / "phantom", **SMALL)
+
+
+def test_the_list_is_in_the_contracted_form(listing_path):
+    listing = json.loads(listing_path.read_text())
+    assert listing["synthetic"] is True
+    assert listing["structures"] == list(STRUCTURES)
+    assert [len(listing[section]) for section in ("training", "validation", "test")] == [6, 1, 1]
+    assert set(listing["training"][0]) == {"patient", "image", "label"}
+
+
+def test_every_file_it_names_is_there_with_its_truth(listing_path):
+    listing = json.loads(listing_path.read_text())
+    entries = listing["training"] + listing["validation"] + listing["test"]
+    for entry in entries:
+        image = listing_path.parent / entry["image"]
+        assert image.exists()
+        assert (listing_path.parent / entry["label"]).is_file()
+        assert (image.parent / "kinematics.json").is_file()
+        assert json.loads((image.parent / "description.json").read_text())["synthetic"] is True
+    assert {entry["image"].rsplit("/", 1)[1] for entry in entries} == {"cine.dcm", "cine.avi", "frames"}
+
+
+def test_no_patient_is_in_two_splits(listing_path):
+    listing = json.loads(listing_path.read_text())
+    patients = [e["patient"] for section in ("training", "validation", "test") for e in listing[section]]
+    assert len(set(patients)) == len(patients) == 8
+
+
+def test_the_same_parameters_reuse_what_is_there(listing_path, monkeypatch):
+    monkeypatch.setattr(module, "generate_study", None)  # would fail if called
+    assert make_phantom_dataset(listing_path.parent, **SMALL) == listing_path
+
+
+def test_other_parameters_are_refused_and_named(listing_path):
+    with pytest.raises(FileExistsError, match=r"made otherwise \(size 48 there, 64 asked\); remove it or choose"):
+        make_phantom_dataset(listing_path.parent, **(SMALL | {"size": 64}))
+
+
+def test_a_folder_with_other_content_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"is not a phantom data set \(no phantom.json\)"):
+        make_phantom_dataset(tmp_path, **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_masks", fail)
+    with pytest.raises(KeyboardInterrupt):
+        make_phantom_dataset(tmp_path / "phantom", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_decides_the_patients(tmp_path):
+    one = {"num_train": 1, "num_validation": 0, "num_test": 0, "size": 48, "num_frames": 2}
+    first, other = (make_phantom_dataset(tmp_path / str(seed), **one, seed=seed) for seed in (0, 1))
+    assert (first.parent / "p000/masks.nii.gz").read_bytes() != (other.parent / "p000/masks.nii.gz").read_bytes()
+    again = make_phantom_dataset(tmp_path / "again", **one, seed=0)
+    for name in ("cine.dcm", "masks.nii.gz", "kinematics.json"):
+        assert (first.parent / "p000" / name).read_bytes() == (again.parent / "p000" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_train": 0, "num_validation": 0, "num_test": 0}, "at least one patient, got 0 training"),
+        ({"num_test": -1}, "-1 test"),
+        ({"formats": ("mp3",)}, "formats must be among .* got \\['mp3'\\]"),
+    ],
+)
+def test_bad_parameters_are_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_phantom_dataset(tmp_path / "phantom", **(SMALL | arguments))
