@@ -1,0 +1,109 @@
+"""Handlers stop a broken run with the frames to look at, clip gradients, and log what a step knows."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from torch import nn
+
+from bundle.engines.handlers import (
+    EvaluationReport,
+    GradientClipping,
+    StepLog,
+    StopOnNonFiniteLoss,
+    logged_parameters,
+)
+from bundle.engines.prepare_batch import prepare_evaluation_batch
+
+FRAMES = [
+    {
+        "image": torch.full((1, 8, 8), float(index)),
+        "label": torch.ones(1, 8, 8),
+        "valid": torch.ones(1, 8, 8),
+        "patient": f"p{index}",
+        "clip": f"clip{index}",
+        "frame": index,
+        "pixel_spacing_mm": torch.tensor([0.5, 0.5]),
+    }
+    for index in range(2)
+]
+
+
+class Constant(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, image):
+        return self.factor * torch.ones_like(image)
+
+
+def trainer_of(network: nn.Module, loss, handlers: list, lr: float = 0.1) -> SupervisedTrainer:
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=DataLoader(FRAMES, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=lr),
+        loss_function=loss,
+        train_handlers=handlers,
+        decollate=False,
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_clips_and_frames():
+    network = Constant(1.0)
+    trainer = trainer_of(network, lambda pred, _: pred.mean() * float("nan"), [StopOnNonFiniteLoss()])
+    with pytest.raises(ValueError, match=r"the loss is nan at step 1 \(clip:frame clip0:0, clip1:1\)"):
+        trainer.run()
+
+
+def test_gradients_are_no_longer_than_allowed():
+    network = Constant(1.0)
+    clipping = GradientClipping(network.parameters(), max_norm=0.5)
+    trainer_of(network, lambda pred, _: 100 * pred.mean(), [clipping], lr=1.0).run()
+    assert network.factor.item() == pytest.approx(1.0 - 0.5, abs=1e-4)
+
+
+def test_a_step_logs_the_loss_and_its_parts():
+    loss = SimpleNamespace(latest={"loss/a": 1.0, "weight/a": 0.5})
+    assert StepLog(loss)({"loss": torch.tensor(2.0)}) == {"loss": 2.0, "loss/a": 1.0, "weight/a": 0.5}
+
+
+def test_parameters_are_logged_as_values_and_class_names():
+    logged = logged_parameters(rate=0.1, loss=nn.MSELoss(), teachers={"a": nn.ReLU()}, names=["x"])
+    assert logged == {"rate": "0.1", "loss": "MSELoss", "teachers": "a: ReLU", "names": "['x']"}
+
+
+@pytest.mark.parametrize(("logit", "dice"), [(5.0, 1.0), (-5.0, 0.0)])
+def test_an_evaluation_gives_its_table_and_metrics(tmp_path, logit, dice):
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(FRAMES, batch_size=2),
+        network=Constant(logit),
+        prepare_batch=prepare_evaluation_batch,
+        val_handlers=[EvaluationReport(["hyoid"], tmp_path)],
+        decollate=False,
+    )
+    evaluator.run()
+    assert evaluator.state.metrics["dice_hyoid"] == dice
+    assert (tmp_path / "metrics.json").is_file()
+
+
+def test_masks_on_padding_do_not_count(tmp_path):
+    frames = [{**frame, "valid": torch.zeros(1, 8, 8)} for frame in FRAMES]
+    report = EvaluationReport(["hyoid"], tmp_path)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(frames, batch_size=2),
+        network=Constant(5.0),
+        prepare_batch=prepare_evaluation_batch,
+        val_handlers=[report],
+        decollate=False,
+    )
+    assert isinstance(evaluator, Engine)
+    evaluator.run()
+    assert report.table.summary()["missed_rate"]["hyoid"] == 1.0

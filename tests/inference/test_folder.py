@@ -1,0 +1,83 @@
+"""What of a folder is a study."""
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from bundle.inference.folder import find_studies
+
+
+def write_dicom(path, series: str, num_frames: int = 1) -> None:
+    """A header without pixels: enough to be sorted."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = series
+    dataset.NumberOfFrames = num_frames
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def found(folder, **options) -> list[str]:
+    return [str(study.relative_to(folder)) for study in find_studies(folder, **options)]
+
+
+def test_videos_pictures_and_nifti_in_subfolders_are_found_in_natural_order(tmp_path):
+    for name in ("b/clip10.avi", "b/clip9.MP4", "a/1.png", "a/2.png", "still/one.jpg", "notes.txt", "a/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"any")
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 1, 2), np.uint8), np.eye(4)), tmp_path / "cine.nii.gz")
+    assert found(tmp_path) == ["cine.nii.gz", "a", "b/clip9.MP4", "b/clip10.avi", "still/one.jpg"]
+
+
+def test_a_single_file_is_one_study(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"any")
+    assert find_studies(tmp_path / "clip.avi") == [tmp_path / "clip.avi"]
+
+
+def test_single_frames_of_one_dicom_series_are_one_study(tmp_path):
+    for index in range(3):
+        write_dicom(tmp_path / "series" / f"IM{index}", "1.2.3")
+    assert found(tmp_path) == ["series"]
+
+
+def test_cines_and_frames_of_different_series_are_studies_of_their_own(tmp_path):
+    write_dicom(tmp_path / "cines" / "IM1", "1.2.3", num_frames=5)
+    write_dicom(tmp_path / "cines" / "IM2", "1.2.3", num_frames=5)
+    write_dicom(tmp_path / "stills" / "IM1", "1.2.3")
+    write_dicom(tmp_path / "stills" / "IM2", "1.2.4")
+    assert found(tmp_path) == ["cines/IM1", "cines/IM2", "stills/IM1", "stills/IM2"]
+
+
+def test_masks_hidden_files_and_dicomdir_are_no_studies(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 1, 2, 3), np.uint8), np.eye(4)), tmp_path / "masks.nii.gz")
+    (tmp_path / ".clip.avi").write_bytes(b"any")
+    write_dicom(tmp_path / "DICOMDIR", "1.2.3")
+    write_dicom(tmp_path / "cine.dcm", "1.2.3", num_frames=2)
+    assert found(tmp_path) == ["cine.dcm"]
+
+
+def test_a_damaged_file_is_kept_so_that_it_is_reported(tmp_path):
+    for name in ("empty.avi", "empty.dcm", "empty.nii.gz"):
+        (tmp_path / name).touch()
+    assert found(tmp_path) == ["empty.dcm", "empty.avi", "empty.nii.gz"]
+
+
+def test_results_inside_the_input_are_not_segmented_again(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"any")
+    (tmp_path / "results" / "abc").mkdir(parents=True)
+    (tmp_path / "results" / "abc" / "overlay.mp4").write_bytes(b"any")
+    assert found(tmp_path, exclude=tmp_path / "results") == ["clip.avi"]
+
+
+def test_nothing_to_do_is_an_error_that_says_what_is_expected(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"no study in .*: expected files \.dcm"):
+        find_studies(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file or folder: .*nowhere"):
+        find_studies(tmp_path / "nowhere")

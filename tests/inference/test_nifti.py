@@ -1,0 +1,68 @@
+"""NIfTI: every voxel, the geometry, and the sidecar, read back."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bundle.data.labels import read_labels
+from bundle.inference.nifti import write_nifti
+from tests.inference.conftest import STRUCTURES, make_clip
+
+
+def test_every_voxel_comes_back(tmp_path, clip, masks):
+    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    voxels = np.asanyarray(nib.load(path).dataobj)
+    assert voxels.dtype == np.uint8
+    assert voxels.shape == (31, 20, 1, 4, 3)
+    for t, s, row, column in [(0, 0, 0, 0), (3, 1, 19, 30), (2, 0, 7, 11)]:
+        assert voxels[column, row, 0, t, s] == masks[t, s, row, column]
+    np.testing.assert_array_equal(voxels[:, :, 0].transpose(2, 3, 1, 0), masks)
+
+
+def test_the_result_is_a_label_that_a_data_list_can_name(tmp_path, clip, masks):
+    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    np.testing.assert_array_equal(read_labels(path, STRUCTURES), masks)
+
+
+def test_pixel_size_and_time_step_are_the_clips(tmp_path, clip, masks):
+    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    header = nib.load(path).header
+    np.testing.assert_allclose(header.get_zooms(), (0.5, 0.3, 1.0, 0.04, 1.0), rtol=1e-6)  # columns first
+    assert header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_without_spacing_and_times_the_units_are_unknown(tmp_path, masks):
+    clip = make_clip(frame_times_ms=None, pixel_spacing_mm=None, spacing_source="none")
+    path, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    header = nib.load(path).header
+    assert header.get_zooms() == (1.0, 1.0, 1.0, 1.0, 1.0)
+    assert header.get_xyzt_units() == ("unknown", "unknown")
+    content = json.loads(sidecar.read_text())
+    assert content["pixel_spacing_mm"] is None
+    assert content["frame_times_ms"] is None
+    assert content["spacing_source"] == "none"
+
+
+def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, clip, masks):
+    model = {"name": "segmenter", "version": "1.2.3"}
+    _, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz", model)
+    content = json.loads(sidecar.read_text())
+    assert content["structures"] == [{"index": i, "name": name} for i, name in enumerate(STRUCTURES)]
+    assert content["spacing_source"] == "calibrated PixelSpacing"
+    assert content["frame_times_ms"] == [0.0, 40.0, 80.0, 120.0]
+    assert content["model"] == model
+    assert "research use only" in content["intended_use"]
+    assert "JANE" not in sidecar.read_text()
+
+
+def test_masks_of_another_clip_are_refused(tmp_path, clip, masks):
+    with pytest.raises(ValueError, match=r"masks must be \(T, S, H, W\) = \(4, 3, 20, 31\).*got \(4, 3, 31, 20\)"):
+        write_nifti(masks.swapaxes(2, 3), clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suffix_is_checked(tmp_path, clip, masks):
+    with pytest.raises(ValueError, match=r"path must end in \.nii\.gz, got masks\.nii"):
+        write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii")

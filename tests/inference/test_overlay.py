@@ -1,0 +1,81 @@
+"""The overlay picture: colours where the masks are, nothing elsewhere."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.inference.overlay import OverlayPainter, richest_frame, structure_colours, write_overlay_png
+from bundle.structures import COLOURS, STRUCTURES
+from tests.inference.conftest import make_clip
+
+
+def painted(masks: np.ndarray, **clip_options) -> np.ndarray:
+    clip = make_clip(num_frames=1, rows=masks.shape[1], columns=masks.shape[2], **clip_options)
+    painter = OverlayPainter(clip, ("hyoid", "bolus"))
+    return painter.draw(0, masks)[:, : painter.width].astype(int)
+
+
+def test_a_frame_without_masks_is_drawn_in_grey_only():
+    picture = painted(np.zeros((2, 512, 600), bool))
+    assert (np.ptp(picture, axis=-1) == 0).all()
+    assert picture[0, 0, 0] == round(0.25 * 255)
+
+
+def test_colour_is_where_the_mask_is_and_the_outline_is_stronger_than_the_area():
+    masks = np.zeros((2, 512, 600), bool)
+    masks[0, 100:300, 200:400] = True
+    picture = painted(masks)
+    hyoid, grey = np.array(COLOURS["hyoid"]), round(0.25 * 255)
+    towards = (picture - grey) @ (hyoid - grey) / ((hyoid - grey) @ (hyoid - grey))  # 0 grey, 1 the structure's colour
+    assert towards[200, 300] == pytest.approx(0.22, abs=0.02)
+    assert towards[200, 198:203].max() > 0.8
+    assert np.abs(towards[200, :190]).max() < 0.01
+    assert np.abs(towards[320:]).max() < 0.01
+
+
+def test_a_small_structure_is_drawn_above_a_large_one():
+    masks = np.zeros((2, 512, 600), bool)
+    masks[0, 100:400, 100:400] = True
+    masks[1, 240:260, 240:260] = True
+    corner = painted(masks)[238:243, 250].astype(float)
+    assert np.abs(corner - COLOURS["bolus"]).sum(axis=1).min() < 60
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(20, 31), (512, 512), (513, 777), (920, 1512), (3000, 200)])
+def test_pictures_of_every_size_are_even_and_neither_tiny_nor_huge(rows, columns):
+    painter = OverlayPainter(make_clip(num_frames=1, rows=rows, columns=columns), STRUCTURES)
+    height, width, channels = painter.draw(0, np.zeros((12, rows, columns), bool)).shape
+    assert (height, width) == painter.size
+    assert height % 2 == width % 2 == 0
+    assert 256 <= height <= 768
+    assert channels == 3
+
+
+def test_the_legend_tells_what_is_in_the_frame():
+    masks = np.zeros((2, 512, 600), bool)
+    clip = make_clip(num_frames=1, rows=512, columns=600)
+    painter = OverlayPainter(clip, ("hyoid", "bolus"))
+    absent = painter.draw(0, masks)[:, painter.width :]
+    masks[0, 5, 5] = True
+    present = painter.draw(0, masks)[:, painter.width :]
+    assert (present == COLOURS["hyoid"]).all(axis=-1).sum() > 50
+    assert not (absent == COLOURS["hyoid"]).all(axis=-1).any()
+    assert not (present == COLOURS["bolus"]).all(axis=-1).any()
+
+
+def test_structures_of_a_site_get_colours_that_differ():
+    colours = structure_colours(["left lung", "right lung", "hyoid"])
+    assert len(set(colours)) == 3
+    assert colours[2] == COLOURS["hyoid"]
+
+
+def test_the_still_shows_the_frame_with_most_structures_and_of_those_the_largest_bolus(tmp_path):
+    masks = np.zeros((4, 2, 20, 31), bool)
+    masks[0, 0] = True  # large bolus, alone
+    masks[1, :, :2, :2] = True
+    masks[2, :, :4, :4] = True
+    assert richest_frame(masks) == 2
+    path = write_overlay_png(masks, make_clip(), ("bolus", "hyoid"), tmp_path / "overlay.png")
+    painter = OverlayPainter(make_clip(), ("bolus", "hyoid"))
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), painter.draw(2, masks[2]))

@@ -1,0 +1,48 @@
+"""PNG masks and the table of areas."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.inference.png import write_areas, write_pngs
+from tests.inference.conftest import STRUCTURES, make_clip
+
+
+def test_every_mask_comes_back_as_0_and_255_and_sorts_in_frame_order(tmp_path, clip, masks):
+    folders = write_pngs(masks, clip, STRUCTURES, tmp_path / "masks")
+    assert [folder.name for folder in folders] == list(STRUCTURES)
+    for s, folder in enumerate(folders):
+        files = sorted(folder.iterdir())
+        assert [file.name for file in files] == [f"frame_0000{t}.png" for t in (1, 2, 3, 4)]
+        for t, file in enumerate(files):
+            with Image.open(file) as picture:
+                assert picture.mode == "L"
+                np.testing.assert_array_equal(np.asarray(picture), masks[t, s] * np.uint8(255))
+
+
+def test_a_second_run_leaves_no_frame_of_the_first(tmp_path, clip, masks):
+    write_pngs(masks, clip, STRUCTURES, tmp_path / "masks")
+    write_pngs(masks[:1], make_clip(num_frames=1), STRUCTURES, tmp_path / "masks")
+    assert len(list((tmp_path / "masks" / "hyoid").iterdir())) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["masks"]
+
+
+@pytest.mark.parametrize("name", ["../hyoid", "a/b", "", ".."])
+def test_a_structure_cannot_lead_out_of_the_folder(tmp_path, clip, masks, name):
+    with pytest.raises(ValueError, match="names that a folder can have"):
+        write_pngs(masks, clip, ("bolus", name, "c2"), tmp_path / "masks")
+
+
+def test_areas_are_counted_per_frame_and_structure(tmp_path, clip, masks):
+    rows = list(csv.DictReader(write_areas(masks, clip, STRUCTURES, tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["frame"] for row in rows] == ["1", "2", "3", "4"]
+    assert [float(row["time_ms"]) for row in rows] == [0.0, 40.0, 80.0, 120.0]
+    assert int(rows[2]["hyoid_px"]) == masks[2, 1].sum()
+    assert rows[0]["c2_px"] == "0"
+
+
+def test_unknown_times_stay_empty(tmp_path, masks):
+    path = write_areas(masks, make_clip(frame_times_ms=None), STRUCTURES, tmp_path / "a.csv")
+    assert next(csv.DictReader(path.read_text().splitlines()))["time_ms"] == ""

@@ -1,0 +1,56 @@
+"""The overlay film: every frame, the right speed, honest words about it."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from bundle.inference.overlay import OverlayPainter
+from bundle.inference.video import frame_rate, write_overlay_video
+from tests.inference.conftest import STRUCTURES, make_clip
+
+
+def test_the_film_has_every_frame_as_it_was_drawn(tmp_path, clip, masks):
+    path, _ = write_overlay_video(masks, clip, STRUCTURES, tmp_path / "overlay.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert stream.codec_context.name == "h264"
+        assert stream.average_rate == 25  # 40 ms
+    assert len(frames) == 4
+    painter = OverlayPainter(clip, STRUCTURES)
+    for index, frame in enumerate(frames):
+        assert frame.shape[:2] == painter.size
+        drawn = painter.draw(index, masks[index]).mean(axis=-1)
+        assert np.abs(frame.mean(axis=-1) - drawn).mean() < 6  # of 255: lossy, colour at half resolution
+
+
+def test_without_times_the_rate_is_stated_to_be_ours(tmp_path, masks):
+    clip = make_clip(frame_times_ms=None)
+    _, sidecar = write_overlay_video(masks, clip, STRUCTURES, tmp_path / "overlay.mp4")
+    content = json.loads(sidecar.read_text())
+    assert content["frames_per_second"] == 12
+    assert content["frame_rate_basis"].startswith("display only")
+    assert content["num_frames"] == 4
+
+
+def test_the_rate_is_the_sources():
+    assert frame_rate(make_clip(frame_times_ms=np.arange(4) * 1001 / 30))[0] == Fraction(30000, 1001)
+
+
+def test_irregular_times_are_said_to_be_so():
+    rate, basis = frame_rate(make_clip(frame_times_ms=np.array([0.0, 40.0, 200.0, 240.0])))
+    assert rate == Fraction(25, 2)  # 3 intervals in 240 ms
+    assert "irregular" in basis
+
+
+def test_an_interrupted_film_leaves_nothing(tmp_path, clip, masks, monkeypatch):
+    def interrupt(self: OverlayPainter, index: int, frame_masks: np.ndarray) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OverlayPainter, "draw", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_overlay_video(masks, clip, STRUCTURES, tmp_path / "overlay.mp4")
+    assert list(tmp_path.iterdir()) == []
