@@ -28,7 +28,7 @@ class StepLog:
 
     def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
         """Called by ``MLFlowHandler`` with the engine's output."""
-        return {"loss": float(output[CommonKeys.LOSS]), **self.loss.latest}  # type: ignore[dict-item]
+        return {"loss": output[CommonKeys.LOSS].item(), **self.loss.latest}  # type: ignore[dict-item]
 
 
 class ProgressBar:
@@ -59,7 +59,7 @@ class ProgressBar:
             return
         shown = {}
         if isinstance(engine.state.output, Mapping) and CommonKeys.LOSS in engine.state.output:
-            shown["loss"] = f"{float(engine.state.output[CommonKeys.LOSS]):.3f}"
+            shown["loss"] = f"{engine.state.output[CommonKeys.LOSS].item():.3f}"
         if self.metric in engine.state.metrics:
             shown[str(self.metric)] = f"{float(engine.state.metrics[self.metric]):.3f}"
         self._bar.set_postfix(shown, refresh=False)
@@ -118,7 +118,7 @@ class StopOnNonFiniteLoss:
 
     def _check(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        loss = float(output[CommonKeys.LOSS])
+        loss = output[CommonKeys.LOSS].item()
         if math.isfinite(loss):
             return
         batch: Any = engine.state.batch

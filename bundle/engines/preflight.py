@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser
 from monai.utils import optional_import
 
 SEPARATOR = "::"
-REFERENCE = re.compile(r"@([\w:#]+)")
+REFERENCE = re.compile(r"[@%]([\w:#]+)")
 RUN_OPTIONS = {
     "run_id",
     "init_id",

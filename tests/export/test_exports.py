@@ -9,9 +9,9 @@ from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
 
 from bundle.data.phantom import generate_study
 from bundle.segmentation.segmenter import Segmenter
+from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
-from bundle.structures import STRUCTURES
 
 SIZE = 64
 TOLERANCE = 1e-4

@@ -79,5 +79,5 @@ def test_nothing_to_do_is_an_error_that_says_what_is_expected(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"no study in .*: expected files \.dcm"):
         find_studies(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such file or folder: .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*nowhere"):
         find_studies(tmp_path / "nowhere")
