@@ -1,7 +1,8 @@
 """DICOM RF, XA and secondary capture, multi-frame or a series of single frames (PS3.3 C.7.6.3, C.7.6.5, C.11)."""
 
 import warnings as python_warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def read_dicom_series(folder: Path, paths: Sequence[Path], warnings: Sequence[st
         UnreadableStudyError: If the files belong to several series, differ in size, or cannot be put in order.
     """
     datasets = [_read_dataset(path) for path in paths]
-    order, notes = _series_order(folder, paths, datasets)
+    with _damage_refused(folder):
+        order, notes = _series_order(folder, paths, datasets)
     return _to_clip(
         [paths[index] for index in order],
         [datasets[index] for index in order],
@@ -49,7 +51,8 @@ def probe_dicom(path: Path) -> ClipShape:
 def probe_dicom_series(folder: Path, paths: Sequence[Path]) -> ClipShape:
     """Size of the clip, from the headers."""
     datasets = [_read_dataset(path, stop_before_pixels=True) for path in paths]
-    _series_order(folder, paths, datasets)
+    with _damage_refused(folder):
+        _series_order(folder, paths, datasets)
     first = _shape(paths[0], datasets[0])
     return ClipShape(first.num_frames * len(paths), first.rows, first.columns)
 
@@ -98,14 +101,11 @@ def decode_pixels(path: Path, dataset: Dataset, warnings: list[str]) -> list[np.
 
 def _read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
     # Parser errors and warnings quote values of the header, a patient's name among them: only their type is passed on.
-    try:
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
-            is_image = "SOPClassUID" in dataset and "Rows" in dataset and "Columns" in dataset
-            has_pixels = stop_before_pixels or "PixelData" in dataset
-    except Exception as error:
-        raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
+    with _damage_refused(path), python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
+        is_image = "SOPClassUID" in dataset and "Rows" in dataset and "Columns" in dataset
+        has_pixels = stop_before_pixels or "PixelData" in dataset
     if not is_image:
         raise UnreadableStudyError(path, "no DICOM image, or cut off: SOPClassUID, Rows or Columns is missing")
     if not has_pixels:
@@ -124,11 +124,9 @@ def _assume_syntax(dataset: Dataset) -> None:
 
 
 def _shape(path: Path, dataset: Dataset) -> ClipShape:
-    try:
+    with _damage_refused(path):
         num_frames = int(dataset.get("NumberOfFrames", 1) or 1)
         shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))
-    except (TypeError, ValueError, AttributeError):
-        raise UnreadableStudyError(path, "Rows, Columns or NumberOfFrames is not a number") from None
     check_size(path, shape.num_frames, shape.rows, shape.columns)
     return shape
 
@@ -180,31 +178,45 @@ def _series_order(
 
 def _to_clip(paths: Sequence[Path], datasets: Sequence[Dataset], name: str, warnings: list[str]) -> Clip:
     first, header = paths[0], datasets[0]
-    per_file = _shape(first, header).num_frames
-    check_size(first, per_file * len(paths), int(header.Rows), int(header.Columns))
-    stored = [
-        color_to_grey(frame, warnings)
-        for path, dataset in zip(paths, datasets, strict=True)
-        for frame in decode_pixels(path, dataset, warnings)
-    ]
-    try:
-        frames = to_display(np.stack(stored), header, warnings)
+    shape = _shape(first, header)
+    check_size(first, shape.num_frames * len(paths), shape.rows, shape.columns)
+    with _damage_refused(first):
+        stored = [
+            color_to_grey(frame, warnings)
+            for path, dataset in zip(paths, datasets, strict=True)
+            for frame in decode_pixels(path, dataset, warnings)
+        ]
+        frames = _to_display(first, np.stack(stored), header, warnings)
         times = frame_times_ms(header, len(stored), warnings)
         spacing, source = pixel_spacing_mm(header, warnings)
         warnings += pixel_aspect_warning(header)
-    except (TypeError, AttributeError, IndexError, KeyError) as error:
-        raise UnreadableStudyError(first, f"damaged header ({type(error).__name__})") from None
-    except ValueError as error:
-        raise UnreadableStudyError(first, _first_line(error)) from None
     return Clip(
         frames=frames[:, None],
         frame_times_ms=times,
         pixel_spacing_mm=spacing,
         spacing_source=source,
-        origin=tuple(FrameOrigin(path, index) for path in paths for index in range(per_file)),
+        origin=tuple(FrameOrigin(path, index) for path in paths for index in range(shape.num_frames)),
         warnings=tuple(dict.fromkeys(warnings)),
         name=name,
     )
+
+
+def _to_display(path: Path, stored: np.ndarray, header: Dataset, warnings: list[str]) -> np.ndarray:
+    try:
+        return to_display(stored, header, warnings)
+    except ValueError as error:  # ours: which attribute is wrong, and how
+        raise UnreadableStudyError(path, _first_line(error)) from None
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged header makes pydicom or numpy raise into one error, without quoting the header."""
+    try:
+        yield
+    except UnreadableStudyError:
+        raise
+    except Exception as error:
+        raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -75,11 +75,13 @@ def _decode(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, warnings: list[str]
 ) -> Iterator[tuple[np.ndarray, float | None]]:  # (H, W) uint8, seconds
     count = 0
+    size = None
     try:
         for frame in container.decode(stream):
-            if count == 0:
+            if size is None:
+                size = (frame.width, frame.height)
                 warnings += _first_frame_warnings(frame)
-            if (frame.width, frame.height) != (stream.width, stream.height):
+            if (frame.width, frame.height) != size:  # the stream's own size changes with its frames
                 raise UnreadableStudyError(path, f"the frame size changes at frame {count}")
             grey = frame.to_ndarray(format="gray")
             if frame.rotation:

@@ -12,6 +12,7 @@ from bundle.workflows.stages import ROOT, Stage, peak_memory_gb, run_stages
 
 DISTILLATION = "phase 1: distil three teachers into the student"
 IMAGE_SIZE = 256  # the configs' default
+STAGES_WITH_PICTURES = ("distill/pictures/*.png", "evaluate/*.png", "inference/*/*.png")
 INPUT_SEED = 987_654_321  # the data set's seeds are far below
 TRAINING = "phase 2: train SAM 2's mask decoder on the student"
 
@@ -41,7 +42,7 @@ def run_demo(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 1),
         "seconds_per_stage": {title: round(value, 1) for title, value in seconds.items()},
         "peak_memory_gb": round(peak_memory_gb(), 2),
-        "pictures": [str(path) for path in sorted(folder.glob("*/**/*.png")) if "masks" not in path.parts],
+        "pictures": [str(path) for stage in STAGES_WITH_PICTURES for path in sorted(folder.glob(stage))],
         "videos": [str(path) for path in sorted(folder.glob("inference/**/*.mp4"))],
         "models": [str(folder / "train" / "model.pt"), *(str(path) for path in sorted(folder.glob("export/*.*")))],
     }

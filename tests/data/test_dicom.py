@@ -197,6 +197,7 @@ def test_two_series_in_one_folder_are_refused(tmp_path, write_dicom):
         ({"NumberOfFrames": 2_000_000_000}, "2000000000 frames"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PhotometricInterpretation must be .* got 'PALETTE COLOR'"),
         ({"Rows": 0}, "the header says 2 frames of 0 x 4 pixels"),
+        ({"HighBit": None, "BitsStored": None, "WindowCenter": 9, "WindowWidth": 9}, "cannot be decoded|damaged"),
         ({"BitsAllocated": None}, "cannot be decoded|damaged"),
     ],
 )

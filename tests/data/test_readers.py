@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import RLELossless
 
 from bundle.data.clip import Clip, FrameOrigin
 from bundle.data.readers import UnreadableStudyError, read_clip
@@ -72,3 +73,24 @@ def test_a_clip_refuses_frames_without_a_channel():
 def test_a_clip_refuses_an_origin_that_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match="one entry for each of 2 frames, got 1"):
         Clip(np.zeros((2, 1, 3, 3), np.float32), None, None, "none", origin=(FrameOrigin(tmp_path, 0),))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3], ids=["header", "anywhere"])
+def test_random_damage_never_leaks_another_error(tmp_path, write_dicom, write_video, share):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (4, 32, 32), dtype=np.uint8)
+    sources = [write_dicom(tmp_path / "cine.dcm", frames), write_dicom(tmp_path / "rle.dcm", frames, RLELossless)]
+    sources += [write_video(tmp_path / "cine.avi", frames)]
+    outcomes = set()
+    for source in sources:
+        intact = np.frombuffer(source.read_bytes(), np.uint8)
+        for _ in range(40):
+            damaged = intact.copy()
+            end = int(max(share * len(damaged), 700))
+            damaged[rng.integers(0, end, size=20)] = rng.integers(0, 256, size=20)
+            source.write_bytes(damaged.tobytes())
+            try:
+                outcomes.add(type(read_clip(source)))
+            except UnreadableStudyError:
+                outcomes.add(UnreadableStudyError)
+    assert outcomes == {Clip, UnreadableStudyError}

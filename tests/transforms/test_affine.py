@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Affine
+from monai.data import CacheDataset
+from monai.transforms import Affine, Compose
 
 from bundle.transforms.affine import AffineDraw, RandAffineFramed, resample, sampling_grid
 
@@ -122,3 +123,8 @@ def test_prob_is_the_share_of_changed_frames(prob, expected):
 def test_wrong_options_are_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         RandAffineFramed(KEYS, **options)
+
+
+def test_monais_cache_draws_anew_in_every_epoch():
+    dataset = CacheDataset([frame()], Compose([RandAffineFramed(KEYS, prob=1.0)]), progress=False)
+    assert not torch.equal(dataset[0]["image"], dataset[0]["image"])
