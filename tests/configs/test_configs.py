@@ -56,6 +56,19 @@ def test_every_reference_has_something_to_refer_to(stack):
             assert reference in parser.ref_resolver.items, f"{item.get_id()} refers to {reference}"
 
 
+@pytest.mark.parametrize(
+    ("marked", "tracked"), [({"synthetic": True}, True), ({"synthetic": False}, False), ({}, False)]
+)
+def test_pictures_of_patients_do_not_go_to_mlflow(tmp_path, marked, tracked):
+    item = {"patient": "p1", "image": "p1.avi", "label": "p1.nii.gz"}
+    content = {"name": "list", "structures": list(STRUCTURES), "training": [item], **marked}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "distill.json"))
+    parser["datalist"] = str(tmp_path / "datalist.json")
+    assert parser.get_parsed_content("track_pictures") is tracked
+
+
 def test_metadata_names_the_structures_in_channel_order():
     metadata = json.loads((CONFIGS / "metadata.json").read_text())
     output = metadata["network_data_format"]["outputs"]["pred"]
