@@ -31,8 +31,8 @@ class AffineDraw:
 class RandAffineFramed(Randomizable, MapTransform):
     """Rotate, scale and shift a frame and everything on its grid; zeros come in from outside.
 
-    MONAI's ``RandAffined`` gives the same (a test compares them), but turns masks into float and takes 7.2 ms for a
-    256 x 256 frame with 12 masks on one core, against 2.1 ms here: training on two cores has 8 ms for all augmentation.
+    MONAI's ``RandAffined`` gives the same (a test compares them), but turns masks into float, which
+    is slow with a mask per structure.
 
     Args:
         keys: Entries ``(C, H, W)`` of one grid.

@@ -37,8 +37,9 @@ python scripts/train_teacher.py medclip --frames runs/teachers/frames.npz
 python scripts/train_teacher.py compare --frames runs/teachers/frames.npz
 ```
 
-The recipes' defaults made these files; seeds are fixed, but other processors round otherwise, so that
-the checksum may differ.
+Schedules and seeds of these files are the recipes' defaults. Where two teachers' frames differ in checksum, they were
+made by different versions of the phantom, and their numbers are not of the same held-out frames. Trained again, a file
+differs in checksum: other processors round otherwise, and the phantom changes.
 How the recipes work and what they leave out: `docs/concepts/small-teachers.md`.
 """
 
@@ -48,6 +49,7 @@ _DETAILS = """## {name}
 - licence {licence}; source: `{source}`
 - recipe `{recipe}`, {schedule[steps]} steps of {schedule[batch_size]} frames, learning rate
   {schedule[learning_rate]}, seed {schedule[seed]}
+- frames' sha256 `{frames[sha256]}`
 - {frames[frames]} training frames at {frames[size]}², patient seeds {frames[patient_seeds][0]} to
   {frames[patient_seeds][1]}; {frames[held_out_patients]} further patients held out
 - measured on the held-out patients:

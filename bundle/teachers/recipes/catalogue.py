@@ -1,4 +1,4 @@
-"""The three small teachers: how each is built, trained and read back. These defaults made the shipped files."""
+"""The three small teachers: how each is built, trained and read back. The schedules are the shipped files'."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
