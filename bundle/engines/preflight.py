@@ -112,8 +112,8 @@ def check_keys(
 ) -> dict[str, Any]:
     """Merge configs and overrides as MONAI does, and refuse keys that would have no effect.
 
-    A key of an overlay counts if a config below defines it, if anything refers to it, or if it is an argument of the
-    component that it is put into.
+    A key of an overlay counts if a config below defines it, if anything refers to it or to the table that it is an
+    entry of, or if it is an argument of the component that it is put into.
 
     Args:
         configs: Config files, the base first.
@@ -150,12 +150,21 @@ def _check_layer(layer: Mapping[str, Any], below: Mapping[str, Any], known_ids: 
         is_note = last.startswith("_") and last.endswith("_")
         if is_note or name in known or name.split(SEPARATOR, 1)[0] in known_ids or name in references:
             continue
+        if _is_entry_of_table(name, known, references):
+            continue
         if not _is_argument(name, known, layer):
             near = difflib.get_close_matches(name, known, n=1)
             hint = (
                 f"; did you mean {near[0]!r}?" if near else "; it is not in the configs below and nothing refers to it"
             )
             raise ValueError(f"unknown config key {name!r} in {source}{hint}")
+
+
+def _is_entry_of_table(key: str, known: Mapping[str, Any], references: set[str]) -> bool:
+    """Whether the key is an entry of a plain table below that something refers to as a whole."""
+    table = key.rpartition(SEPARATOR)[0]
+    value = known.get(table)
+    return table in references and isinstance(value, Mapping) and "_target_" not in value
 
 
 def _is_argument(key: str, known: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:

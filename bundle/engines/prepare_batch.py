@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from bundle.keys import IMAGE, LABEL, VALID
+from bundle.losses.retained import DISTILLATION
 from bundle.segmentation.prompts import PromptSampler
 
 
@@ -62,6 +63,26 @@ class PrepareSegmentationBatch:
             (),
             {"points": prompts.points.to(device), "point_labels": prompts.point_labels.to(device)},
         )
+
+
+class PrepareRetainedBatch:
+    """Phase 2 with phase 1's loss beside its own: the target of both.
+
+    Args:
+        segmentation: Prepares the frames, prompts and masks.
+        distillation: Prepares the teachers' features of the same frames.
+    """
+
+    def __init__(self, segmentation: PrepareSegmentationBatch, distillation: PrepareDistillationBatch) -> None:
+        self.segmentation, self.distillation = segmentation, distillation
+
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any], tuple[()], dict[str, Tensor]]:
+        """As :class:`PrepareSegmentationBatch`; the target of phase 1 is the target's ``distillation``."""
+        frames, target, args, prompts = self.segmentation(batchdata, device, non_blocking, **kwargs)
+        _, features = self.distillation(batchdata, device, non_blocking, **kwargs)
+        return frames, {**target, DISTILLATION: features}, args, prompts
 
 
 def prepare_evaluation_batch(

@@ -23,6 +23,7 @@ def fit_standardizers(
     kind: Callable[..., Any],
     path: str | Path | None = None,
     num_batches: int | None = None,
+    frames_id: str = "",
 ) -> dict[str, nn.Module]:
     """Build one standardizer per teacher from features of training frames.
 
@@ -31,14 +32,15 @@ def fit_standardizers(
         frames: Batches with ``image`` ``(B, 1, H, W)`` and, where frames are padded, ``valid``, such as a data loader
             over *training* patients; read only if the statistics are not yet in ``path``.
         kind: A class of :mod:`bundle.losses.standardize`, or any function from statistics to a standardizer.
-        path: Safetensors file of the statistics, reused for every teacher whose weights and input size are the same.
-            Delete it when the frames change: it cannot know.
+        path: Safetensors file of the statistics, reused for every teacher whose weights, input size and ``frames_id``
+            are the same.
         num_batches: How many batches to use; all if None.
+        frames_id: What tells these frames from others, such as the data list's checksum.
 
     Raises:
         ValueError: If ``frames`` gives none, or the file at ``path`` is damaged.
     """
-    statistics = fit_statistics(teachers, frames, path, num_batches)
+    statistics = fit_statistics(teachers, frames, path, num_batches, frames_id)
     build = getattr(kind, "from_statistics", kind)
     return {name: build(statistics[name]) for name in teachers}
 
@@ -48,10 +50,11 @@ def fit_statistics(
     frames: Iterable[Mapping[str, Any]],
     path: str | Path | None = None,
     num_batches: int | None = None,
+    frames_id: str = "",
 ) -> dict[str, FeatureStatistics]:
     """Feature statistics of every teacher, from ``path`` where they fit and measured where not."""
     known = load_statistics(path) if path is not None and Path(path).is_file() else {}
-    wanted = {name: _empty_statistics(teacher) for name, teacher in teachers.items()}
+    wanted = {name: _empty_statistics(teacher, frames_id) for name, teacher in teachers.items()}
     missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name)}
     if missing:
         _measure(missing, wanted, itertools.islice(frames, num_batches), num_batches)
@@ -72,8 +75,8 @@ def weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _empty_statistics(teacher: nn.Module) -> FeatureStatistics:
-    source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels"
+def _empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:
+    source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels, frames {frames_id or 'not named'}"
     return FeatureStatistics(int(teacher.embed_dim), source)  # type: ignore[arg-type]
 
 
@@ -83,7 +86,7 @@ def _fits(known: FeatureStatistics | None, wanted: FeatureStatistics, name: str)
     fits = (known.num_channels, known.source) == (wanted.num_channels, wanted.source)
     if not fits:
         logger.warning(
-            "the stored feature statistics of %r are of other weights or another input size: measuring them again", name
+            "the stored feature statistics of %r are of other weights, frames or input size: measuring them again", name
         )
     return fits
 

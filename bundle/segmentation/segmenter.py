@@ -162,8 +162,9 @@ class TrainingSegmenter(nn.Module):
             point_labels: ``(B, N)``.
 
         Returns:
-            ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``, and ``prompted`` with ``masks``
-            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule).
+            ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``; ``prompted`` with ``masks``
+            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule); and
+            the ``embedding`` ``(B, C, H/16, W/16)``.
         """
         features = self.segmenter.encode(frames)
         automatic = self.segmenter.decode_structures(features)
@@ -173,6 +174,7 @@ class TrainingSegmenter(nn.Module):
         return {
             **automatic._asdict(),
             "prompted": {"masks": prompted.masks[:, candidates], "iou": prompted.iou[:, candidates]},
+            "embedding": features.embedding,
         }
 
 

@@ -72,6 +72,8 @@ def run_lungs(
 def run_lung_baselines(output_dir: str | Path = ROOT / "runs" / "lungs") -> dict[str, Any]:
     """Train what the distilled student is compared with for as long as both its phases took, and add it to the report.
 
+    A baseline that is finished is read, not repeated.
+
     Args:
         output_dir: Folder of a finished :func:`run_lungs`.
 
@@ -86,7 +88,8 @@ def run_lung_baselines(output_dir: str | Path = ROOT / "runs" / "lungs") -> dict
     seconds = report["seconds_per_stage"][DISTILLATION] + report["seconds_per_stage"][TRAINING]
     for name, overlay in BASELINES.items():
         target = folder / "baseline" / Path(overlay).stem
-        run_stages(lung_baseline_stages(name, overlay, folder, target, seconds))
+        if not (target / "evaluate" / "metrics.json").is_file():
+            run_stages(lung_baseline_stages(name, overlay, folder, target, seconds))
         report["models"][name] = _scores(target / "evaluate")
     report["seconds_of_each_baseline"] = round(seconds, 1)
     write_json(path, report)

@@ -17,6 +17,7 @@ STACKS = {
     "train": ["train.json"],
     "train smoke": ["train.json", "smoke.json"],
     "train paper": ["train.json", "paper_train.json"],
+    "train, distillation retained": ["distill.json", "train.json", "retain_distillation.json"],
     "train without distillation": ["train.json", "no_distillation.json"],
     "unet": ["train.json", "unet.json"],
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],

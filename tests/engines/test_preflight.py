@@ -54,6 +54,13 @@ def test_a_new_argument_counts_when_the_component_has_it(write):
         check_keys([base, write("bad.json", {"optimizer": {"weight_decai": 0.1}})])
 
 
+def test_a_new_entry_counts_in_a_table_that_is_used_as_a_whole(write):
+    base = write("base.json", {**BASE, "metrics": {"loss": "$1"}, "training": ["$len(@metrics)"]})
+    check_keys([base, write("good.json", {"metrics": {"dice": "$2"}})])
+    with pytest.raises(ValueError, match="unknown config key 'tuned::rat'"):
+        check_keys([base, write("bad.json", {"tuned": {"rat": 0.1}})])
+
+
 def test_a_component_may_be_replaced_whole(write):
     overlay = {"optimizer": {"_target_": "torch.optim.SGD", "params": "$[]", "momentum": 0.9}}
     check_keys([write("base.json", BASE), write("overlay.json", overlay)])

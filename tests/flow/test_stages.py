@@ -139,6 +139,27 @@ def test_phase_2_starts_from_phase_1s_student_and_changes_it(run, trained):
     assert distance < 0.05
 
 
+def test_phase_2_can_retain_phase_1s_loss_and_saves_the_segmenter_alone(run, trained):
+    workflow = run(
+        "distill",
+        "train",
+        "retain_distillation",
+        "smoke",
+        dataset_dir=run.path("phantom"),
+        output_dir=run.path("retained"),
+        distill_dir=run.path("distill"),
+    )
+    terms = workflow.parser.get_parsed_content("loss").latest
+    assert {"loss/mask", "loss/prompted_mask", "loss/medsam2", "loss/rad_dino", "loss/medclip"} <= set(terms)
+    heads = workflow.parser.get_parsed_content("heads")
+    before = torch.load(run.path("distill", "heads.pt"), weights_only=True)
+    assert any(not torch.equal(before[name], value) for name, value in heads.state_dict().items())  # trained on
+    teachers = workflow.parser.get_parsed_content("teachers")
+    assert all(teacher.is_frozen for teacher in teachers.values())
+    saved = torch.load(run.path("retained", "model.pt"), weights_only=True)
+    assert set(saved) == set(torch.load(run.path("train", "model.pt"), weights_only=True))
+
+
 def test_the_saved_model_gives_the_same_masks_after_loading(run, trained):
     network: Segmenter = trained.parser.get_parsed_content("network_def").eval()
     frames = torch.rand(1, 1, 64, 64)

@@ -80,6 +80,15 @@ def test_a_teacher_at_another_input_size_is_measured_again(teachers, frames, tmp
     assert (teachers["loud"].num_calls, teachers["quiet"].num_calls) == (6, 3)
 
 
+def test_statistics_of_other_frames_are_measured_again(teachers, frames, tmp_path):
+    path = tmp_path / "statistics.safetensors"
+    fit_statistics(teachers, frames, path, frames_id="one data list")
+    fit_statistics(teachers, frames, path, frames_id="one data list")
+    assert teachers["loud"].num_calls == 3
+    fit_statistics(teachers, frames, path, frames_id="another data list")
+    assert teachers["loud"].num_calls == 6
+
+
 def test_only_as_many_batches_as_asked_for_are_read(teachers, frames):
     fit_statistics(teachers, iter(frames), num_batches=2)
     assert teachers["loud"].num_calls == 2

@@ -1,7 +1,8 @@
 """Recipe of the small MedCLIP: contrast between frames and generated report phrases, after MedCLIP (arXiv 2210.10163).
 
 As in MedCLIP the targets are soft: a phrase that also holds for another patient's frame is no negative there. How far
-report ``j`` holds for frame ``i`` is the share of its statements that agree with the frame's findings.
+report ``j`` holds for frame ``i`` is the share of its statements that agree with the frame's findings. Added to this,
+since training takes minutes: of each finding, the true sentence against those that contradict it.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from bundle.teachers.medclip import PROJECTION_DIM, MedClipSwin
 from bundle.teachers.recipes.frames import FrameBatch, PhantomFrames, augment, images_for
-from bundle.teachers.recipes.phrases import FINDINGS, Statement, draw_report, vocabulary, words_of
+from bundle.teachers.recipes.phrases import FINDINGS, Statement, draw_report, draw_statement, vocabulary, words_of
 
 
 class ReportEncoder(nn.Module):
@@ -55,14 +56,30 @@ class ImageTextContrast(nn.Module):
         image, _ = augment(batch.image, batch.label[:, :0], generator)
         reports = [draw_report(f, generator) for f in batch.findings for _ in range(self.reports_per_frame)]
         texts = self.report_encoder([[statement.sentence for statement in report] for report in reports])
-        logits = self.log_scale.exp().clamp(max=100) * (self.embed(image) @ texts.T).float()  # (B, R)
+        embedding = self.embed(image)
+        logits = self._logits(embedding, texts)  # (B, R)
         agreement = agreement_of(reports, batch.findings) / self.target_temperature
         to_reports = F.cross_entropy(logits, agreement.softmax(dim=1))
         to_frames = F.cross_entropy(logits.T, agreement.T.softmax(dim=1))
-        return (to_reports + to_frames) / 2
+        return (to_reports + to_frames) / 2 + self._contradiction_loss(embedding, batch.findings, generator)
 
     def after_step(self, progress: float) -> None:
         """Nothing here is learned otherwise than by gradient."""
+
+    def _logits(self, embedding: Tensor, texts: Tensor) -> Tensor:
+        return self.log_scale.exp().clamp(max=100) * (embedding @ texts.T).float()
+
+    def _contradiction_loss(
+        self, embedding: Tensor, findings: list[dict[str, str]], generator: torch.Generator
+    ) -> Tensor:
+        """Of each finding, which of one sentence per value is true? Mean over the findings."""
+        losses = []
+        for finding, wordings in FINDINGS.items():
+            statements = [draw_statement(finding, value, generator) for value in wordings]
+            logits = self._logits(embedding, self.report_encoder([[statement.sentence] for statement in statements]))
+            truth = torch.tensor([list(wordings).index(frame[finding]) for frame in findings])
+            losses.append(balanced_cross_entropy(logits, truth))
+        return torch.stack(losses).mean()
 
     def embed(self, image: Tensor) -> Tensor:  # (B, 1, H, W) -> (B, C), unit length
         return F.normalize(self.encoder.summary(images_for(self.encoder, image)), dim=-1)
@@ -89,6 +106,12 @@ class ImageTextContrast(nn.Module):
         result["zero_shot_balanced_accuracy"] = sum(accuracies) / len(accuracies)
         result["chance"] = sum(chances) / len(chances)
         return result
+
+
+def balanced_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of logits ``(B, V)`` in which each value that occurs in ``truth`` ``(B,)`` weighs the same."""
+    each = F.cross_entropy(logits, truth, reduction="none")
+    return torch.stack([each[truth == value].mean() for value in truth.unique()]).mean()
 
 
 def agreement_of(reports: list[list[Statement]], findings: list[dict[str, str]]) -> Tensor:

@@ -80,7 +80,7 @@ def draw_report(findings: dict[str, str], generator: torch.Generator, most: int 
     order = torch.randperm(len(FINDINGS), generator=generator).tolist()
     count = 1 + int(torch.randint(most, (), generator=generator))
     names = list(FINDINGS)
-    return [_draw_statement(names[i], findings[names[i]], generator) for i in order[:count]]
+    return [draw_statement(names[i], findings[names[i]], generator) for i in order[:count]]
 
 
 def check_findings(findings: dict[str, str]) -> None:
@@ -102,6 +102,7 @@ def words_of(sentence: str) -> list[str]:
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
-def _draw_statement(finding: str, value: str, generator: torch.Generator) -> Statement:
+def draw_statement(finding: str, value: str, generator: torch.Generator) -> Statement:
+    """One of the wordings of a finding's value."""
     variants = FINDINGS[finding][value]
     return Statement(finding, value, variants[int(torch.randint(len(variants), (), generator=generator))])

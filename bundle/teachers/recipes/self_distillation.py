@@ -21,7 +21,7 @@ from bundle.teachers.recipes.probe import probe_patches
 from bundle.teachers.recipes.views import draw_crops, look_up, take_crops
 
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05
-LARGE_AREA, SMALL_AREA = (0.3, 0.8), (0.05, 0.2)  # shares of the frame
+LARGE_AREA, SMALL_AREA = (0.5, 1.0), (0.05, 0.2)  # shares of the frame; whole frames are what the encoder sees later
 
 
 class PrototypeHead(nn.Module):

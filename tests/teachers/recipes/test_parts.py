@@ -1,8 +1,11 @@
 """The recipes' parts against values worked out by hand."""
 
+import math
+
+import pytest
 import torch
 
-from bundle.teachers.recipes.image_text import agreement_of
+from bundle.teachers.recipes.image_text import agreement_of, balanced_cross_entropy
 from bundle.teachers.recipes.phrases import Statement
 from bundle.teachers.recipes.probe import probe_patches
 from bundle.teachers.recipes.promptable import draw_prompts
@@ -81,3 +84,9 @@ def test_features_that_hold_the_answer_are_probed_perfectly(frames):
     answers = [part.take(range(len(part))).label for part in (training.every(4), held_out)]
     measured = probe_patches(Oracle(answers), training, held_out)
     assert measured["patch_probe_average_precision"] > 0.95
+
+
+def test_a_rare_value_weighs_as_much_as_a_common_one():
+    logits = torch.tensor([[0.0, 0.0]] * 3 + [[2.0, 0.0]])  # three common frames undecided, the rare one read wrongly
+    expected = (math.log(2) + math.log(1 + math.exp(2))) / 2
+    assert balanced_cross_entropy(logits, torch.tensor([0, 0, 0, 1])).item() == pytest.approx(expected)
