@@ -40,7 +40,7 @@ class ExamplePictures:
         output: Any = engine.state.output
         frames = output[CommonKeys.IMAGE].cpu().numpy()[:, 0]
         labels = output[CommonKeys.LABEL].cpu().numpy() > 0.5
-        preds = output[CommonKeys.PRED].cpu().numpy() > 0
+        preds = output[CommonKeys.PRED].cpu().numpy()
         for patient, frame, label, pred in zip(batch[PATIENT], frames, labels, preds, strict=True):
             count = int(label.any(axis=(1, 2)).sum())
             is_new = patient not in self._examples and len(self._examples) < self.num_patients
@@ -60,26 +60,30 @@ def draw_examples(
     """Rows of frame, labelled outlines and predicted outlines.
 
     Args:
-        examples: Frame ``(H, W)`` in [0, 1], label and prediction ``(S, H, W)`` of booleans.
+        examples: Frame ``(H, W)`` in [0, 1], label ``(S, H, W)`` of booleans, logits ``(S, H, W)``.
         structures: Names of the ``S`` channels.
     """
-    figure, axes = plt.subplots(len(examples), 3, figsize=(9, 3 * len(examples)), squeeze=False)
-    figure.subplots_adjust(wspace=0.02, hspace=0.02)
-    for row, (frame, label, pred) in enumerate(examples):
-        for column, masks in enumerate((None, label, pred)):
-            axis = axes[row, column]
-            axis.imshow(frame, cmap="gray", vmin=0, vmax=1)
+    size = (10.5, 3.5 * len(examples) + 0.9)
+    figure, axes = plt.subplots(len(examples), 3, figsize=size, squeeze=False, layout="constrained", facecolor="black")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
+    for row, (frame, label, logits) in zip(axes, examples, strict=True):
+        for axis in row:
+            axis.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
             axis.set_axis_off()
-            for channel, name in enumerate(structures if masks is not None else ()):
-                if masks is not None and masks[channel].any():
-                    axis.contour(masks[channel], levels=[0.5], colors=[_colour(name, channel)], linewidths=1.2)
+        _draw_outlines(row[1], label.astype(float), 0.5, structures)
+        _draw_outlines(row[2], logits, 0.0, structures)
     for axis, title in zip(axes[0], ("frame", "label", "prediction"), strict=True):
-        axis.set_title(title, color="white", fontsize=11)
-    handles = [
-        Line2D([], [], color=_colour(name, i), label=name.replace("_", " ")) for i, name in enumerate(structures)
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8, frameon=False, labelcolor="white")
+        axis.set_title(title, color="white", fontsize=13)
+    names = [name.upper() if len(name) == 2 else name.replace("_", " ") for name in structures]
+    lines = [Line2D([], [], color=_colour(name, i), lw=3, label=names[i]) for i, name in enumerate(structures)]
+    figure.legend(handles=lines, loc="outside lower center", ncols=6, fontsize=10, frameon=False, labelcolor="white")
     return figure
+
+
+def _draw_outlines(axis: Any, values: np.ndarray, level: float, structures: Sequence[str]) -> None:
+    for channel, name in enumerate(structures):
+        if (values[channel] > level).any():
+            axis.contour(values[channel], levels=[level], colors=[_colour(name, channel)], linewidths=1.6)
 
 
 def _colour(name: str, channel: int) -> tuple[float, float, float]:

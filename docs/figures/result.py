@@ -31,10 +31,10 @@ def draw_result() -> None:
     examples = []
     for seed in SEEDS:
         study = generate_study(seed, size=SIZE, num_frames=NUM_FRAMES)
-        masks = segmenter(torch.from_numpy(study.frames[FRAME][None]))[0].numpy() > 0
-        examples.append((study.frames[FRAME, 0], study.masks[FRAME] > 0, masks))
+        logits = segmenter(torch.from_numpy(study.frames[FRAME][None]))[0].numpy()
+        examples.append((study.frames[FRAME, 0], study.masks[FRAME] > 0, logits))
     figure = draw_examples(examples, STRUCTURES)
-    figure.savefig(FIGURES / "result.png", dpi=90, bbox_inches="tight", facecolor="black")
+    figure.savefig(FIGURES / "result.png", dpi=100, bbox_inches="tight", facecolor="black")
 
 
 if __name__ == "__main__":
