@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from ignite.engine import Engine, Events
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from monai.utils import CommonKeys
 
@@ -63,9 +64,14 @@ def draw_examples(
         examples: Frame ``(H, W)`` in [0, 1], label ``(S, H, W)`` of booleans, logits ``(S, H, W)``.
         structures: Names of the ``S`` channels.
     """
-    size = (10.5, 3.5 * len(examples) + 0.9)
-    figure, axes = plt.subplots(len(examples), 3, figsize=size, squeeze=False, layout="constrained", facecolor="black")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
+    figure, axes = plt.subplots(
+        len(examples),
+        3,
+        figsize=(10.5, 3.5 * len(examples) + 0.9),
+        squeeze=False,
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0),
+        facecolor="black",
+    )
     for row, (frame, label, logits) in zip(axes, examples, strict=True):
         for axis in row:
             axis.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
