@@ -9,7 +9,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     students           light encoder in SAM 2's image encoder, and projection heads
     losses             standardisation, distances, balancing, mask losses
     segmentation       the student inside SAM 2: prompted and automatic masks
-    metrics            overlap, surface distance, tables
+    metrics            overlap, surface distance, tables; clinical measures of a swallow
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
     export             checkpoints, TorchScript, ONNX
     inference          frames -> masks -> NIfTI, PNG, overlay video

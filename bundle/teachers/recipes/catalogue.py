@@ -56,7 +56,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_rad_dino,
         load=load_rad_dino,
         recipe=SelfDistillation,
-        schedule=Schedule(steps=1300, batch_size=16, learning_rate=8e-4, seed=2),
+        schedule=Schedule(steps=500, batch_size=16, learning_rate=5e-4, seed=2),
         headline="patch_probe_average_precision",
     ),
     "medclip": SmallTeacher(
@@ -64,7 +64,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_medclip,
         load=load_medclip,
         recipe=ImageTextContrast,
-        schedule=Schedule(steps=800, batch_size=16, learning_rate=5e-4, seed=3),
+        schedule=Schedule(steps=350, batch_size=16, learning_rate=5e-4, seed=3),
         headline="zero_shot_balanced_accuracy",
     ),
 }

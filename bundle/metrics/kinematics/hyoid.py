@@ -1,0 +1,108 @@
+"""Hyoid motion in the axes of the spine: rest, onset of the forward and upward burst, peak, speed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.measure import NotComputableError, Result
+from bundle.metrics.kinematics.spine_frame import SpineFrame
+
+REST_SHARE = 0.1
+"""Share of the frames before the peak, the lowest ones along the main direction of motion, that count as rest."""
+
+PEAK_SHARE = 0.99
+"""Frames with at least this share of the largest displacement are the peak, which is a plateau rather than a point."""
+
+ONSET_SHARE = 0.2
+"""The burst starts where the speed to the next frame exceeds this share of its maximum, after preparatory drift."""
+
+AXES = ("x", "y", "xy")
+
+
+@dataclass(frozen=True)
+class HyoidMotion:
+    """Positions (forward, up) from C4 in %C2-4 and frame indices.
+
+    Attributes:
+        rest: Median position over ``rest_frames`` ``(2,)``.
+        peak: Mean position over the frames of the peak ``(2,)``.
+        onset_position: Position in the frame of the onset ``(2,)``.
+        rest_frames: Frames at rest, before the peak.
+        onset_frame: Frame in which the burst towards the peak starts; the next one shows the hyoid moved.
+        peak_frame: First frame of the peak.
+        num_frames: Number of frames that show hyoid, C2 and C4; no other frame is used, none is filled in.
+    """
+
+    rest: np.ndarray
+    peak: np.ndarray
+    onset_position: np.ndarray
+    rest_frames: np.ndarray
+    onset_frame: int
+    peak_frame: int
+    num_frames: int
+
+
+def find_hyoid_motion(clip: ClipMasks, spine: SpineFrame) -> HyoidMotion:
+    """Find rest, onset and peak of one swallow.
+
+    Args:
+        clip: Masks of one swallow that starts at rest.
+        spine: Axes of each frame.
+
+    Raises:
+        NotComputableError: If the hyoid is never there with C2 and C4, or not before its peak.
+    """
+    clip.require("hyoid")
+    position = spine.percent(clip.centroid("hyoid"))
+    frames = np.flatnonzero(np.isfinite(position[:, 0]))
+    if len(frames) < 3:
+        raise NotComputableError("needs hyoid, c2 and c4 together in 3 frames or more")
+    points = position[frames]
+    at_rest = _rest(points)
+    rest = np.median(points[at_rest], axis=0)
+    moved = np.linalg.norm(points - rest, axis=1)
+    at_peak = np.flatnonzero(moved >= PEAK_SHARE * moved.max())
+    peak = points[at_peak].mean(axis=0)
+    times = frames.astype(float) if clip.times_ms is None else clip.times_ms[frames]
+    onset = _onset(points @ (peak - rest), times, int(at_peak[0]))
+    return HyoidMotion(
+        rest, peak, points[onset], frames[at_rest], int(frames[onset]), int(frames[at_peak[0]]), len(frames)
+    )
+
+
+def position_result(position: np.ndarray, axis: str, spine: SpineFrame, num_frames: int) -> Result:
+    """One coordinate, or the length for ``xy``, of a position or displacement ``(2,)``, ± one pixel."""
+    value = np.hypot(*position) if axis == "xy" else position[AXES.index(axis)]
+    return float(value), spine.one_pixel, num_frames
+
+
+def speed_result(motion: HyoidMotion, clip: ClipMasks) -> Result:
+    """Mean speed from onset to peak in %C2-4/s; ± what one frame more or less makes."""
+    duration = clip.milliseconds(motion.onset_frame, motion.peak_frame)
+    if duration <= 0:
+        raise NotComputableError("needs frames between the onset and the peak of hyoid motion")
+    value = 1000.0 * float(np.linalg.norm(motion.peak - motion.onset_position)) / duration
+    return value, value * clip.frame_interval_ms / duration, motion.num_frames
+
+
+def _rest(points: np.ndarray) -> np.ndarray:
+    """Indices of the lowest positions before the highest, along the main direction of motion (upwards and forwards)."""
+    centred = points - points.mean(axis=0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    height = centred @ (direction if direction.sum() > 0 else -direction)
+    top = int(np.argmax(height))
+    if top == 0:
+        raise NotComputableError("needs frames before the hyoid's peak")
+    count = min(top, max(3, round(REST_SHARE * top)))
+    return np.sort(np.argsort(height[:top], kind="stable")[:count])
+
+
+def _onset(along: np.ndarray, times: np.ndarray, peak: int) -> int:
+    """Index at which the fast run that leads to ``peak`` starts."""
+    if peak == 0:
+        return 0
+    speed = (np.diff(along) / np.diff(times))[:peak]
+    fastest = int(np.argmax(speed))
+    slow = np.flatnonzero(speed[:fastest] < ONSET_SHARE * speed[fastest])
+    return int(slow[-1]) + 1 if len(slow) else 0

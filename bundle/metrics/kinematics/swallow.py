@@ -1,0 +1,156 @@
+"""All measures of one swallow from its masks, after ASPEKT (Steele et al. 2019) and shown with what each one needs."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from numpy.typing import ArrayLike
+
+from bundle.metrics.kinematics import bolus, hyoid, pharynx, sphincter
+from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.measure import Measure, NotComputableError, Result, SwallowMeasures, attempt
+from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
+from bundle.structures import STRUCTURES
+
+SLOWEST_FRAME_RATE = 29.5
+"""Frames per second; 29.97 counts as 30."""
+
+USED = (
+    "bolus",
+    "hyoid",
+    "pharynx",
+    "laryngeal_vestibule",
+    "trachea",
+    "upper_oesophageal_sphincter",
+    "c2",
+    "c4",
+)
+
+Part = TypeVar("Part")
+
+
+def measure_swallow(
+    masks: ArrayLike, frame_times_ms: ArrayLike | None, structures: Sequence[str] = STRUCTURES
+) -> SwallowMeasures:
+    """Measure one swallow.
+
+    Only frames that show a structure are used, and nothing is interpolated: an event in a gap is dated to a
+    frame beside it. ``num_frames`` and the warnings say how many they are. Lengths are in % of the distance between the
+    anterior-inferior corners of C2 and C4, so no pixel spacing is needed. Not a diagnosis, and no PAS score.
+
+    Args:
+        masks: Binary masks ``(T, S, H, W)`` of one swallow in lateral view, square pixels, facing either way.
+        frame_times_ms: Time of each frame ``(T,)``; None where it is unknown: no timings and no speed then.
+        structures: Names of the S channels.
+
+    Returns:
+        Every measure, with the reason where it is not computable.
+
+    Raises:
+        ValueError: If the masks or times are malformed.
+    """
+    clip = ClipMasks(masks, frame_times_ms, structures)
+    swallow = _Swallow(clip)
+    measures = [attempt(name, unit, work_out) for name, unit, work_out in swallow.table()]
+    airway = swallow.found(lambda: tuple(int(frame) for frame in bolus.airway_frames(clip)))
+    return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), _warnings(clip, measures))
+
+
+class _Swallow:
+    """Parts that several measures share; each call raises NotComputableError where the part is missing."""
+
+    def __init__(self, clip: ClipMasks) -> None:
+        self.clip = clip
+        self.spine: Callable[[], SpineFrame] = _once(lambda: find_spine_frame(clip))
+        self.hyoid = _once(lambda: hyoid.find_hyoid_motion(clip, self.spine()))
+        self.opening = _once(lambda: sphincter.find_opening(clip, self.spine()))
+        self.closing = _once(lambda: sphincter.closing_frame(self.opening()))
+        self.constriction = _once(lambda: pharynx.constriction(clip))
+        self.residue = _once(lambda: pharynx.residue_px(clip, self.closing()))
+        self.entry = _once(lambda: bolus.entry_frame(clip, self.spine(), self.opening().opening_frame))
+
+    def table(self) -> list[tuple[str, str, Callable[[], Result]]]:
+        """Name, unit and function of every measure."""
+        clip, spine = self.clip, self.spine
+        return [
+            ("c2_c4_length", "pixels", lambda: (spine().length_px, 1.0, spine().num_frames)),
+            *self._positions(),
+            ("hyoid_speed", "%C2-4/s", lambda: hyoid.speed_result(self.hyoid(), clip)),
+            ("pharyngeal_area_rest", "%(C2-4)^2", lambda: self._area(*pharynx.rest_area_px(clip, self.hyoid()))),
+            ("pharyngeal_area_constriction", "%(C2-4)^2", lambda: self._area(*self.constriction()[::2])),
+            ("pharyngeal_constriction_ratio", "1", lambda: pharynx.constriction_ratio(clip, self.hyoid())),
+            ("ues_maximal_width", "%C2-4", lambda: sphincter.width_result(self.opening(), spine())),
+            ("ues_opening_duration", "ms", lambda: sphincter.duration_result(self.opening(), clip)),
+            ("pharyngeal_transit", "ms", lambda: bolus.transit_result(clip, self.entry(), self.closing())),
+            ("residue", "%(C2-4)^2", lambda: self._area(*self.residue()[::2])),
+            ("residue_percent_full", "%", lambda: pharynx.percent_full(clip, self.closing())),
+            ("nrrs_pharynx", "1", lambda: pharynx.residue_scale(clip, self.closing(), spine())),
+            ("bolus_in_airway", "frames", lambda: bolus.airway_result(clip)),
+        ]
+
+    def _positions(self) -> list[tuple[str, str, Callable[[], Result]]]:
+        """Hyoid at rest, at its peak, and the displacement between them."""
+
+        def result(which: str, axis: str) -> Result:
+            motion = self.hyoid()
+            vector = {"rest": motion.rest, "peak": motion.peak, "excursion": motion.peak - motion.rest}[which]
+            return hyoid.position_result(vector, axis, self.spine(), motion.num_frames)
+
+        return [
+            (f"hyoid_{which}_{axis}", "%C2-4", partial(result, which, axis))
+            for which in ("rest", "peak", "excursion")
+            for axis in hyoid.AXES
+        ]
+
+    def _area(self, area_px: float, num_frames: int) -> Result:
+        return pharynx.area_result(area_px, num_frames, self.spine())
+
+    def events(self) -> dict[str, int]:
+        """Frames of what was found."""
+        frames = {
+            "hyoid_onset": self.found(lambda: self.hyoid().onset_frame),
+            "hyoid_peak": self.found(lambda: self.hyoid().peak_frame),
+            "pharyngeal_constriction": self.found(lambda: self.constriction()[1]),
+            "bolus_enters_pharynx": self.found(self.entry),
+            "ues_opening": self.found(lambda: self.opening().opening_frame),
+            "ues_closing": self.found(self.closing),
+        }
+        return {name: frame for name, frame in frames.items() if frame is not None}
+
+    @staticmethod
+    def found(part: Callable[[], Part]) -> Part | None:
+        """The part, or None where it is missing."""
+        try:
+            return part()
+        except NotComputableError:
+            return None
+
+
+def _once(work_out: Callable[[], Part]) -> Callable[[], Part]:
+    """The same function, worked out at most once; what it lacks is raised at every call."""
+    kept: list[Part] = []
+
+    def call() -> Part:
+        if not kept:
+            kept.append(work_out())
+        return kept[0]
+
+    return call
+
+
+def _warnings(clip: ClipMasks, measures: list[Measure]) -> tuple[str, ...]:
+    words = []
+    if clip.times_ms is not None and clip.num_frames > 1:
+        rate = 1000.0 / clip.frame_interval_ms
+        if rate < SLOWEST_FRAME_RATE:
+            words.append(f"timings and kinematics change below 30 frames/s: this clip has {rate:.3g}")
+    for name in USED:
+        missing = int((clip.area(name) == 0).sum())
+        # A bolus comes and goes and a vestibule shuts: being absent is no gap there.
+        if name not in ("bolus", "laryngeal_vestibule") and 0 < missing < clip.num_frames:
+            words.append(f"{name} is absent in {missing} of {clip.num_frames} frames: these are left out")
+    if any(measure.name == "nrrs_pharynx" and measure.value is not None for measure in measures):
+        words.append("residue_percent_full and nrrs_pharynx refer to the whole pharynx, not to valleculae or sinuses")
+    if any(measure.name == "bolus_in_airway" and measure.value for measure in measures):
+        words.append("bolus in the airway: have a clinician review these frames; this is not a PAS score")
+    return tuple(words)
