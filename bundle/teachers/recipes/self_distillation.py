@@ -2,9 +2,10 @@
 
 An exponential moving average of the student is its teacher. The student sees two large crops with hidden patches and
 several small crops; it predicts the teacher's prototype scores of the whole view (DINO, arXiv 2104.14294), of every
-hidden patch (iBOT, arXiv 2111.07832) and of the same places in the other large crop, which is what makes a short run
-learn where things are (dense correspondence, as in DenseCL, arXiv 2011.09157). The scores are balanced by
-Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193).
+hidden patch (iBOT, arXiv 2111.07832) and of the same places in the other large crop (dense correspondence, as in
+DenseCL, arXiv 2011.09157). The scores are balanced by Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193). Each patch of a
+large crop also says where in the whole frame it lies, which only the anatomy can tell it (as in LOCA, arXiv
+2212.02400); this is what makes a short run learn where things are.
 """
 
 import copy
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from bundle.teachers.rad_dino import RadDino
 from bundle.teachers.recipes.frames import FrameBatch, PhantomFrames, images_for, jitter_gray
 from bundle.teachers.recipes.probe import probe_patches
-from bundle.teachers.recipes.views import draw_crops, look_up, take_crops
+from bundle.teachers.recipes.views import cells_of, draw_crops, look_up, take_crops
 
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05
-LARGE_AREA, SMALL_AREA = (0.5, 1.0), (0.05, 0.2)  # shares of the frame; whole frames are what the encoder sees later
+LARGE_AREA, SMALL_AREA = (0.25, 1.0), (0.05, 0.2)  # shares of the frame
+LOCATION_CELLS = 16  # along each side of the frame
 
 
 class PrototypeHead(nn.Module):
@@ -71,6 +73,7 @@ class SelfDistillation(nn.Module):
         channels = encoder.embed_dim
         self.view_head = PrototypeHead(channels, num_prototypes)
         self.patch_head = PrototypeHead(channels, num_prototypes)
+        self.location_head = nn.Linear(channels, LOCATION_CELLS**2)
         self.average = copy.deepcopy(nn.ModuleList([self.student, self.view_head, self.patch_head]))
         self.average.requires_grad_(False)
 
@@ -86,15 +89,15 @@ class SelfDistillation(nn.Module):
         view_target, patch_target = self._targets(views)
         hidden = self._draw_hidden(patch_target.shape[0], patch_target.shape[1], generator)
         parts = [self.student, self.view_head, self.patch_head]
-        view, patches = _score(parts, views, hidden)
+        view, patches, tokens = _score(parts, views, hidden)
         other, is_shared = self._other_view(patch_target, torch.cat(crops))
-        small_view, _ = _score(parts, self._small_views(batch.image, generator), None)
+        small_view, _, _ = _score(parts, self._small_views(batch.image, generator), None)
         predicted = [*view.chunk(2), *small_view.chunk(self.num_small)]
         pairs = [(p, t) for i, p in enumerate(predicted) for j, t in enumerate(view_target.chunk(2)) if i != j]
         view_loss = torch.stack([self._cross_entropy(p, t) for p, t in pairs]).mean()
         hidden_loss = self._cross_entropy(patches[hidden], patch_target[hidden])
         place_loss = self._cross_entropy(patches[is_shared], other[is_shared])
-        return view_loss + hidden_loss + place_loss
+        return view_loss + hidden_loss + place_loss + self._location_loss(tokens, torch.cat(crops))
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
@@ -112,9 +115,13 @@ class SelfDistillation(nn.Module):
     def _targets(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """The average's balanced prototype scores of views ``(B, K)`` and of their patches ``(B, P, K)``."""
         self.average.eval()
-        view, patches = _score(self.average, views, None)
+        view, patches, _ = _score(self.average, views, None)
         balanced = sinkhorn(patches.flatten(0, 1) / TEACHER_TEMPERATURE)
         return sinkhorn(view / TEACHER_TEMPERATURE), balanced.unflatten(0, patches.shape[:2])
+
+    def _location_loss(self, tokens: Tensor, crops: Tensor) -> Tensor:
+        cells = cells_of(crops, math.isqrt(tokens.shape[1]), LOCATION_CELLS)
+        return F.cross_entropy(self.location_head(tokens).float().flatten(0, 1), cells.flatten())
 
     def _other_view(self, target: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Patch targets ``(B, P, K)`` from the same places in the frame's other view, and where both views overlap."""
@@ -149,8 +156,10 @@ def sinkhorn(scores: Tensor, rounds: int = 3) -> Tensor:  # (N, K) -> (N, K)
     return weights
 
 
-def _score(parts: nn.ModuleList | list[nn.Module], views: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Prototype scores of whole views ``(B, K)`` and of their patches ``(B, P, K)``."""
+def _score(
+    parts: nn.ModuleList | list[nn.Module], views: Tensor, hidden: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prototype scores of views ``(B, K)`` and of their patches ``(B, P, K)``, and these patches' tokens."""
     encoder, view_head, patch_head = parts
     tokens = cast(RadDino, encoder).model(pixel_values=views, bool_masked_pos=hidden).last_hidden_state
-    return view_head(tokens[:, 0]), patch_head(tokens[:, 1:])
+    return view_head(tokens[:, 0]), patch_head(tokens[:, 1:]), tokens[:, 1:]

@@ -23,6 +23,22 @@ def take_crops(image: Tensor, crops: Tensor, size: int) -> Tensor:  # (B, 1, H, 
     return F.grid_sample(image, _to_frame(_centres(size), crops), align_corners=False)
 
 
+def cells_of(crops: Tensor, size: int, cells: int) -> Tensor:
+    """Where each patch of a crop lies in its frame.
+
+    Args:
+        crops: Crops ``(B, 3)``.
+        size: Patches along a side of the crop.
+        cells: Cells along a side of the frame.
+
+    Returns:
+        Index of the frame's cell, row by row, for each patch, row by row ``(B, size²)``.
+    """
+    places = (_to_frame(_centres(size), crops) + 1) / 2 * cells
+    columns, rows = places.long().clamp(0, cells - 1).flatten(1, 2).unbind(-1)
+    return rows * cells + columns
+
+
 def look_up(features: Tensor, crops: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Read one view's features at the places that another view's grid has in the frame.
 

@@ -10,7 +10,7 @@ from bundle.teachers.recipes.phrases import Statement
 from bundle.teachers.recipes.probe import probe_patches
 from bundle.teachers.recipes.promptable import draw_prompts
 from bundle.teachers.recipes.self_distillation import sinkhorn
-from bundle.teachers.recipes.views import draw_crops, look_up, take_crops
+from bundle.teachers.recipes.views import cells_of, draw_crops, look_up, take_crops
 
 
 def _mask():
@@ -90,3 +90,10 @@ def test_a_rare_value_weighs_as_much_as_a_common_one():
     logits = torch.tensor([[0.0, 0.0]] * 3 + [[2.0, 0.0]])  # three common frames undecided, the rare one read wrongly
     expected = (math.log(2) + math.log(1 + math.exp(2))) / 2
     assert balanced_cross_entropy(logits, torch.tensor([0, 0, 0, 1])).item() == pytest.approx(expected)
+
+
+def test_patches_of_a_crop_know_their_cell_of_the_frame():
+    whole = torch.tensor([[1.0, 0.0, 0.0]])
+    assert cells_of(whole, 4, 4).tolist() == [list(range(16))]
+    lower_right_quarter = torch.tensor([[0.5, 0.5, 0.5]])
+    assert cells_of(lower_right_quarter, 2, 4).tolist() == [[10, 11, 14, 15]]
