@@ -48,7 +48,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_medsam2,
         load=load_medsam2,
         recipe=PromptableSegmentation,
-        schedule=Schedule(steps=500, batch_size=8, learning_rate=6e-4, seed=1),
+        schedule=Schedule(steps=1500, batch_size=8, learning_rate=6e-4, seed=1),
         headline="box_prompt_dice",
     ),
     "rad_dino": SmallTeacher(
@@ -56,7 +56,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_rad_dino,
         load=load_rad_dino,
         recipe=SelfDistillation,
-        schedule=Schedule(steps=500, batch_size=16, learning_rate=5e-4, seed=2),
+        schedule=Schedule(steps=700, batch_size=16, learning_rate=1e-3, seed=2),
         headline="patch_probe_average_precision",
     ),
     "medclip": SmallTeacher(
@@ -64,7 +64,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         build=small_medclip,
         load=load_medclip,
         recipe=ImageTextContrast,
-        schedule=Schedule(steps=350, batch_size=16, learning_rate=5e-4, seed=3),
+        schedule=Schedule(steps=900, batch_size=16, learning_rate=4e-4, seed=3),
         headline="zero_shot_balanced_accuracy",
     ),
 }

@@ -39,6 +39,9 @@ class ReportEncoder(nn.Module):
 class ImageTextContrast(nn.Module):
     """An image encoder whose pooled features name what a report would say.
 
+    The frames' vectors are standardized over the batch, without weights: of an untrained encoder they all point the
+    same way, and a short run would spend itself on telling them apart.
+
     Args:
         encoder: The encoder to train; its projection leads to the space that images and reports share.
         reports_per_frame: Reports drawn for each frame of a batch.
@@ -49,6 +52,7 @@ class ImageTextContrast(nn.Module):
     def __init__(self, encoder: MedClipSwin, reports_per_frame: int = 4) -> None:
         super().__init__()
         self.encoder, self.reports_per_frame = encoder, reports_per_frame
+        self.standardize = nn.BatchNorm1d(PROJECTION_DIM, affine=False)
         self.report_encoder = ReportEncoder(PROJECTION_DIM)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
 
@@ -82,7 +86,7 @@ class ImageTextContrast(nn.Module):
         return torch.stack(losses).mean()
 
     def embed(self, image: Tensor) -> Tensor:  # (B, 1, H, W) -> (B, C), unit length
-        return F.normalize(self.encoder.summary(images_for(self.encoder, image)), dim=-1)
+        return F.normalize(self.standardize(self.encoder.summary(images_for(self.encoder, image)).float()), dim=-1)
 
     @torch.no_grad()
     def evaluate(self, train: PhantomFrames, held_out: PhantomFrames) -> dict[str, float]:

@@ -63,7 +63,7 @@ class SelfDistillation(nn.Module):
         small_size: int = 56,
         num_small: int = 2,
         num_prototypes: int = 256,
-        momentum: float = 0.98,
+        momentum: float = 0.95,
         mask_ratio: float = 0.4,
     ) -> None:
         super().__init__()
