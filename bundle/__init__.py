@@ -10,8 +10,10 @@ The folders are the data flow; a module imports only from its own stage or an ea
     losses             standardisation, distances, balancing, mask losses
     segmentation       the student inside SAM 2: prompted and automatic masks
     metrics            overlap, surface distance, tables; clinical measures of a swallow
+    report             one HTML page per study: cine with masks, plots, key frames, measures
+    deidentify         copies of studies without identity, for sharing
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
     export             checkpoints, TorchScript, ONNX
-    inference          frames -> masks -> NIfTI, PNG, overlay video
+    inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
     workflows          whole runs made of the stages' configs: the demo, the baselines
 """

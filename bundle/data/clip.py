@@ -50,6 +50,7 @@ class Clip:
         origin: One entry per frame.
         warnings: What a reader of the results should know about the file.
         name: File stem or folder name.
+        pixel_intensity_relationship: DICOM's (0028,1040): LIN, LOG, DISP or OTHER to X-ray intensity; "" if not stated.
     """
 
     frames: np.ndarray
@@ -59,6 +60,7 @@ class Clip:
     origin: tuple[FrameOrigin, ...]
     warnings: tuple[str, ...] = ()
     name: str = ""
+    pixel_intensity_relationship: str = ""
 
     def __post_init__(self) -> None:
         shape = self.frames.shape

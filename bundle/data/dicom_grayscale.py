@@ -1,30 +1,142 @@
-"""From stored values to display values, in the order of PS3.3 C.11: modality LUT, VOI LUT, MONOCHROME1."""
+"""From stored values to display values, in the order of PS3.3 C.11: modality LUT, VOI LUT, MONOCHROME1.
+
+A stored value has 8 or 16 bits, so the whole chain is worked out once for each value that there can be, in float64,
+and a frame is mapped by one look-up.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi
 
-from bundle.data.clip import apply_limits, percentile_window
-from bundle.data.dicom_header import find
+from bundle.data.dicom_header import find, functional_groups
 from bundle.data.stills import GREY_TOLERANCE, colour_warning, luminance
 
+DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 
-def to_display(stored: np.ndarray, dataset: Dataset, warnings: list[str]) -> np.ndarray:
-    """Map stored values ``(T, H, W)`` to float32 in [0, 1], bright = many X-rays.
 
-    Captures (RGB, YBR) hold display values already. Without a window or VOI LUT, percentiles serve, and a warning
-    says so.
+@dataclass(frozen=True)
+class Lut:
+    """A look-up table of the header: the first value that it maps, the bits of its output, and its entries."""
+
+    first: int
+    bits: int
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GreySteps:
+    """What a header says about one frame's gray scale.
+
+    Attributes:
+        dtype: Type of a stored value: "u1", "i1", "u2" or "i2".
+        slope: Rescale Slope.
+        intercept: Rescale Intercept.
+        modality_lut: Goes before slope and intercept.
+        voi_lut: Goes before the window.
+        window: Center, width and function; None if not stated.
+        is_inverted: MONOCHROME1: the lowest value is white.
+        padding: Lowest and highest stored value that is no image.
+    """
+
+    dtype: str
+    slope: float = 1.0
+    intercept: float = 0.0
+    modality_lut: Lut | None = None
+    voi_lut: Lut | None = None
+    window: tuple[float, float, str] | None = None
+    is_inverted: bool = False
+    padding: tuple[int, int] | None = None
+
+    @property
+    def has_window(self) -> bool:
+        return self.voi_lut is not None or self.window is not None
+
+
+def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: int = 0) -> GreySteps:
+    """Read the steps of one frame from the header.
 
     Raises:
         ValueError: If the window's width is 0, or the photometric interpretation is unknown.
     """
     photometric = str(dataset.get("PhotometricInterpretation", ""))
-    if photometric.startswith(("RGB", "YBR")):
-        return apply_limits(stored, 0.0, 2.0 ** int(dataset.BitsStored) - 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(f"PhotometricInterpretation must be MONOCHROME1, MONOCHROME2, RGB or YBR, got '{photometric}'")
-    frames = _apply_voi(_apply_modality_lut(stored, dataset), dataset, warnings)
-    return np.subtract(1.0, frames, out=frames) if photometric == "MONOCHROME1" else frames
+        raise ValueError(
+            f"PhotometricInterpretation must be MONOCHROME1, MONOCHROME2, {', '.join(COLOUR)}, got '{photometric}'"
+        )
+    is_inverted = photometric == "MONOCHROME1"
+    shape = dataset.get("PresentationLUTShape")
+    if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != is_inverted:
+        warnings.append(f"PresentationLUTShape {shape} contradicts {photometric}: the latter is used")
+    intercept = float(_given(find(dataset, "RescaleIntercept", frame), 0.0))
+    return GreySteps(
+        dtype=f"{dtype.kind}{dtype.itemsize}",
+        slope=float(_given(find(dataset, "RescaleSlope", frame), 1.0)),
+        intercept=intercept,
+        modality_lut=_lut(find(dataset, "ModalityLUTSequence", frame), dtype.kind == "i"),
+        voi_lut=_lut(find(dataset, "VOILUTSequence", frame), dtype.kind == "i" or intercept < 0),
+        window=_window(dataset, frame),
+        is_inverted=is_inverted,
+        padding=_padding(dataset),
+    )
+
+
+def varies_by_frame(dataset: Dataset) -> bool:
+    """Whether an enhanced object has gray scales of its own for every frame."""
+    first = functional_groups(dataset, 0)[:1] if dataset.get("PerFrameFunctionalGroupsSequence") else []
+    return any("FrameVOILUTSequence" in group or "PixelValueTransformationSequence" in group for group in first)
+
+
+@lru_cache(maxsize=16)
+def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """Display value, float32 in [0, 1], of every stored value, in the order of the values' unsigned bit patterns.
+
+    Args:
+        steps: The header's.
+        limits: Modality values that become 0 and 1, where the header has no window.
+
+    Raises:
+        ValueError: If the window's width is not positive, or its function is unknown.
+    """
+    values = modality_values(steps)
+    if limits is not None:
+        table = _ramp(values, *limits)
+    elif steps.voi_lut is not None:
+        table = _look_up(np.floor(values).astype(np.int64), steps.voi_lut) / (2.0**steps.voi_lut.bits - 1.0)
+    else:
+        table = window(values, *(steps.window or (0.0, 1.0, "LINEAR")))
+    table = np.clip(1.0 - table if steps.is_inverted else table, 0.0, 1.0)
+    table[is_padding(steps)] = 0.0
+    table.flags.writeable = False
+    return table.astype(np.float32)
+
+
+def modality_values(steps: GreySteps) -> np.ndarray:
+    """Value after the modality LUT, float64, of every stored value, in the order of the unsigned bit patterns."""
+    stored = _stored_values(steps)
+    if steps.modality_lut is not None:
+        return _look_up(stored, steps.modality_lut).astype(np.float64)
+    return stored * steps.slope + steps.intercept
+
+
+def is_padding(steps: GreySteps) -> np.ndarray:
+    """Whether a stored value is Pixel Padding (PS3.3 C.7.5.1.1.2), in the order of the unsigned bit patterns."""
+    stored = _stored_values(steps)
+    low, high = steps.padding or (1, 0)
+    return (stored >= low) & (stored <= high)
+
+
+def percentile_limits(steps: GreySteps, counts: np.ndarray) -> tuple[float, float]:
+    """Percentiles 0.5 and 99.5 of modality values, from how often each stored value occurs; padding is left out."""
+    values = modality_values(steps)
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(np.where(is_padding(steps), 0, counts)[order])
+    ranks = np.array(DISPLAY_WINDOW_PERCENT) / 100.0 * cumulative[-1]
+    lower, upper = values[order[np.minimum(np.searchsorted(cumulative, ranks), len(order) - 1)]]
+    return float(lower), float(upper)
 
 
 def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
@@ -33,61 +145,89 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
     Raises:
         ValueError: If the width is not positive (for LINEAR: below 1), or the function is unknown.
     """
-    if width <= 0 or (function == "LINEAR" and width < 1):
+    if not width > 0 or (function == "LINEAR" and width < 1):
         raise ValueError(f"WindowWidth must be at least 1 for LINEAR and positive otherwise, got {width:g}")
     if function == "LINEAR":
         half = (width - 1.0) / 2.0
-        return apply_limits(values, center - 0.5 - half, center - 0.5 + half) if half else _step(values, center - 0.5)
+        return _ramp(values, center - 0.5 - half, center - 0.5 + half)
     if function == "LINEAR_EXACT":
-        return apply_limits(values, center - width / 2.0, center + width / 2.0)
+        return _ramp(values, center - width / 2.0, center + width / 2.0)
     if function == "SIGMOID":
-        return (1.0 / (1.0 + np.exp(-4.0 * (values.astype(np.float32) - center) / width))).astype(np.float32)
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -500.0, 500.0)))
     raise ValueError(f"VOILUTFunction must be LINEAR, LINEAR_EXACT or SIGMOID, got '{function}'")
 
 
-def color_to_grey(frame: np.ndarray, warnings: list[str]) -> np.ndarray:  # (H, W) or (H, W, 3) -> (H, W)
-    """Luminance of a colour capture; a warning unless red, green and blue agree."""
-    if frame.ndim == 2:
-        return frame
-    tolerance = GREY_TOLERANCE * (256 if frame.dtype.itemsize > 1 else 1)
+def colour_to_grey(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
+    """Luminance of a colour capture, float32 in [0, 1]; a warning unless red, green and blue agree.
+
+    Args:
+        frame: Values of ``bits`` bits.
+        bits: Bits Stored.
+        warnings: Gets the warning.
+    """
+    tolerance = GREY_TOLERANCE * 2.0 ** (bits - 8)
     coloured = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
     if coloured and not any(note.startswith("coloured pixels") for note in warnings):
         warnings.append(colour_warning(coloured))
-    return luminance(frame)
+    return np.clip(luminance(frame) / np.float32(2.0**bits - 1.0), 0.0, 1.0)
 
 
-def _step(values: np.ndarray, edge: float) -> np.ndarray:
-    return (values > edge).astype(np.float32)
+def _ramp(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
+    if upper > lower:
+        return np.clip((values - lower) / (upper - lower), 0.0, 1.0)
+    return (values > lower).astype(np.float64)
 
 
-def _apply_modality_lut(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    if "ModalityLUTSequence" in dataset:
-        return apply_modality_lut(stored, dataset)
-    slope, intercept = find(dataset, "RescaleSlope"), find(dataset, "RescaleIntercept")
-    if slope is None:
-        return stored
-    slope, intercept = float(slope), float(intercept or 0.0)
-    if slope == 1.0 and intercept == 0.0:
-        return stored
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+def _stored_values(steps: GreySteps) -> np.ndarray:
+    dtype = np.dtype(steps.dtype)
+    return np.arange(2 ** (8 * dtype.itemsize)).astype(f"u{dtype.itemsize}").view(dtype).astype(np.int64)
 
 
-def _apply_voi(values: np.ndarray, dataset: Dataset, warnings: list[str]) -> np.ndarray:
-    if dataset.get("VOILUTSequence"):
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return apply_limits(apply_voi(values, dataset), 0.0, 2.0**bits - 1.0)
-    center, width = _first(find(dataset, "WindowCenter")), _first(find(dataset, "WindowWidth"))
-    if center is not None and width is not None:
-        return window(values, center, width, str(find(dataset, "VOILUTFunction") or "LINEAR"))
-    lower, upper = percentile_window(values)
-    warnings.append(f"no window in the header: percentiles 0.5-99.5 used, {lower:g} to {upper:g}")
-    return apply_limits(values, lower, upper)
+def _look_up(values: np.ndarray, lut: Lut) -> np.ndarray:
+    return np.array(lut.entries)[np.clip(values - lut.first, 0, len(lut.entries) - 1)]
 
 
-def _first(value: object) -> float | None:
-    if value is None or value == "":
+def _lut(sequence: Any, is_signed: bool) -> Lut | None:
+    """The first item of a Modality or VOI LUT Sequence (PS3.3 C.11.1.1)."""
+    if not sequence:
+        return None
+    num_entries, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
+    num_entries = num_entries or 2**16
+    data = sequence[0].LUTData
+    entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.atleast_1d(np.array(data, np.uint16))
+    if len(entries) < num_entries:  # two entries of 8 bits in each word
+        entries = entries.astype("<u2").view(np.uint8)
+    if len(entries) < num_entries or not 8 <= bits <= 16:
+        raise ValueError(f"LUTData must have {num_entries} entries of 8 to 16 bits, got {len(entries)} of {bits}")
+    first = first - 2**16 if is_signed and first >= 2**15 else first
+    return Lut(first, bits, tuple(entries[:num_entries].tolist()))
+
+
+def _window(dataset: Dataset, frame: int) -> tuple[float, float, str] | None:
+    center = _first(find(dataset, "WindowCenter", frame))
+    width = _first(find(dataset, "WindowWidth", frame))
+    if center is None or width is None:
+        return None
+    return center, width, str(find(dataset, "VOILUTFunction", frame) or "LINEAR")
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    value = dataset.get("PixelPaddingValue")
+    if value in (None, ""):
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(_given(limit, value))))
+    return low, high
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value in (None, "") else value
+
+
+def _first(value: Any) -> float | None:
+    if value in (None, ""):
         return None
     if isinstance(value, str | int | float):
         return float(value)
-    values = list(value)  # type: ignore[call-overload]  # pydicom's MultiValue
+    values = list(value)
     return float(values[0]) if values else None

@@ -1,30 +1,41 @@
 """Timing and pixel spacing from a DICOM header, with where they come from."""
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.valuerep import DT
 
-FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 MIXED_SPACING = 0.01  # relative difference from which pixels count as not square
+INTENSITY_RELATIONSHIPS = ("LIN", "LOG", "DISP", "OTHER")
 
 
-def find(dataset: Dataset, keyword: str) -> Any:
-    """Value of an attribute, at the top level or in the (first frame's) functional groups of an enhanced object."""
+def find(dataset: Dataset, keyword: str, frame: int = 0) -> Any:
+    """Value of an attribute, at the top level or in the functional groups of an enhanced object (PS3.3 C.7.6.16).
+
+    The frame's own group goes before the shared one. None where there is no value.
+    """
     if keyword in dataset:
         return dataset[keyword].value
-    for name in FUNCTIONAL_GROUPS:
-        for group in list(dataset.get(name) or [])[:1]:
-            for element in group:
-                if element.VR == "SQ" and element.value and keyword in element.value[0]:
-                    return element.value[0][keyword].value
+    for group in functional_groups(dataset, frame):
+        for element in group:
+            if element.VR == "SQ" and element.value and keyword in element.value[0]:
+                return element.value[0][keyword].value
     return None
+
+
+def functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
+    """Functional groups that hold for a frame, its own first; empty for objects that are not enhanced."""
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    return own + list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
 
 
 def frame_times_ms(dataset: Dataset, num_frames: int, warnings: list[str]) -> np.ndarray | None:
     """Times from the first frame: Frame Time Vector, Frame Time, Cine Rate, or Recommended Display Frame Rate.
 
-    None, with a warning where the header is at fault, if none of them can be used: a rate is never invented.
+    An enhanced object's Frame Reference or Acquisition DateTime goes before these rates. None, with a warning where
+    the header is at fault, if none of them can be used: a rate is never invented.
     """
     vector = dataset.get("FrameTimeVector")
     if vector is not None and vector != "":
@@ -32,6 +43,9 @@ def frame_times_ms(dataset: Dataset, num_frames: int, warnings: list[str]) -> np
         if len(steps) == num_frames and (steps[1:] > 0).all():
             return np.cumsum(steps) - steps[0]
         warnings.append(f"FrameTimeVector is not usable: {len(steps)} values for {num_frames} frames, all must be > 0")
+    dated = _dated_times_ms(dataset, num_frames)
+    if dated is not None:
+        return dated
     step = _first_positive_step(dataset, warnings)
     return None if step is None else np.arange(num_frames, dtype=np.float64) * step
 
@@ -40,13 +54,17 @@ def pixel_spacing_mm(dataset: Dataset, warnings: list[str]) -> tuple[tuple[float
     """Spacing of rows and columns, and its source in words.
 
     Pixel Spacing counts as calibrated if Pixel Spacing Calibration Type says so, or if it differs from Imager Pixel
-    Spacing (PS3.3 10.7.1.3); where both agree it is the detector's.
+    Spacing (PS3.3 10.7.1.3); where both agree it is the detector's. Enhanced XA has Object Pixel Spacing in Center of
+    Beam instead, from a calibration of the projection (PS3.3 C.8.19.6.9).
     """
     pixel = _positive_pair(dataset, "PixelSpacing", warnings)
     imager = _positive_pair(dataset, "ImagerPixelSpacing", warnings)
-    is_typed = dataset.get("PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
+    is_typed = find(dataset, "PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
     if pixel and (is_typed or (imager and not np.allclose(pixel, imager, rtol=1e-3))):
         return pixel, "calibrated PixelSpacing"
+    beam = _positive_pair(dataset, "ObjectPixelSpacingInCenterOfBeam", warnings)
+    if beam:
+        return beam, "ObjectPixelSpacingInCenterOfBeam: calibrated projection"
     if imager:
         return imager, "ImagerPixelSpacing: detector plane, magnified"
     if pixel:
@@ -56,11 +74,32 @@ def pixel_spacing_mm(dataset: Dataset, warnings: list[str]) -> tuple[tuple[float
 
 def pixel_aspect_warning(dataset: Dataset) -> list[str]:
     """A warning where pixels are not square; frames are left as stored, on the labels' grid."""
-    ratio = dataset.get("PixelAspectRatio") or dataset.get("PixelSpacing")
+    ratio = dataset.get("PixelAspectRatio") or find(dataset, "PixelSpacing")
     if not ratio or len(ratio) != 2 or not float(ratio[1]):
         return []
     aspect = float(ratio[0]) / float(ratio[1])
     return [f"pixels are not square, {aspect:g} to 1 (rows to columns)"] if abs(aspect - 1) > MIXED_SPACING else []
+
+
+def intensity_relationship(dataset: Dataset) -> str:
+    """How values relate to X-ray intensity (PS3.3 C.8.7.1.1.2): LIN, LOG, DISP or OTHER; empty if not stated."""
+    value = find(dataset, "PixelIntensityRelationship")
+    if value in (None, ""):
+        return ""
+    return str(value) if value in INTENSITY_RELATIONSHIPS else "OTHER"
+
+
+def _dated_times_ms(dataset: Dataset, num_frames: int) -> np.ndarray | None:
+    for keyword in ("FrameReferenceDateTime", "FrameAcquisitionDateTime"):
+        groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        contents = [group.get("FrameContentSequence") for group in groups]
+        dates = [DT(content[0].get(keyword)) for content in contents if content]
+        if len(dates) != num_frames or not all(isinstance(date, datetime) for date in dates):
+            continue
+        times = np.array([(date - dates[0]).total_seconds() * 1000.0 for date in dates])
+        if (np.diff(times) > 0).all():
+            return times
+    return None
 
 
 def _first_positive_step(dataset: Dataset, warnings: list[str]) -> float | None:

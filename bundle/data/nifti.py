@@ -1,5 +1,7 @@
 """NIfTI clips ``(X, Y, 1, T)``, ``(X, Y, T)`` and images ``(X, Y)``, in stored order: no flip by the affine."""
 
+import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from bundle.data.clip import (
     check_size,
     percentile_window,
 )
+from bundle.data.frame_memory import empty_frames
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
+MAX_TRAILING_MEGABYTES = 64
 
 
 def read_nifti(path: Path) -> Clip:
@@ -28,17 +33,25 @@ def read_nifti(path: Path) -> Clip:
     """
     image = open_nifti(path)
     shape = _clip_shape(path, image.shape)
-    check_size(path, shape.num_frames, shape.rows, shape.columns)
-    stored = read_array(path, image).reshape(shape.columns, shape.rows, shape.num_frames)  # (X, Y, T)
-    frames, warnings = _to_unit_range(path, stored.T, image.header)  # (T, Y, X)
-    spacing = _spacing_mm(image.header)
+    values = read_array(path, image)
+    _check_type(path, values.dtype)
+    stored = values.reshape(shape.columns, shape.rows, shape.num_frames)  # (X, Y, T)
+    shown, warnings = _to_unit_range(path, stored.T, image.header)  # (T, Y, X)
+    frames = empty_frames((shape.num_frames, 1, shape.rows, shape.columns))
+    frames[:, 0] = shown
+    header = _header_as_stored(path, image)
+    length, time = _units(header)
+    spacing = _spacing_mm(header, length)
+    times = _frame_times_ms(header, shape.num_frames, time) if len(image.shape) == 4 else None
+    if len(image.shape) == 3 and shape.num_frames > 1:
+        warnings.append("NIfTI keeps no time step for a third axis: (X, Y, 1, T) has one")
     return Clip(
-        frames=np.ascontiguousarray(frames[:, None]),
-        frame_times_ms=_frame_times_ms(image, shape.num_frames),
+        frames=frames,
+        frame_times_ms=times,
         pixel_spacing_mm=spacing,
         spacing_source="NIfTI header" if spacing else "none",
         origin=tuple(FrameOrigin(path, index) for index in range(shape.num_frames)),
-        warnings=warnings,
+        warnings=tuple(warnings + _excess_warnings(path, image)),
         name=nifti_stem(path),
     )
 
@@ -50,7 +63,7 @@ def probe_nifti(path: Path) -> ClipShape:
 
 def nifti_stem(path: Path) -> str:
     """File name without .nii or .nii.gz."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def open_nifti(path: Path) -> Any:  # nibabel has no types
@@ -69,48 +82,90 @@ def open_nifti(path: Path) -> Any:  # nibabel has no types
 
 
 def read_array(path: Path, image: Any) -> np.ndarray:
-    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order)."""
+    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order).
+
+    Raises:
+        UnreadableStudyError: If values are missing, or the checksum of a .gz does not fit.
+    """
     try:
-        return np.asanyarray(image.dataobj)
+        return _read_gzip(path, image) if path.name.lower().endswith(".gz") else np.asanyarray(image.dataobj)
+    except (UnreadableStudyError, MemoryError):
+        raise
     except Exception as error:  # as above
         raise UnreadableStudyError(path, f"its values are damaged or cut off ({type(error).__name__})") from error
 
 
+def _read_gzip(path: Path, image: Any) -> np.ndarray:
+    with gzip.open(path) as file:
+        values = np.asanyarray(type(image).from_stream(file).dataobj)
+        for _ in range(MAX_TRAILING_MEGABYTES):
+            if not file.read(2**20):  # the checksum stands at the end; nibabel alone does not go there
+                return values
+    raise UnreadableStudyError(path, f"more than {MAX_TRAILING_MEGABYTES} MiB follow the values that its header counts")
+
+
 def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
-    if len(shape) == 2:
-        return ClipShape(1, shape[1], shape[0])
-    if len(shape) == 3:
-        return ClipShape(shape[2], shape[1], shape[0])
-    if len(shape) == 4 and shape[2] == 1:
-        return ClipShape(shape[3], shape[1], shape[0])
-    raise UnreadableStudyError(path, f"expected (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
+    frames = {2: (1,), 3: shape[2:], 4: shape[3:]}.get(len(shape))
+    if frames is None or (len(shape) == 4 and shape[2] != 1):
+        raise UnreadableStudyError(path, f"expected (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
+    clip_shape = ClipShape(int(frames[0]), int(shape[1]), int(shape[0]))
+    check_size(path, clip_shape.num_frames, clip_shape.rows, clip_shape.columns)
+    return clip_shape
 
 
-def _to_unit_range(path: Path, values: np.ndarray, header: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def _check_type(path: Path, dtype: np.dtype) -> None:
+    if dtype.names:
+        raise UnreadableStudyError(path, "its values are colours: save grey values")
+    if dtype.kind not in "biuf":
+        raise UnreadableStudyError(path, f"its values must be real numbers, got {dtype}")
+
+
+def _excess_warnings(path: Path, image: Any) -> list[str]:
+    if path.name.lower().endswith(".gz"):
+        return []
+    stated = image.dataobj.offset + image.header.get_data_dtype().itemsize * int(np.prod(image.shape))
+    excess = path.stat().st_size - stated
+    return [f"{excess} bytes follow the values that the header says, and are left out"] if excess > 0 else []
+
+
+def _to_unit_range(path: Path, values: np.ndarray, header: Any) -> tuple[np.ndarray, list[str]]:
     if not np.isfinite(values).all():
         raise UnreadableStudyError(path, "values must be finite, got NaN or infinity")
     if values.dtype == np.uint8:
-        return apply_limits(values, 0.0, 255.0), ()
+        return apply_limits(values, 0.0, 255.0), []
     if values.dtype.kind == "f" and values.min() >= 0.0 and values.max() <= 1.0:
-        return values.astype(np.float32), ()
+        return values.astype(np.float32), []
     lower, upper = float(header["cal_min"]), float(header["cal_max"])
     if upper > lower:
-        return apply_limits(values, lower, upper), ()
+        return apply_limits(values, lower, upper), []
     lower, upper = percentile_window(values)
     warning = f"no display window: percentiles 0.5-99.5 used, {lower:g} to {upper:g}"
-    return apply_limits(values, lower, upper), (warning,)
+    return apply_limits(values, lower, upper), [warning]
 
 
-def _spacing_mm(header: Any) -> tuple[float, float] | None:
-    columns, rows = (float(zoom) for zoom in header.get_zooms()[:2])
-    is_stated = header.get_xyzt_units()[0] == "mm" and rows > 0 and columns > 0
-    return (rows, columns) if is_stated else None
+def _header_as_stored(path: Path, image: Any) -> Any:
+    """The header without nibabel's repairs: it turns a spacing of 0 into 1."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        return type(image.header).from_fileobj(file, check=False)
 
 
-def _frame_times_ms(image: Any, num_frames: int) -> np.ndarray | None:
-    unit = MILLISECONDS.get(image.header.get_xyzt_units()[1])
-    zooms = image.header.get_zooms()
-    step = float(zooms[-1]) if len(zooms) in (3, 4) else 0.0
-    if unit is None or step <= 0:
+def _units(header: Any) -> tuple[float | None, float | None]:
+    """Millimetres and milliseconds that the header's units stand for; None where they are not stated."""
+    try:
+        length, time = header.get_xyzt_units()
+    except KeyError:  # a code that NIfTI does not define
+        return None, None
+    return MILLIMETRES.get(length), MILLISECONDS.get(time)
+
+
+def _spacing_mm(header: Any, unit: float | None) -> tuple[float, float] | None:
+    columns, rows = (float(size) for size in header["pixdim"][1:3])
+    is_usable = np.isfinite((rows, columns)).all() and min(rows, columns) > 0
+    return (rows * unit, columns * unit) if unit is not None and is_usable else None
+
+
+def _frame_times_ms(header: Any, num_frames: int, unit: float | None) -> np.ndarray | None:
+    step = float(header["pixdim"][4])
+    if unit is None or not np.isfinite(step) or step <= 0:
         return None
     return np.arange(num_frames, dtype=np.float64) * step * unit

@@ -1,5 +1,6 @@
 """MONAI's way in: ``LoadImaged(keys="image", reader="bundle.data.reader.ClipReader")`` gives ``(T, 1, H, W)``."""
 
+import json
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -47,7 +48,10 @@ class ClipReader(ImageReader):
             "frame_times_ms": times,
             "pixel_spacing_mm": np.array(spacing),
             "spacing_source": clip.spacing_source,
-            "warnings": list(clip.warnings),
+            "pixel_intensity_relationship": clip.pixel_intensity_relationship,
+            # As text: data loaders collate lists, and would turn these inside out.
+            "warnings": json.dumps(clip.warnings),
+            "origin": json.dumps([(str(frame.path), frame.index) for frame in clip.origin]),
             "filename": str(img),
         }
         return clip.frames, meta

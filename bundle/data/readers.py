@@ -1,8 +1,10 @@
 """One entry for every kind of source: a file or a folder in, a clip out."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from bundle.data.clip import Clip, ClipShape, UnreadableStudyError
+from bundle.data.clip import MAX_CLIP_BYTES, Clip, ClipShape, UnreadableStudyError
 from bundle.data.dicom import (
     DICOM_SUFFIXES,
     has_dicom_preamble,
@@ -12,10 +14,11 @@ from bundle.data.dicom import (
     read_dicom_series,
 )
 from bundle.data.nifti import NIFTI_SUFFIXES, probe_nifti, read_nifti
-from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, read_stills
+from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, probe_stills, read_stills
 from bundle.data.video import VIDEO_SUFFIXES, probe_video, read_video
+from bundle.data.worker import WORKER, Limits, WorkerError, WorkerStartError, decodes_in_process
 
-__all__ = ["READABLE_SUFFIXES", "UnreadableStudyError", "probe_clip", "read_clip"]
+__all__ = ["READABLE_SUFFIXES", "UnreadableStudyError", "decode_clip", "measure_clip", "probe_clip", "read_clip"]
 
 READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
 SUFFIXES_OF_KIND = {
@@ -26,16 +29,46 @@ SUFFIXES_OF_KIND = {
 }
 
 
+BASE_SECONDS = 120.0  # a busy machine needs a minute to load a decoder
+SECONDS_PER_MEGAPIXEL = 1.0  # the slowest decoder here, JPEG 2000 on one core, needs about a tenth
+BASE_BYTES = 2**30
+
+
 def read_clip(path: str | Path) -> Clip:
     """Read a DICOM file or series folder, a video, a picture or folder of pictures, or a NIfTI file.
 
-    What a file is, its content says; a suffix that says otherwise is an error.
+    What a file is, its content says; a suffix that says otherwise is an error. Decoding runs in a process of its own,
+    with limits of time and memory by the header's arithmetic; see ``bundle.data.worker``.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it holds no X-ray clip, or decoding it crashes, hangs or needs too much memory; names
+            file and reason.
+    """
+    path = Path(path)
+    if decodes_in_process():
+        return decode_clip(path)
+    shape = probe_clip(path)
+    return run_for(path, _limits(path, shape), decode_clip, path)
+
+
+def probe_clip(path: str | Path) -> ClipShape:
+    """Number of frames, rows and columns, from headers only.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
         UnreadableStudyError: If it holds no X-ray clip; names file and reason.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if decodes_in_process():
+        return measure_clip(path)
+    return run_for(path, _limits(path, None), measure_clip, path)
+
+
+def decode_clip(path: Path) -> Clip:
+    """What ``read_clip`` does, in the calling process and without limits."""
     kind = _kind(path)
     if kind == "folder":
         return _read_folder(path)
@@ -48,23 +81,47 @@ def read_clip(path: str | Path) -> Clip:
     return read_nifti(path)
 
 
-def probe_clip(path: str | Path) -> ClipShape:
-    """Number of frames, rows and columns, from headers only.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it holds no X-ray clip; names file and reason.
-    """
-    path = Path(path)
+def measure_clip(path: Path) -> ClipShape:
+    """What ``probe_clip`` does, in the calling process and without limits."""
     kind = _kind(path)
     if kind == "folder":
         dicoms, pictures, _ = _sort_folder(path)
         if dicoms:
             return probe_dicom_series(path, dicoms)
-        first = probe_still(pictures[0])
-        return ClipShape(len(pictures), first.rows, first.columns)
+        return probe_stills(natural_order(pictures))
     probe = {"DICOM": probe_dicom, "video": probe_video, "picture": probe_still, "NIfTI": probe_nifti}
     return probe[kind](path)
+
+
+def run_for(path: Path, limits: Limits, function: Callable[..., Any], *args: Any) -> Any:
+    """Run a function in the decoding process; whatever happens to it is the file's fault.
+
+    Raises:
+        FileNotFoundError: If the function does.
+        UnreadableStudyError: For every other failure of the function or the process.
+        WorkerStartError: If there is no process.
+    """
+    try:
+        return WORKER.call(function, *args, limits=limits)
+    except (UnreadableStudyError, FileNotFoundError, WorkerStartError):
+        raise
+    except WorkerError as error:
+        raise UnreadableStudyError(path, str(error)) from None
+    except OSError as error:
+        raise UnreadableStudyError(path, error.strerror or type(error).__name__) from None
+    except Exception as error:  # a decoder's own type, of a damaged file; its message may quote the header
+        raise UnreadableStudyError(path, f"damaged ({type(error).__name__})") from None
+
+
+def _limits(path: Path, shape: ClipShape | None) -> Limits:
+    """A generous base, and what the header's arithmetic asks for: twice the clip as float32, within its own limit."""
+    pixels = shape.num_frames * shape.rows * shape.columns if shape else 0
+    files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
+    file_bytes = max((file.stat().st_size for file in files), default=0)
+    return Limits(
+        seconds=BASE_SECONDS + SECONDS_PER_MEGAPIXEL * pixels / 1e6,
+        num_bytes=BASE_BYTES + 2 * file_bytes + min(2 * 4 * pixels, MAX_CLIP_BYTES),
+    )
 
 
 def _kind(path: Path) -> str:
@@ -82,7 +139,7 @@ def _kind(path: Path) -> str:
         return "NIfTI"  # read_nifti looks inside
     if content is None:
         expected = f"named {path.suffix}, but its content is" if named else "its content is"
-        raise UnreadableStudyError(path, f"{expected} no DICOM, video, PNG, JPEG or NIfTI")
+        raise UnreadableStudyError(path, f"{expected} no DICOM, video, PNG, JPEG, TIFF or NIfTI")
     if named not in (None, content):
         raise UnreadableStudyError(path, f"named {path.suffix}, but its content is {content}: rename it if it is right")
     return content
@@ -101,13 +158,18 @@ def _kind_by_content(path: Path) -> str | None:
         return "DICOM"
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         return "picture"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):  # TIFF and BigTIFF
+        return "picture"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
         return "NIfTI"
     is_riff = head.startswith(b"RIFF") and head[8:12] == b"AVI "
     is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-    # Matroska and WebM; MPEG program, system and elementary streams; ASF (WMV); MPEG transport stream
+    # Matroska and WebM; MPEG program, system and elementary streams; ASF (WMV)
     starts = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75")
-    is_transport = head[:1] == b"\x47" and head[188:189] == b"\x47"
+    # MPEG transport stream: packets of 188 bytes, or of 192 with a time in front (m2ts), each with the sync byte "G"
+    is_transport = any(
+        head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))
+    )
     return "video" if is_riff or is_mp4 or head.startswith(starts) or is_transport else None
 
 
@@ -126,6 +188,6 @@ def _sort_folder(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
     if dicoms and pictures:
         raise UnreadableStudyError(folder, f"mixes {len(dicoms)} DICOM files with {len(pictures)} pictures")
     if not dicoms and not pictures:
-        raise UnreadableStudyError(folder, f"no DICOM, PNG or JPEG file among its {len(files)} files")
+        raise UnreadableStudyError(folder, f"no DICOM, PNG, JPEG or TIFF file among its {len(files)} files")
     excluded = [file.name for file in files if file not in dicoms and file not in pictures]
     return dicoms, pictures, [f"excluded, not part of the clip: {', '.join(excluded)}"] if excluded else []

@@ -1,93 +1,91 @@
-"""PNG and JPEG: one picture is a clip of one frame, a folder of them is a clip in natural order."""
+"""PNG, JPEG and TIFF: one picture is a clip of one frame, a folder or a TIFF of many pages a clip of many."""
 
 import re
-from collections.abc import Sequence
+import warnings as python_warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, TiffTags
 
 from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_size
+from bundle.data.frame_memory import empty_frames
+from bundle.data.png_rows import check_png_rows
 
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg")
-FULL_SCALE = {"L": 255.0, "I;16": 65535.0, "I;16B": 65535.0, "I": 65535.0}  # Pillow's modes of grayscale PNG and JPEG
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
+GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
 GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a grey capture apart by a few values
+TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
+MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), SampleFormat (339)
 
 
 def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> Clip:
-    """Read pictures as the frames of one clip, in the order given.
+    """Read pictures as the frames of one clip, in the order given, upright as EXIF says.
 
     Raises:
         UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
     """
-    first = probe_still(paths[0])
-    check_size(paths[0], len(paths), first.rows, first.columns)
-    frames = np.empty((len(paths), 1, first.rows, first.columns), np.float32)
+    shape = probe_stills(paths)
+    frames = empty_frames((shape.num_frames, 1, shape.rows, shape.columns))
     notes = list(warnings)
-    for index, path in enumerate(paths):
-        frame, note = _read_grey(path)
-        if frame.shape != (first.rows, first.columns):
-            raise UnreadableStudyError(
-                path,
-                f"{frame.shape[0]} x {frame.shape[1]} pixels, but {paths[0].name} of the same clip has "
-                f"{first.rows} x {first.columns}: a clip needs frames of one size",
-            )
-        frames[index, 0] = frame
-        notes += [note] if note else []
+    origin: list[FrameOrigin] = []
+    for path in paths:
+        for index, frame in enumerate(_read_pages(path, notes)):
+            if frame.shape != (shape.rows, shape.columns):
+                raise UnreadableStudyError(
+                    path,
+                    f"{frame.shape[0]} x {frame.shape[1]} pixels, but {paths[0].name} of the same clip has "
+                    f"{shape.rows} x {shape.columns}: a clip needs frames of one size",
+                )
+            frames[len(origin), 0] = frame
+            origin.append(FrameOrigin(path, index))
     return Clip(
         frames=frames,
         frame_times_ms=None,
         pixel_spacing_mm=None,
         spacing_source="none",
-        origin=tuple(FrameOrigin(path, 0) for path in paths),
+        origin=tuple(origin),
         warnings=tuple(dict.fromkeys(notes)),
         name=name,
     )
 
 
 def probe_still(path: Path) -> ClipShape:
-    """Size of one picture, from its header."""
+    """Size of one file, from its header; a TIFF may have many pages."""
     with _open(path) as picture:
-        return ClipShape(1, picture.height, picture.width)
+        rows, columns = picture.height, picture.width
+        if picture.format != "TIFF" and _orientation(picture) >= 5:  # Pillow turns a TIFF's size itself
+            rows, columns = columns, rows
+        check_size(path, _num_pages(path, picture), rows, columns)
+        return ClipShape(_num_pages(path, picture), rows, columns)
+
+
+def probe_stills(paths: Sequence[Path]) -> ClipShape:
+    """Size of the clip that files make together, from the first one's header.
+
+    Raises:
+        UnreadableStudyError: If one of several files has many pages.
+    """
+    first = probe_still(paths[0])
+    if len(paths) == 1:
+        return first
+    for path in paths:
+        if path.suffix.lower().startswith(".tif") and probe_still(path).num_frames > 1:
+            raise UnreadableStudyError(path, f"is a clip of its own among {len(paths)} files: name it alone")
+    check_size(paths[0], len(paths), first.rows, first.columns)
+    return ClipShape(len(paths), first.rows, first.columns)
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:
     """Sort by name with numbers as numbers: frame2 comes before frame10."""
 
     def key(path: Path) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", path.name.lower())
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+        parts = re.split(r"([0-9]+)", path.name.lower())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
     return sorted(paths, key=key)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableStudyError(path, f"no PNG or JPEG in it ({type(error).__name__})") from error
-
-
-def _read_grey(path: Path) -> tuple[np.ndarray, str]:  # -> (H, W) in [0, 1], warning or ""
-    with _open(path) as picture:
-        check_size(path, 1, picture.height, picture.width)
-        full_scale = FULL_SCALE.get(picture.mode)
-        try:
-            values = np.asarray(picture if full_scale else picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableStudyError(path, f"its pixels are damaged or cut off ({error})") from error
-    if full_scale is None:
-        return _colour_to_grey(values)
-    note = ""
-    if full_scale > 255 and 0 < values.max() < 4096:
-        note = "16-bit pictures use at most 12 of their bits and will look dark; rescale them if 4095 means white"
-    return values.astype(np.float32) / np.float32(full_scale), note
-
-
-def _colour_to_grey(rgb: np.ndarray) -> tuple[np.ndarray, str]:  # (H, W, 3) uint8
-    grey = luminance(rgb) / np.float32(255)
-    coloured = float((np.ptp(rgb.astype(np.int16), axis=-1) > GREY_TOLERANCE).mean())
-    return grey, colour_warning(coloured)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
@@ -98,3 +96,102 @@ def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
 def colour_warning(share: float) -> str:
     """Words for a frame of which this share of pixels is not grey; empty for none."""
     return f"coloured pixels (up to {100 * share:.1f} %) were turned to grey by their luminance" if share else ""
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    with path.open("rb") as file:  # by its name Pillow maps an uncompressed TIFF, and scrambles one that it turns
+        try:
+            with python_warnings.catch_warnings():
+                python_warnings.simplefilter("ignore")  # of large pictures, on which check_size decides, and of damage
+                picture = Image.open(file, formats=FORMATS)
+        except Image.DecompressionBombError:
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+            raise UnreadableStudyError(path, f"the header says more than {limit} million pixels") from None
+        except Exception as error:  # Pillow leaks OSError, SyntaxError, ValueError, struct.error and others
+            raise UnreadableStudyError(path, f"no PNG, JPEG or TIFF in it ({type(error).__name__})") from error
+        yield picture
+
+
+def _num_pages(path: Path, picture: Image.Image) -> int:
+    if picture.format != "TIFF":
+        return 1
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except Exception as error:  # as above
+        raise UnreadableStudyError(path, f"its pages are damaged or cut off ({type(error).__name__})") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation (CIPA DC-008, 0x0112): 1 is upright, from 5 on rows and columns are exchanged."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF is as good as none: pixels do not depend on it
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _read_pages(path: Path, notes: list[str]) -> Iterator[np.ndarray]:  # (H, W) in [0, 1]
+    with _open(path) as picture:
+        num_pages = _num_pages(path, picture)
+        if picture.format != "TIFF" and getattr(picture, "n_frames", 1) > 1:
+            notes.append("more than one picture in it: the first is read")
+        for index in range(num_pages):
+            try:
+                picture.seek(index)
+                check_size(path, 1, picture.height, picture.width)
+                grey = _to_grey(path, picture, notes)
+                if picture.format == "PNG" and not grey[-1].any():
+                    check_png_rows(path)  # Pillow leaves rows that are not there black
+                yield grey
+            except (UnreadableStudyError, MemoryError):
+                raise
+            except Exception as error:  # as above
+                reason = f"its pixels are damaged or cut off ({type(error).__name__})"
+                raise UnreadableStudyError(path, reason) from error
+
+
+def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
+    orientation = _orientation(picture)
+    full_scale, is_inverted = _grey_scale(path, picture)
+    picture.load()  # turns a TIFF
+    upright = picture if picture.format == "TIFF" else ImageOps.exif_transpose(picture)
+    if orientation != 1:
+        notes.append(f"turned upright, as EXIF orientation {orientation} asks")
+    if full_scale:
+        values = np.asarray(upright)
+        if full_scale == 65535 and 0 < values.max() < 4096:
+            notes.append(
+                "16-bit pictures use at most 12 of their bits and will look dark; rescale them if 4095 means white"
+            )
+        grey = values.astype(np.float32) / np.float32(full_scale)
+        return 1 - grey if is_inverted else grey
+    if _is_transparent(upright):
+        notes.append("transparent pixels are shown as stored")
+    rgb = np.asarray(upright.convert("RGB"))
+    coloured = float((np.ptp(rgb.astype(np.int16), axis=-1) > GREY_TOLERANCE).mean())
+    notes += [colour_warning(coloured)] if coloured else []
+    return luminance(rgb) / np.float32(255)
+
+
+def _grey_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
+    """Value of white (0 for a colour picture), and whether white is stored as 0 where Pillow leaves it so."""
+    is_grey = picture.mode in GREY_MODES
+    if picture.format != "TIFF":
+        return (255 if picture.mode == "L" else 65535) if is_grey else 0, False
+    tags = getattr(picture, "tag_v2", {})
+    bits = tags.get(TAG_OF["BitsPerSample"], (1,))[0]
+    sample_format = tags.get(TAG_OF["SampleFormat"], (UNSIGNED,))[0]
+    if sample_format != UNSIGNED or bits > 16:
+        raise UnreadableStudyError(
+            path, f"its values must be whole, without a sign, of at most 16 bits, got {bits} bits, mode {picture.mode}"
+        )
+    if not is_grey or picture.mode == "L":  # Pillow scales and inverts these itself
+        return 255 if is_grey else 0, False
+    return 2**bits - 1, tags.get(TAG_OF["PhotometricInterpretation"]) == MINISWHITE
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    if "A" not in picture.getbands():
+        return "transparency" in picture.info
+    return np.asarray(picture.getchannel("A")).min() < 255

@@ -1,45 +1,94 @@
 """AVI, MP4 and other video files by PyAV: decoded from the first frame to the last, with their time stamps."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_size
+from bundle.data.frame_memory import empty_frames
+from bundle.data.repeats import repeat_warnings
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
+from bundle.data.video_checks import (
+    Tally,
+    aspect_warnings,
+    damage_warnings,
+    frame_times_ms,
+    gap_warnings,
+    interlace_warnings,
+)
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".wmv")
-DUPLICATE_SHARE = 0.2  # a capture at twice the pulse rate has 0.5
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
+    *(".wmv", ".asf"),
+)
+COLOUR_SAMPLES = 256  # rows or columns that are looked at
+OPTIONS = {  # FFmpeg may follow play lists and addresses inside a file: only these containers, only from the disk
+    "format_whitelist": "avi,mov,matroska,webm,mpeg,mpegvideo,mpegts,asf,h264,hevc",
+    "protocol_whitelist": "file",
+}
 
 
-def read_video(path: Path) -> Clip:
-    """Decode every frame to grey.
+@dataclass(frozen=True)
+class Orientation:
+    """How the file asks to show its frames: rows and columns exchanged first, then each read forwards or backwards."""
 
-    A cut file gives the frames that are there, and a warning.
+    is_transposed: bool = False
+    row_step: int = 1
+    column_step: int = 1
+
+    def apply(self, frame: np.ndarray) -> np.ndarray:
+        """Turn a frame ``(H, W)``; one that is as it should be is returned as it is."""
+        if self == Orientation():
+            return frame
+        return (frame.T if self.is_transposed else frame)[:: self.row_step, :: self.column_step]
+
+    def warnings(self) -> list[str]:
+        """What was done to the frames, in words; empty for frames that are as they should be."""
+        if self == Orientation():
+            return []
+        flips = (self.is_transposed, self.row_step, self.column_step)
+        turns = {(True, 1, -1): 90, (False, -1, -1): 180, (True, -1, 1): 270}
+        done = f"turned {turns[flips]} degrees clockwise" if flips in turns else "mirrored"
+        return [f"{done}, as the file's display matrix asks"]
+
+
+def read_video(path: Path, strict: bool = False) -> Clip:
+    """Decode every frame to grey, upright, at the file's bit depth.
+
+    A cut or damaged file gives the frames that are there, and a warning; a cut MP4 is refused, as its header states
+    which frames belong to it.
+
+    Args:
+        path: The file.
+        strict: Refuse also what would only be warned of: fewer frames than the header states, or damaged ones.
 
     Raises:
-        UnreadableStudyError: If there is no video stream or no frame can be decoded.
+        UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
     """
     warnings: list[str] = []
-    with _open(path) as container:
-        stream = _video_stream(path, container)
-        check_size(path, max(1, stream.frames), stream.height, stream.width)
-        stream.thread_type = "AUTO"
-        decoded = list(_decode(path, container, stream, warnings))
-        stated_frames, rate = stream.frames, stream.average_rate
-    if not decoded:
-        raise UnreadableStudyError(path, "no frame could be decoded")
-    if stated_frames > len(decoded):
-        warnings.append(f"the header says {stated_frames} frames, the file has {len(decoded)}: it may be cut off")
-    frames = np.stack([frame for frame, _ in decoded])  # (T, H, W)
+    frames, tally = _read_frames(path, "AUTO", warnings)
+    if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there
+        del frames
+        warnings.clear()
+        frames, tally = _read_frames(path, "NONE", warnings)
+    damage = damage_warnings(tally)
+    if not len(frames):
+        raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
+    if damage and (strict or tally.must_be_whole):
+        raise UnreadableStudyError(path, damage[0])
+    warnings += damage + gap_warnings(tally) + interlace_warnings(tally) + repeat_warnings(list(frames[:, 0]))
+    times = frame_times_ms(tally, warnings)
     return Clip(
-        frames=(frames[:, None] / np.float32(255)).astype(np.float32, copy=False),
-        frame_times_ms=_frame_times_ms([time for _, time in decoded], float(rate or 0), warnings),
+        frames=frames,
+        frame_times_ms=times,
         pixel_spacing_mm=None,
         spacing_source="none",
         origin=tuple(FrameOrigin(path, index) for index in range(len(frames))),
-        warnings=tuple(dict.fromkeys(warnings + _duplicate_warning(frames))),
+        warnings=tuple(dict.fromkeys(warnings)),
         name=path.stem,
     )
 
@@ -48,79 +97,133 @@ def probe_video(path: Path) -> ClipShape:
     """Size of the clip; frames are counted by their packets, since the header's count is often wrong."""
     with _open(path) as container:
         stream = _video_stream(path, container)
-        try:
-            num_frames = sum(packet.size > 0 for packet in container.demux(stream))
-        except av.FFmpegError as error:
-            raise UnreadableStudyError(path, f"damaged video ({error.strerror})") from error
-        return ClipShape(num_frames, stream.height, stream.width)
+        shape = (stream.height, stream.width)
+        tally = Tally.of_header(container, stream)
+        packets = _packets(container, stream, tally)
+        first = next(_decode(packets, tally), None)  # its display matrix may exchange rows and columns
+        for _ in packets:
+            pass
+    if not tally.num_packets:
+        raise UnreadableStudyError(path, "no frame in it")
+    if first is not None and _orientation(path, first).is_transposed:
+        shape = shape[::-1]
+    return ClipShape(tally.num_packets, *shape)
 
 
 def _open(path: Path) -> av.container.InputContainer:
     try:
-        return av.open(str(path), mode="r")
+        return av.open(f"file:{path}", mode="r", options=OPTIONS)
     except av.FFmpegError as error:
         raise UnreadableStudyError(path, f"no video that FFmpeg can open ({error.strerror})") from error
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    if not container.streams.video:
+    streams = [stream for stream in container.streams.video if not _is_picture(stream)]
+    if not streams:
         raise UnreadableStudyError(path, "no video stream in it")
-    stream = container.streams.video[0]
+    stream = streams[0]
     if stream.codec_context is None or not stream.height:
         raise UnreadableStudyError(path, "no decoder for its video stream")
+    check_size(path, max(1, stream.frames), stream.height, stream.width)
     return stream
 
 
-def _decode(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, warnings: list[str]
-) -> Iterator[tuple[np.ndarray, float | None]]:  # (H, W) uint8, seconds
-    count = 0
-    size = None
-    try:
-        for frame in container.decode(stream):
-            if size is None:
-                size = (frame.width, frame.height)
-                warnings += _first_frame_warnings(frame)
+def _is_picture(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)  # a sound file's cover
+
+
+def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[np.ndarray, Tally]:
+    """Frames ``(T, 1, H, W)`` in [0, 1]; with several threads only up to the first error."""
+    num_expected = max(1, _count_packets(path))
+    frames = np.empty((0, 1, 1, 1), np.float32)
+    with _open(path) as container:
+        stream = _video_stream(path, container)
+        check_size(path, num_expected, stream.height, stream.width)
+        stream.thread_type = threads
+        tally = Tally.of_header(container, stream)
+        if len(container.streams.video) > 1:
+            warnings.append(f"{len(container.streams.video)} video streams in it: the first is read")
+        orientation, size = Orientation(), (stream.width, stream.height)
+        for index, frame in enumerate(_decode(_packets(container, stream, tally), tally)):
+            if threads == "AUTO" and tally.has_errors:
+                break
             if (frame.width, frame.height) != size:  # the stream's own size changes with its frames
-                raise UnreadableStudyError(path, f"the frame size changes at frame {count}")
-            grey = frame.to_ndarray(format="gray")
-            if frame.rotation:
-                grey = np.rot90(grey, k=round(frame.rotation / 90))
-            yield grey, frame.time
-            count += 1
-            if count % 256 == 0:
-                check_size(path, count, stream.height, stream.width)
+                change = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
+                raise UnreadableStudyError(path, f"the frame size changes at frame {index}: {change} pixels")
+            if index == 0:
+                orientation = _orientation(path, frame)
+                warnings += aspect_warnings(stream) + orientation.warnings()
+            if index & (index - 1) == 0:  # a sample: 0, 1, 2, 4, 8, ...
+                warnings += _colour_warnings(frame)
+            grey = orientation.apply(_to_grey(frame))
+            if index == len(frames):
+                frames = _grown(path, frames, max(num_expected, 2 * index), grey.shape)
+            frames[index, 0] = grey
+            frames[index, 0] /= np.float32(np.iinfo(grey.dtype).max)
+            tally.add_frame(frame)
+    return frames[: tally.num_frames], tally
+
+
+def _grown(path: Path, frames: np.ndarray, num_frames: int, size: tuple[int, ...]) -> np.ndarray:
+    """Room for more frames: for all that are expected at first; a compressed frame may hold two."""
+    check_size(path, num_frames, *size)
+    grown = empty_frames((num_frames, 1, *size))
+    grown[: len(frames)] = frames
+    return grown
+
+
+def _count_packets(path: Path) -> int:
+    with _open(path) as container:
+        stream = _video_stream(path, container)
+        tally = Tally.of_header(container, stream)
+        for _ in _packets(container, stream, tally):
+            pass
+        return tally.num_packets
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream, tally: Tally) -> Iterator[av.Packet]:
+    """Compressed frames in the file's order, counted; those that are cut short are left out."""
+    try:
+        for packet in container.demux(stream):
+            tally.add_packet(packet)
+            if not packet.is_corrupt:
+                yield packet
     except av.FFmpegError as error:
-        warnings.append(f"decoding stopped after {count} frames ({error.strerror}): the file is damaged or cut off")
+        tally.add_error(error)
 
 
-def _first_frame_warnings(frame: av.VideoFrame) -> list[str]:
-    warnings = []
-    if frame.rotation:
-        warnings.append(f"turned by {frame.rotation} degrees, as the file's display matrix asks")
-    if "gray" not in frame.format.name:
-        rgb = frame.to_ndarray(format="rgb24").astype(np.int16)
-        share = float((np.ptp(rgb, axis=-1) > 2 * GREY_TOLERANCE).mean())
-        warnings += [colour_warning(share)] if share > 0.001 else []
-    return warnings
+def _decode(packets: Iterator[av.Packet], tally: Tally) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded; what cannot is counted and passed over."""
+    for packet in packets:
+        try:
+            yield from packet.decode()
+        except av.FFmpegError as error:
+            tally.add_error(error)
 
 
-def _frame_times_ms(times: list[float | None], rate: float, warnings: list[str]) -> np.ndarray | None:
-    if None not in times:
-        stamps = np.array(times, np.float64) * 1000.0
-        if len(stamps) == 1 or (np.diff(stamps) > 0).all():
-            return stamps - stamps[0]
-    if rate > 0:
-        warnings.append(f"frames have no usable time stamps: times are from the header's {rate:g} frames/s")
-        return np.arange(len(times), dtype=np.float64) * 1000.0 / rate
-    return None
+def _to_grey(frame: av.VideoFrame) -> np.ndarray:
+    """Full-range grey ``(H, W)``: uint8, or uint16 for a format of more than 8 bits."""
+    is_deep = frame.format.components[0].bits > 8
+    return frame.to_ndarray(format="gray16le" if is_deep else "gray")
 
 
-def _duplicate_warning(frames: np.ndarray) -> list[str]:  # (T, H, W) uint8
-    if len(frames) < 10:
+def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
+    """Read the display matrix (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation()
+    a, b, _, c, d = (int(value) for value in np.sign(np.frombuffer(matrix, np.int32)[:5]))
+    if (a, d) == (0, 0) and b and c:
+        return Orientation(is_transposed=True, row_step=b, column_step=c)
+    if (b, c) == (0, 0) and a and d:
+        return Orientation(row_step=d, column_step=a)
+    raise UnreadableStudyError(path, f"its display matrix turns frames by {frame.rotation} degrees, not by 90s")
+
+
+def _colour_warnings(frame: av.VideoFrame) -> list[str]:
+    if "gray" in frame.format.name:
         return []
-    sparse = frames[:, ::8, ::8].astype(np.int16)
-    duplicates = int((np.abs(np.diff(sparse, axis=0)).mean(axis=(1, 2)) < 0.05).sum())
-    if duplicates < DUPLICATE_SHARE * len(frames):
-        return []
-    return [f"{duplicates} of {len(frames)} frames repeat the one before: the pulse rate was below the frame rate"]
+    step = max(1, min(frame.height, frame.width) // COLOUR_SAMPLES)
+    rgb = frame.to_ndarray(format="rgb24")[::step, ::step].astype(np.int16)
+    share = float((np.ptp(rgb, axis=-1) > 2 * GREY_TOLERANCE).mean())
+    return [colour_warning(share)] if share > 0.001 else []

@@ -31,6 +31,10 @@ class StepLog:
         return {"loss": output[CommonKeys.LOSS].item(), **self.loss.latest}  # type: ignore[dict-item]
 
 
+NO_END = 1_000_000
+"""Steps that no run takes: such a run ends by time, and its bar shows no remaining time."""
+
+
 class ProgressBar:
     """One bar over all steps of a run (or of an evaluation), with the latest loss and validation metric.
 
@@ -51,8 +55,10 @@ class ProgressBar:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Engine) -> None:
-        total = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 1)
-        self._bar = tqdm(total=total or None, desc=self.description, unit="batch", mininterval=1.0)
+        steps = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 1)
+        self._bar = tqdm(
+            total=steps if 0 < steps < NO_END else None, desc=self.description, unit="batch", mininterval=1.0
+        )
 
     def _advance(self, engine: Engine) -> None:
         if self._bar is None:

@@ -14,12 +14,16 @@ from bundle.data.stills import STILL_SUFFIXES, natural_order
 MASK_DIMENSIONS = 5  # (X, Y, 1, T, S): a label, no X-ray clip
 
 
-def find_studies(source: str | Path, exclude: str | Path | None = None) -> list[Path]:
+Study = Path | tuple[Path, ...]
+"""What ``read_clip`` takes: a file, a folder that is one clip, or the files of one series among others."""
+
+
+def find_studies(source: str | Path, exclude: str | Path | None = None) -> list[Study]:
     """Find the studies in a file or folder, subfolders included, in natural order.
 
-    A path in the result is what ``read_clip`` takes. Pictures of one folder are one clip; single-frame DICOM files of
-    one series and folder are one clip; every other readable file is one. Hidden files, other file types and NIfTI files
-    with one channel per structure are left out. Damaged files are kept: reading them says what is wrong.
+    Pictures of one folder are one clip; single-frame DICOM files of one series and folder are one clip; every other
+    readable file is one. Hidden files, other file types and NIfTI files with one channel per structure are left out.
+    Damaged files are kept: reading them says what is wrong.
 
     Args:
         source: File or folder.
@@ -50,16 +54,17 @@ def _folders(source: Path, excluded: Path | None) -> Iterator[Path]:
             yield folder
 
 
-def _studies_of(folder: Path) -> list[Path]:
+def _studies_of(folder: Path) -> list[Study]:
     entries = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file())
     files = [file for file in natural_order(list(entries)) if _is_candidate(file)]
     dicoms = [file for file in files if _is_dicom(file)]
     pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES and file not in dicoms]
     others = [file for file in files if file not in dicoms and file not in pictures]
-    is_one_series = len(dicoms) > 1 and not pictures and _is_one_series(dicoms)
+    series = _group_by_series(dicoms)
+    is_one_series = len(series) == 1 and len(dicoms) > 1 and not pictures
     is_one_clip = len(pictures) > 1 and not dicoms
     return [
-        *([folder] if is_one_series else dicoms),
+        *([folder] if is_one_series else series),
         *([folder] if is_one_clip else pictures),
         *others,
     ]
@@ -84,17 +89,18 @@ def _is_dicom(file: Path) -> bool:
     return file.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(file)
 
 
-def _is_one_series(files: Sequence[Path]) -> bool:
-    """Whether all are single-frame images of one series."""
-    series = set()
+def _group_by_series(files: Sequence[Path]) -> list[Study]:
+    """Single-frame files of a series together, in the order of each series' first file; every other file alone."""
+    groups: dict[str, list[Path]] = {}
     for file in files:
-        try:
-            header = pydicom.dcmread(
-                file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"]
-            )
-            if int(header.get("NumberOfFrames") or 1) > 1:
-                return False
-            series.add(header.get("SeriesInstanceUID"))
-        except Exception:  # pydicom leaks many types; reading the file on its own will say what is wrong
-            return False
-    return len(series) == 1
+        groups.setdefault(_series_of(file) or str(file), []).append(file)
+    return [group[0] if len(group) == 1 else tuple(group) for group in groups.values()]
+
+
+def _series_of(file: Path) -> str:
+    """The series that a single-frame image belongs to; empty for cines and for what cannot be told."""
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
+        return "" if int(header.get("NumberOfFrames") or 1) > 1 else str(header.get("SeriesInstanceUID") or "")
+    except Exception:  # pydicom leaks many types; reading the file on its own will say what is wrong
+        return ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import DataLoader
@@ -15,6 +16,7 @@ from bundle.inference.folder import find_studies
 from bundle.inference.results import StudyResults
 from bundle.inference.save import SaveStudyd
 from bundle.inference.study_dataset import StudyDataset
+from bundle.inference.writers import WRITERS
 from bundle.keys import IMAGE
 
 
@@ -24,10 +26,11 @@ def segment_studies(
     network: nn.Module,
     inferer: Inferer,
     structures: Sequence[str],
-    outputs: Sequence[str] = ("nifti", "png", "overlay", "areas"),
+    outputs: Sequence[str] = tuple(WRITERS),
     model: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
     write_sources: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> StudyResults:
     """Segment a file, or every study in a folder, and write the results; a study that cannot be read is reported.
 
@@ -41,11 +44,12 @@ def segment_studies(
         model: Name and version of the network, for the sidecars.
         device: Where clips are put before the inferer.
         write_sources: Whether to write which file has which key; see ``StudyResults``.
+        settings: What the results depend on; studies finished with the same are not done again. See ``StudyResults``.
 
     Returns:
         What became of each study; ``exit_status`` is 1 if one was refused.
     """
-    results = StudyResults(output_dir, write_sources)
+    results = StudyResults(output_dir, write_sources, settings)
     load = LoadImaged(keys=IMAGE, reader=ClipReader, ensure_channel_first=False)
     dataset = StudyDataset(find_studies(source, exclude=output_dir), load, results)
     evaluator = SupervisedEvaluator(

@@ -1,6 +1,8 @@
 """The last step of inference: masks and their clip to files, as a MONAI transform."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,9 @@ from monai.transforms import MapTransform
 from monai.utils import CommonKeys
 
 from bundle.data.clip import Clip, FrameOrigin
-from bundle.inference.nifti import write_nifti
-from bundle.inference.overlay import write_overlay_png
-from bundle.inference.png import write_areas, write_pngs
-from bundle.inference.results import DONE, StudyResult, StudyResults
+from bundle.inference.results import DONE, StudyResult, StudyResults, without_names
 from bundle.inference.study_dataset import SOURCE, STUDY_KEY
-from bundle.inference.video import write_overlay_video
+from bundle.inference.writers import WRITERS, Study
 from bundle.keys import IMAGE
 from bundle.metrics.atomic import atomic_folder
 
@@ -28,7 +27,7 @@ class SaveStudyd(MapTransform):
     Args:
         structures: Names of the channels, in order.
         results: Where the study is recorded as done; its ``output_dir`` is used.
-        outputs: Any of ``nifti``, ``png``, ``overlay`` (film and picture) and ``areas``.
+        outputs: Names in ``bundle.inference.writers.WRITERS``; by default all of them.
         model: Name and version of what made the masks, for the sidecars.
         progress: Whether to show progress bars.
         keys: The entry with the masks.
@@ -42,7 +41,7 @@ class SaveStudyd(MapTransform):
         self,
         structures: Sequence[str],
         results: StudyResults,
-        outputs: Sequence[str] = ("nifti", "png", "overlay", "areas"),
+        outputs: Sequence[str] = tuple(WRITERS),
         model: Mapping[str, str] | None = None,
         progress: bool = True,
         keys: KeysCollection = CommonKeys.PRED,
@@ -65,13 +64,19 @@ class SaveStudyd(MapTransform):
         for key in self.key_iterator(entry):
             masks = torch.as_tensor(entry[key]).cpu().numpy()
             with atomic_folder(self.results.output_dir / entry[STUDY_KEY]) as folder:
-                for name in self.outputs:
-                    WRITERS[name](self, masks, clip, folder)
-                written = tuple(sorted(file.name for file in folder.iterdir()))
-            self.results.add(
-                StudyResult(Path(entry[SOURCE]), entry[STUDY_KEY], DONE, frames=clip.num_frames, outputs=written)
-            )
+                result = self._write(masks, clip, Path(entry[SOURCE]), entry[STUDY_KEY], folder)
+            self.results.add(result)
         return entry
+
+    def _write(self, masks: np.ndarray, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
+        clip = replace(clip, warnings=tuple(without_names(warning, source) for warning in clip.warnings))
+        study = Study(key, masks, clip, self.structures, self.model, self.progress)
+        left_out = [note for name in self.outputs if (note := WRITERS[name](study, folder))]
+        written = tuple(sorted(file.name for file in folder.iterdir()))
+        notes = (*clip.warnings, *left_out)
+        result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)
+        self.results.write_record(folder, result)
+        return result
 
 
 def clip_from_image(image: MetaTensor) -> Clip:
@@ -79,38 +84,12 @@ def clip_from_image(image: MetaTensor) -> Clip:
     frames = image.cpu().numpy().astype(np.float32, copy=False)
     times = np.asarray(image.meta["frame_times_ms"], np.float64).reshape(-1)
     rows, columns = (float(value) for value in np.asarray(image.meta["pixel_spacing_mm"]).reshape(-1))
-    path = Path(str(image.meta["filename_or_obj"]))
     return Clip(
         frames=frames,
         frame_times_ms=None if np.isnan(times).any() else times,
         pixel_spacing_mm=None if np.isnan(rows + columns) else (rows, columns),
         spacing_source=str(image.meta["spacing_source"]),
-        origin=tuple(FrameOrigin(path, index) for index in range(len(frames))),
-        name=path.stem,
+        origin=tuple(FrameOrigin(Path(path), index) for path, index in json.loads(image.meta["origin"])),
+        warnings=tuple(json.loads(image.meta["warnings"])),
+        name=Path(str(image.meta["filename_or_obj"])).stem,
     )
-
-
-def _save_nifti(study: SaveStudyd, masks: np.ndarray, clip: Clip, folder: Path) -> None:
-    write_nifti(masks, clip, study.structures, folder / "masks.nii.gz", study.model)
-
-
-def _save_pngs(study: SaveStudyd, masks: np.ndarray, clip: Clip, folder: Path) -> None:
-    write_pngs(masks, clip, study.structures, folder / "masks", study.progress)
-
-
-def _save_overlay(study: SaveStudyd, masks: np.ndarray, clip: Clip, folder: Path) -> None:
-    write_overlay_png(masks, clip, study.structures, folder / "overlay.png")
-    if clip.num_frames > 1:
-        write_overlay_video(masks, clip, study.structures, folder / "overlay.mp4", study.progress)
-
-
-def _save_areas(study: SaveStudyd, masks: np.ndarray, clip: Clip, folder: Path) -> None:
-    write_areas(masks, clip, study.structures, folder / "areas.csv")
-
-
-WRITERS: dict[str, Callable[[SaveStudyd, np.ndarray, Clip, Path], None]] = {
-    "nifti": _save_nifti,
-    "png": _save_pngs,
-    "overlay": _save_overlay,
-    "areas": _save_areas,
-}

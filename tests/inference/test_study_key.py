@@ -41,6 +41,14 @@ def test_what_a_file_manager_leaves_behind_does_not_count(tmp_path):
     assert study_key(tmp_path) == key
 
 
+def test_files_named_by_uid_count_and_a_series_among_others_has_a_key_of_its_own(tmp_path):
+    for name, content in (("1.2.840.1", b"1"), ("1.2.840.2", b"2"), ("1.2.840.3", b"3")):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + content)
+    first, second, third = sorted(tmp_path.iterdir())
+    assert len({study_key(tmp_path), study_key((first, second)), study_key((first, third))}) == 3
+    assert study_key((first, second)) == study_key((second, first))
+
+
 def test_a_missing_path_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         study_key(tmp_path / "none.avi")

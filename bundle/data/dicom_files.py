@@ -1,0 +1,108 @@
+"""Opening DICOM files: what is an image, how large it says it is, and what is refused before anything is decoded."""
+
+import warnings as python_warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from bundle.data.clip import ClipShape, UnreadableStudyError, check_size
+
+MAX_INFLATED_BYTES = 2**29
+"""Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB."""
+
+PREAMBLE_BYTES = 132
+META_LENGTH_BYTES = 12  # the element that says how long the meta header's rest is
+
+
+def has_dicom_preamble(path: Path) -> bool:
+    """Whether the file says that it is DICOM."""
+    with path.open("rb") as file:
+        return file.read(PREAMBLE_BYTES)[128:] == b"DICM"
+
+
+def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
+    """Parse a file; one without preamble is taken if SOP class, size and pixel data are there.
+
+    Raises:
+        UnreadableStudyError: If it is no DICOM image, is damaged, or unpacks to more than ``MAX_INFLATED_BYTES``.
+    """
+    # Parser errors and warnings quote values of the header, a patient's name among them: only their type is passed on.
+    with damage_refused(path), python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        if has_dicom_preamble(path):
+            _refuse_deflate_bomb(path)
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
+        is_image = "SOPClassUID" in dataset and "Rows" in dataset and "Columns" in dataset
+        has_pixels = stop_before_pixels or "PixelData" in dataset
+    if not is_image:
+        raise UnreadableStudyError(path, "no DICOM image, or cut off: SOPClassUID, Rows or Columns is missing")
+    if not has_pixels:
+        raise UnreadableStudyError(path, "no PixelData (7FE0,0010) in it")
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
+        _assume_syntax(dataset)
+    return dataset
+
+
+def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
+    """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame.
+
+    Raises:
+        UnreadableStudyError: If a number is damaged, or the clip would be too large.
+    """
+    with damage_refused(path):
+        num_frames = int(dataset.get("NumberOfFrames") or 1)
+        shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))
+    check_size(path, shape.num_frames, shape.rows, shape.columns)
+    return shape
+
+
+@contextmanager
+def damage_refused(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged header makes pydicom or numpy raise into one error, without quoting the header."""
+    try:
+        yield
+    except (UnreadableStudyError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
+
+
+def first_line(error: Exception) -> str:
+    """The start of an error's message, for messages of one line."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _assume_syntax(dataset: Dataset) -> None:
+    """A file without the preamble and meta header is a bare data set, which cannot be compressed (PS3.5 10.1)."""
+    dataset.file_meta = FileMetaDataset()
+    is_implicit, is_little_endian = dataset.original_encoding
+    explicit = ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+
+
+def _refuse_deflate_bomb(path: Path) -> None:
+    """Inflate in small pieces, keeping none, before pydicom inflates all at once."""
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    num_bytes = 0
+    with path.open("rb") as file:
+        file.seek(PREAMBLE_BYTES + META_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength))
+        while packed := inflate.unconsumed_tail or file.read(2**16):
+            num_bytes += len(inflate.decompress(packed, 2**24))
+            if num_bytes > MAX_INFLATED_BYTES:
+                limit = MAX_INFLATED_BYTES / 2**20
+                raise UnreadableStudyError(path, f"its deflated data unpack to more than the limit of {limit:.0f} MiB")

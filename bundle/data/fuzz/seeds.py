@@ -1,0 +1,248 @@
+"""Small intact files of every kind and transfer syntax that can be written here, to be damaged."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import nibabel as nib
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
+
+PATIENT_NAME = "Secret^Name"
+"""Stands in every DICOM seed, so that an error message that quotes a header is noticed."""
+
+NUM_FRAMES, ROWS, COLUMNS = 6, 48, 64
+
+
+def write_seeds(folder: Path, kinds: Sequence[str] | None = None) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write one file of each kind.
+
+    Returns:
+        Path of each kind, and for each kind that could not be written the reason, such as a missing encoder.
+
+    Raises:
+        ValueError: If a kind is not known.
+    """
+    unknown = sorted(set(kinds or ()) - set(_WRITERS))
+    if unknown:
+        raise ValueError(f"kinds must be among {list(_WRITERS)}, got {unknown}")
+    seeds: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for kind in kinds or _WRITERS:
+        suffix, write = _WRITERS[kind]
+        path = folder / f"{kind.replace(' ', '_')}{suffix}"
+        try:
+            write(path)
+        except (ImportError, RuntimeError, NotImplementedError, ValueError, OSError) as error:
+            missing[kind] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        seeds[kind] = path
+    return seeds, missing
+
+
+def moving_disc(white: int = 255) -> np.ndarray:
+    """A disc that sinks through weak noise: ``(T, H, W)``, uint8 or uint16 by the value of white."""
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    frames = np.random.default_rng(0).uniform(0.3, 0.4, (NUM_FRAMES, ROWS, COLUMNS))
+    for index, frame in enumerate(frames):
+        frame[(rows - 8 - 6 * index) ** 2 + (columns - 32) ** 2 < 64] = 0.9
+    return np.rint(frames * white).astype(np.uint8 if white < 256 else np.uint16)
+
+
+def _dataset(stored: np.ndarray, bits: int, syntax: UID = uid.ExplicitVRLittleEndian) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = uid.XRayRadiofluoroscopicImageStorage
+    meta.MediaStorageSOPInstanceUID = uid.generate_uid(entropy_srcs=[str(syntax)])
+    order = {"is_implicit_VR": syntax.is_implicit_VR, "is_little_endian": syntax.is_little_endian}
+    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), **order)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    dataset.PatientName, dataset.Modality, dataset.FrameTime = PATIENT_NAME, "RF", 33.3
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = ROWS, COLUMNS, NUM_FRAMES
+    is_colour = stored.ndim == 4
+    dataset.SamplesPerPixel = 3 if is_colour else 1
+    dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
+    if is_colour:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated = 8 * stored.dtype.itemsize
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits - 1), 2**bits
+    dataset.PixelData = stored.tobytes()
+    return dataset
+
+
+def _raw(syntax: UID, bits: int = 12) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        stored = moving_disc(2**bits - 1)
+        dataset = _dataset(stored if syntax.is_little_endian else stored.byteswap(), bits, syntax)
+        dataset.save_as(path, enforce_file_format=True)
+
+    return write
+
+
+def _without_preamble(path: Path) -> None:
+    dataset = pydicom.Dataset(_dataset(moving_disc(), 8))
+    pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+
+
+def _colour(path: Path) -> None:
+    _dataset(np.repeat(moving_disc()[..., None], 3, axis=-1), 8).save_as(path, enforce_file_format=True)
+
+
+def _compressed(syntax: UID, bits: int) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        dataset = _dataset(moving_disc(2**bits - 1), bits)
+        dataset.compress(syntax)
+        dataset.save_as(path, enforce_file_format=True)
+
+    return write
+
+
+def _by_pillow(syntax: UID, bits: int, format_name: str, **options: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        fragments = []
+        for frame in moving_disc(2**bits - 1):
+            buffer = BytesIO()
+            Image.fromarray(frame).save(buffer, format_name, **options)
+            fragments.append(buffer.getvalue())
+        _encapsulated(path, syntax, bits, fragments)
+
+    return write
+
+
+def _by_gdcm(name: str, bits: int) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        import gdcm
+
+        _raw(uid.ExplicitVRLittleEndian, bits)(path)
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(path))
+        reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
+        change.SetInput(reader.GetImage())
+        if not change.Change():
+            raise NotImplementedError(f"gdcm does not write {name}")
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.Write()
+
+    return write
+
+
+def _video_in_dicom(syntax: UID, codec: str, container: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        stream = path.with_suffix(".stream")
+        _video(codec, container)(stream)
+        _encapsulated(path, syntax, 8, [stream.read_bytes()])
+        stream.unlink()
+
+    return write
+
+
+def _encapsulated(path: Path, syntax: UID, bits: int, fragments: list[bytes]) -> None:
+    dataset = _dataset(moving_disc(2**bits - 1), bits)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate(fragments)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def _video(codec: str, container: str, pix_fmt: str = "yuv420p", **options: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        with av.open(str(path), "w", format=container, options=options) as file:
+            stream = cast(av.VideoStream, file.add_stream(codec, rate=25, options=quiet))
+            stream.height, stream.width, stream.pix_fmt = ROWS, COLUMNS, pix_fmt
+            for index, values in enumerate(moving_disc()):
+                frame = av.VideoFrame.from_ndarray(values, format="gray")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+
+    return write
+
+
+def _still(white: int = 255, mode: str | None = None, **options: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        picture = Image.fromarray(moving_disc(white)[0])
+        (picture.convert(mode) if mode else picture).save(path, **options)
+
+    return write
+
+
+def _pages(white: int, **options: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        first, *rest = (Image.fromarray(frame) for frame in moving_disc(white))
+        first.save(path, save_all=True, append_images=rest, **options)
+
+    return write
+
+
+def _nifti(dtype: type, shape: tuple[int, ...], scale: float | None = None) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        image = nib.Nifti1Image(moving_disc().T.astype(dtype).reshape(shape), np.eye(4))
+        image.header.set_xyzt_units("mm", "sec")
+        if scale:
+            image.header.set_slope_inter(scale, 0.0)
+        nib.save(image, path)
+
+    return write
+
+
+_XYT = (COLUMNS, ROWS, NUM_FRAMES)
+_XY1T = (COLUMNS, ROWS, 1, NUM_FRAMES)
+
+_WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "DICOM explicit": (".dcm", _raw(uid.ExplicitVRLittleEndian)),
+    "DICOM explicit 8-bit": (".dcm", _raw(uid.ExplicitVRLittleEndian, 8)),
+    "DICOM implicit": (".dcm", _raw(uid.ImplicitVRLittleEndian)),
+    "DICOM big-endian": (".dcm", _raw(uid.ExplicitVRBigEndian)),
+    "DICOM deflated": (".dcm", _raw(uid.DeflatedExplicitVRLittleEndian)),
+    "DICOM bare": (".dcm", _without_preamble),
+    "DICOM RGB": (".dcm", _colour),
+    "DICOM RLE": (".dcm", _compressed(uid.RLELossless, 12)),
+    "DICOM JPEG baseline": (".dcm", _by_pillow(uid.JPEGBaseline8Bit, 8, "JPEG", quality=90)),
+    "DICOM JPEG extended": (".dcm", _by_gdcm("JPEGExtendedProcess2_4", 12)),
+    "DICOM JPEG lossless": (".dcm", _by_gdcm("JPEGLosslessProcess14_1", 12)),
+    "DICOM JPEG-LS": (".dcm", _compressed(uid.JPEGLSLossless, 12)),
+    "DICOM JPEG 2000": (".dcm", _by_pillow(uid.JPEG2000Lossless, 12, "JPEG2000", no_jp2=True, irreversible=False)),
+    "DICOM MPEG-2": (".dcm", _video_in_dicom(uid.MPEG2MPML, "mpeg2video", "mpegts")),
+    "DICOM H.264": (".dcm", _video_in_dicom(uid.MPEG4HP41, "libx264", "mpegts")),
+    "DICOM HEVC": (".dcm", _video_in_dicom(uid.HEVCMP51, "libx265", "mpegts")),
+    "AVI MJPEG": (".avi", _video("mjpeg", "avi", "yuvj420p")),
+    "AVI raw": (".avi", _video("rawvideo", "avi", "gray")),
+    "AVI H.264": (".avi", _video("libx264", "avi")),
+    "MP4 H.264": (".mp4", _video("libx264", "mp4")),
+    "MP4 HEVC": (".mp4", _video("libx265", "mp4", movflags="faststart")),
+    "MOV": (".mov", _video("libx264", "mov", movflags="faststart")),
+    "MKV H.264": (".mkv", _video("libx264", "matroska")),
+    "MKV FFV1": (".mkv", _video("ffv1", "matroska", "gray")),
+    "WebM VP9": (".webm", _video("libvpx-vp9", "webm")),
+    "MPEG-PS": (".mpg", _video("mpeg2video", "mpeg")),
+    "VOB": (".vob", _video("mpeg2video", "vob")),
+    "MPEG-TS": (".ts", _video("libx264", "mpegts")),
+    "WMV": (".wmv", _video("wmv2", "asf")),
+    "PNG 8-bit": (".png", _still()),
+    "PNG 16-bit": (".png", _still(65535)),
+    "PNG palette": (".png", _still(mode="P")),
+    "JPEG": (".jpg", _still(quality=90)),
+    "JPEG colour": (".jpg", _still(mode="RGB", progressive=True)),
+    "TIFF 8-bit": (".tif", _pages(255)),
+    "TIFF 16-bit": (".tif", _pages(65535)),
+    "TIFF LZW": (".tif", _pages(255, compression="tiff_lzw")),
+    "TIFF deflated": (".tif", _pages(65535, compression="tiff_adobe_deflate")),
+    "NIfTI": (".nii", _nifti(np.uint8, _XYT)),
+    "NIfTI float": (".nii", _nifti(np.float32, _XY1T)),
+    "NIfTI scaled": (".nii", _nifti(np.int16, _XY1T, 0.5)),
+    "NIfTI gz": (".nii.gz", _nifti(np.uint8, _XY1T)),
+}

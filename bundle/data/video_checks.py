@@ -1,0 +1,197 @@
+"""What a video's header and time stamps promise, against what was decoded."""
+
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+
+CAPTURE_SIZES = ((720, 480), (720, 486), (720, 576), (704, 480), (704, 576))  # columns, rows of ITU-R BT.601
+
+WITHOUT_RATE = ("h264", "hevc")  # bare streams: FFmpeg fills in 25 frames/s
+
+
+@dataclass
+class Tally:
+    """What the header states, and what was met on the way through the file.
+
+    Attributes:
+        container: FFmpeg's name of the container.
+        stated_frames: The header's count; 0 where it has none.
+        stated_seconds: The header's end of the last frame; None where it has none, or only an estimate.
+        rate: Frames per second by the header; 0 where it has none.
+        num_packets: Compressed frames that are there, whole.
+        num_cut: Compressed frames that are cut short.
+        num_slots: Frames and gaps up to the last compressed frame (AVI leaves an empty place for a dropped frame).
+        errors: What the decoder said, once each.
+        num_errors: How often.
+        num_corrupt: Decoded frames that the decoder itself calls damaged.
+        num_interlaced: Decoded frames of two fields.
+        display_times: Seconds; None for a frame without a time stamp.
+        decoding_times: Seconds of each compressed frame, as above: in order where display times are not kept.
+    """
+
+    container: str
+    stated_frames: int
+    stated_seconds: float | None
+    rate: float
+    num_packets: int = 0
+    num_cut: int = 0
+    num_slots: int = 0
+    errors: list[str] = field(default_factory=list)
+    num_errors: int = 0
+    num_corrupt: int = 0
+    num_interlaced: int = 0
+    display_times: list[float | None] = field(default_factory=list)
+    decoding_times: list[float | None] = field(default_factory=list)
+
+    @classmethod
+    def of_header(cls, container: av.container.InputContainer, stream: av.VideoStream) -> "Tally":
+        """Start from the header of an open file."""
+        name = container.format.name
+        rate = 0.0 if name in WITHOUT_RATE else float(stream.average_rate or 0)
+        return cls(name, stream.frames, _stated_seconds(container, stream), rate)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.display_times)
+
+    @property
+    def has_errors(self) -> bool:
+        return self.num_errors > 0
+
+    @property
+    def must_be_whole(self) -> bool:
+        """Whether the file is an MP4 that ends before its frames do."""
+        return self.container.startswith("mov") and (self.num_cut > 0 or self.num_missing > 0)
+
+    @property
+    def num_missing(self) -> int:
+        """Frames that the header counts and the file has not."""
+        return max(0, self.stated_frames - max(self.num_packets, self.num_slots))
+
+    def add_packet(self, packet: av.Packet) -> None:
+        """Count a compressed frame; the empty one at the end of a file is none."""
+        if not packet.size:
+            return
+        self.num_cut += packet.is_corrupt
+        self.num_packets += not packet.is_corrupt and not packet.is_discard
+        self.stated_frames -= packet.is_discard  # an edit list leaves it out
+        if packet.is_corrupt or packet.is_discard:
+            return
+        if packet.dts is None or packet.time_base is None:
+            self.decoding_times.append(None)
+        else:
+            self.decoding_times.append(float(packet.dts * packet.time_base))
+        if self.container == "avi" and packet.dts is not None:
+            self.num_slots = max(self.num_slots, packet.dts + 1)
+
+    def add_frame(self, frame: av.VideoFrame) -> None:
+        """Note a decoded frame's times and flags."""
+        self.num_corrupt += frame.is_corrupt
+        self.num_interlaced += frame.interlaced_frame
+        self.display_times.append(frame.time)
+
+    def add_error(self, error: av.FFmpegError) -> None:
+        """Note what the decoder or the container's reader said."""
+        self.num_errors += 1
+        words = error.strerror or type(error).__name__
+        if words not in self.errors:
+            self.errors.append(words)
+
+
+def damage_warnings(tally: Tally) -> list[str]:
+    """Fewer frames than the header states, or frames that could not be decoded, or only with faults."""
+    warnings = []
+    if tally.num_missing:
+        warnings.append(
+            f"the header says {tally.stated_frames} frames, the file has {tally.num_frames}: it may be cut off"
+        )
+    elif tally.num_cut:
+        warnings.append(f"the file ends within a frame, after {tally.num_frames}: it is cut off")
+    elif _ends_early(tally):
+        warnings.append(
+            f"the header says {tally.stated_seconds:.2f} s, the file's {tally.num_frames} frames end at "
+            f"{_last_time(tally):.2f} s: it may be cut off"
+        )
+    if tally.has_errors:
+        warnings.append(f"{tally.num_errors} of its frames are damaged ({', '.join(tally.errors)}) and left out")
+    elif tally.num_packets > tally.num_frames:
+        lost = tally.num_packets - tally.num_frames
+        warnings.append(f"{lost} of {tally.num_packets} compressed frames gave no picture and are left out")
+    if tally.num_corrupt:
+        warnings.append(f"{tally.num_corrupt} of {tally.num_frames} frames are marked as damaged by the decoder")
+    return warnings
+
+
+def gap_warnings(tally: Tally) -> list[str]:
+    """A warning where the capture left places in the file empty."""
+    num_empty = tally.num_slots - tally.num_packets - tally.num_cut
+    if num_empty <= 0:
+        return []
+    return [f"{num_empty} frames were dropped by the capture; the others keep their times"]
+
+
+def interlace_warnings(tally: Tally) -> list[str]:
+    """A warning where frames are made of two fields, taken at two times."""
+    if not tally.num_interlaced:
+        return []
+    return [
+        f"{tally.num_interlaced} of {tally.num_frames} frames are interlaced: two times in one frame, "
+        "so edges in motion are combed; they are left as stored"
+    ]
+
+
+def aspect_warnings(stream: av.VideoStream) -> list[str]:
+    """A warning where pixels are not square, or where the size is a capture's and the header does not say."""
+    ratio = stream.sample_aspect_ratio
+    if ratio and ratio != 1:
+        return [
+            f"pixels are not square, {ratio.numerator}:{ratio.denominator} (width to height): frames are left as "
+            "stored, so distances and angles need this ratio"
+        ]
+    if not ratio and (stream.width, stream.height) in CAPTURE_SIZES:
+        return [
+            f"{stream.width} x {stream.height} captures seldom have square pixels, and the header states no ratio: "
+            "check distances and angles"
+        ]
+    return []
+
+
+def frame_times_ms(tally: Tally, warnings: list[str]) -> np.ndarray | None:
+    """Times from the first frame: display times, decoding times, or the header's rate if no frame is missing."""
+    for times in (tally.display_times, tally.decoding_times):
+        stamps = np.array([np.nan if time is None else time for time in times], np.float64) * 1000.0
+        if len(stamps) == tally.num_frames and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all():
+            return stamps - stamps[0]
+    is_whole = tally.num_frames == max(tally.num_packets, tally.num_slots)
+    if tally.rate > 0 and is_whole:
+        warnings.append(f"frames have no usable time stamps: times are from the header's {tally.rate:g} frames/s")
+        return np.arange(tally.num_frames, dtype=np.float64) * 1000.0 / tally.rate
+    warnings.append("frames have no usable time stamps")
+    return None
+
+
+def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """End of the stream as Matroska and ASF state it; MPEG states none, and FFmpeg's estimate says nothing."""
+    if not container.format.name.startswith(("matroska", "asf")):
+        return None
+    tag = stream.metadata.get("DURATION", "")
+    parts = tag.replace("\0", "").split(":")
+    if len(parts) == 3 and all(part.strip().replace(".", "", 1).isdigit() for part in parts):
+        hours, minutes, seconds = (float(part) for part in parts)
+        return 3600 * hours + 60 * minutes + seconds
+    is_alone = len(container.streams) == 1  # else the container's end may be the sound's
+    return container.duration / av.time_base if container.duration and is_alone else None
+
+
+def _last_time(tally: Tally) -> float:
+    return max((time for time in tally.display_times if time is not None), default=0.0)
+
+
+def _ends_early(tally: Tally) -> bool:
+    """Whether a frame is missing at the end, by the longest time between two frames."""
+    times = sorted(time for time in tally.display_times if time is not None)
+    gaps = np.diff(times) if len(times) > 1 else np.array([1 / tally.rate if tally.rate else np.inf])
+    if tally.stated_seconds is None or not times:
+        return False
+    return bool(tally.stated_seconds - times[-1] > 1.5 * gaps.max())

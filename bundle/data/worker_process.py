@@ -1,0 +1,70 @@
+"""The decoding process: answers one call after the other, within its limits, until the caller is gone."""
+
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bundle.data.frame_memory import start_sharing
+from bundle.data.worker import Limits, WorkerError
+from bundle.data.worker_channel import Channel
+
+ORPHAN_SECONDS = 10  # after its time limit a process whose caller has died ends itself
+
+
+def serve(descriptor: int) -> None:
+    """The decoding process: answer calls until the caller closes its side."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's images
+    sys.modules.setdefault("dl", None)  # type: ignore[arg-type]  # gdcm would import any folder of this name
+    import bundle.data.readers  # noqa: F401 - what nearly every call needs, before its time runs
+
+    buffers = start_sharing()
+    channel = Channel(socket.socket(fileno=descriptor))
+    channel.send("ready")
+    while True:
+        try:
+            folder, function, args, limits = channel.receive()
+        except EOFError:
+            return
+        os.chdir(folder)
+        try:
+            channel.send(_answer(function, args, limits))
+        except BrokenPipeError:
+            return
+        buffers.recycle()
+
+
+def _answer(function: Callable[..., Any], args: tuple, limits: Limits) -> tuple[bool, Any]:
+    signal.alarm(int(limits.seconds) + ORPHAN_SECONDS)  # ends even a hung decoder if nobody is left to kill it
+    _limit_memory(limits.num_bytes)
+    try:
+        return True, function(*args)
+    except MemoryError:
+        words = f"decoding needs more memory than the {limits.num_bytes / 2**30:.1f} GiB that its header accounts for"
+        return False, WorkerError(words)
+    except Exception as error:
+        return False, error.with_traceback(None)
+    except BaseException as error:  # Rust decoders panic with one
+        return False, WorkerError(f"its decoder panicked ({type(error).__name__})")
+    finally:
+        _limit_memory(None)
+        signal.alarm(0)
+
+
+def _limit_memory(num_bytes: int | None) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard if num_bytes is None else _private_bytes() + num_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _private_bytes() -> int:
+    """Private writable memory of this process, which RLIMIT_DATA counts; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            line = next(line for line in file if line.startswith("VmData:"))
+    except (OSError, StopIteration):
+        return 0
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,61 @@
+"""A video's own packets in a new container: no title, no dates, no sound, no subtitles."""
+
+import hashlib
+from pathlib import Path
+
+import av
+
+from bundle.data.clip import UnreadableStudyError
+from bundle.data.video import OPTIONS
+from bundle.deidentify.pseudonyms import Pseudonyms
+from bundle.metrics.atomic import atomic_path
+
+FORMATS = {".avi": "avi", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+NOTE = "look at the pixels: text in a video is not described anywhere"
+
+
+def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> tuple[Path, list[str]]:
+    """Write a copy of the first video stream as ``<output>/<hash of the content>`` with the same suffix.
+
+    Frames and their times are the same; they are not decoded.
+
+    Args:
+        source: AVI, MP4, MOV or MKV; it is only read.
+        output: Folder of the copies.
+        pseudonyms: Give the name.
+
+    Returns:
+        The copy, and what a person must look at.
+
+    Raises:
+        UnreadableStudyError: If there is no video stream in it, or it cannot be copied.
+        FileExistsError: If there is a copy already.
+    """
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = output / f"{pseudonyms.name('video', digest)}{source.suffix.lower()}"
+    if target.exists():
+        raise FileExistsError("there is a copy of this video already")
+    try:
+        with atomic_path(target) as temporary:
+            notes = _copy_packets(source, temporary, FORMATS[source.suffix.lower()])
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, UnreadableStudyError):
+            raise
+        raise UnreadableStudyError(source, f"no video that can be copied ({type(error).__name__})") from None
+    return target, notes
+
+
+def _copy_packets(source: Path, target: Path, container_format: str) -> list[str]:
+    with av.open(f"file:{source}", options=OPTIONS) as original:
+        if not original.streams.video:
+            raise UnreadableStudyError(source, "no video stream in it")
+        stream = original.streams.video[0]
+        with av.open(str(target), "w", format=container_format, options={"fflags": "+bitexact"}) as copy:
+            copied = copy.add_stream_from_template(stream)
+            for packet in original.demux(stream):
+                if packet.size:
+                    packet.stream = copied
+                    copy.mux(packet)
+        others = len(original.streams) - 1
+    return [NOTE, *([f"{others} other stream(s), such as sound, left out"] if others else [])]

@@ -1,0 +1,256 @@
+"""Masks as DICOM Segmentation (PS3.3 A.51), binary, one segment per structure, linked to the source's frames.
+
+A projection has no place in the patient, but a SEG of many frames needs positions. They are made up in a frame of
+reference of their own, z = frame, and the series description says so.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from pydicom.config import RAISE, disable_value_validation
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+from pydicom.valuerep import format_number_as_ds, validate_value
+
+from bundle.data.clip import Clip
+from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
+from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks
+from bundle.inference.study_key import study_key
+from bundle.metrics.atomic import atomic_path
+from bundle.structures import COLOURS
+
+SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
+LINKS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+ORIENTATION = [1, 0, 0, 0, 1, 0]
+
+
+class NoSegSourceError(ValueError):
+    """A source that a SEG cannot refer to: no DICOM, without UIDs, or a part of a clip."""
+
+
+def write_dicom_seg(
+    masks: np.ndarray,
+    clip: Clip,
+    structures: Sequence[str],
+    path: str | Path,
+    model: Mapping[str, str] | None = None,
+    keep_identity: bool = False,
+    pseudonym: str | None = None,
+) -> list[Path]:
+    """Write masks, one binary segment per structure and frame, empty ones too.
+
+    UIDs of the source's study, series and instances are kept, since a viewer finds the source by them. Nothing else of
+    its header is, unless ``keep_identity``.
+
+    Args:
+        masks: ``(T, S, H, W)``, 0 or 1.
+        clip: What was segmented: a multi-frame DICOM file, or single-frame ones of one series.
+        structures: Names of the channels, in order.
+        path: File to write.
+        model: Name and version of what made the masks.
+        keep_identity: Copy name, id, birth date, sex, accession number and study date, for a PACS that files by them.
+            Otherwise the pseudonym stands for name and id, and the rest is empty.
+        pseudonym: Stands for the patient; the source's study key when None.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If the masks do not fit the clip.
+        NoSegSourceError: If the clip is no DICOM, has no UIDs to refer to, or is not whole.
+    """
+    check_masks(masks, clip, structures)
+    paths = list(dict.fromkeys(origin.path for origin in clip.origin))
+    _check_frames(clip, len(paths))
+    pseudonym = pseudonym or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
+    # pydicom's remarks on odd values would quote them; odd UIDs are kept, or they would lead nowhere.
+    with disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        headers = [_read_header(path) for path in paths]
+        segmentation = _segment(masks, clip, _make_sources(headers, clip, pseudonym), structures, model or {})
+        _correct(segmentation, headers[0])
+        _identify(segmentation, headers[0], keep_identity)
+        with atomic_path(path) as temporary:
+            segmentation.save_as(temporary)
+    return [Path(path)]
+
+
+def _segment(
+    masks: np.ndarray, clip: Clip, sources: Sequence[Dataset], structures: Sequence[str], model: Mapping[str, str]
+) -> Dataset:
+    name, version = (model.get(key) or "not stated" for key in ("name", "version"))
+    voxels = masks if masks.dtype == bool else np.asarray(masks, np.uint8)
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=voxels.transpose(0, 2, 3, 1),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=_describe_segments(structures, name, version),
+        series_instance_uid=hd.UID(),
+        series_number=1000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="not stated",
+        manufacturer_model_name=name[:64],
+        software_versions=version[:64],
+        device_serial_number="not stated",
+        content_label="VFSS_MASKS",
+        content_description=_describe_spacing(clip),
+        series_description=SERIES_DESCRIPTION,
+        omit_empty_frames=False,  # MONAI's reader stops at a sparse SEG
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+
+
+def _check_frames(clip: Clip, num_files: int) -> None:
+    indices = [origin.index for origin in clip.origin]
+    if indices != (list(range(clip.num_frames)) if num_files == 1 else [0] * num_files):
+        raise NoSegSourceError(
+            "a DICOM SEG needs a whole clip: every frame of one file, or single-frame files of one series"
+        )
+
+
+def _read_header(path: Path) -> Dataset:
+    if not (path.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(path)):
+        raise NoSegSourceError(f"a DICOM SEG needs a DICOM source, got a {path.suffix} file: write NIfTI or PNG masks")
+    wanted = [*LINKS, *IDENTITY, *LOSSY, "SpecificCharacterSet", "Modality"]
+    header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=wanted)
+    missing = [keyword for keyword in LINKS if not header.get(keyword)]
+    if missing:
+        raise NoSegSourceError(f"a DICOM SEG refers to its source by UIDs, and the header has no {', '.join(missing)}")
+    return header
+
+
+def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> list[Dataset]:
+    """Stand-ins for highdicom: the files' UIDs and made-up positions, under a class that may have positions."""
+    frame_of_reference = generate_uid(entropy_srcs=[headers[0].SOPInstanceUID, "fictitious frame of reference"])
+    sources = []
+    for number, header in enumerate(headers):
+        source = Dataset()
+        for keyword in (*LINKS, *LOSSY, "Modality"):
+            if header.get(keyword):
+                setattr(source, keyword, header.get(keyword))
+        for keyword in IDENTITY:
+            setattr(source, keyword, "")
+        source.PatientName, source.PatientID = f"{pseudonym}^", pseudonym
+        source.SpecificCharacterSet = "ISO_IR 192"
+        source.Rows, source.Columns = clip.frames.shape[2:]
+        source.FrameOfReferenceUID = frame_of_reference
+        if len(headers) == 1 and clip.num_frames > 1:
+            _place_frames(source, clip)
+        else:
+            _place_image(source, clip, number)
+        sources.append(source)
+    return sources
+
+
+def _place_frames(source: Dataset, clip: Clip) -> None:
+    source.SOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    source.NumberOfFrames = clip.num_frames
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = _pixel_spacing_mm(clip), 1
+    orientation.ImageOrientationPatient = ORIENTATION
+    shared = Dataset()
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    source.SharedFunctionalGroupsSequence = [shared]
+    source.PerFrameFunctionalGroupsSequence = []
+    for index in range(clip.num_frames):
+        position, frame = Dataset(), Dataset()
+        position.ImagePositionPatient = [0, 0, index]
+        frame.PlanePositionSequence = [position]
+        source.PerFrameFunctionalGroupsSequence.append(frame)
+
+
+def _place_image(source: Dataset, clip: Clip, index: int) -> None:
+    source.SOPClassUID = SecondaryCaptureImageStorage
+    source.PixelSpacing, source.SliceThickness = _pixel_spacing_mm(clip), 1
+    source.ImageOrientationPatient = ORIENTATION
+    source.ImagePositionPatient = [0, 0, index]
+
+
+def _pixel_spacing_mm(clip: Clip) -> list[str]:
+    return [format_number_as_ds(value) for value in clip.pixel_spacing_mm or (1.0, 1.0)]
+
+
+def _describe_spacing(clip: Clip) -> str:
+    source = clip.spacing_source if clip.pixel_spacing_mm else "none, 1 mm is nominal"
+    return f"z = frame; pixel spacing: {source}"[:64]
+
+
+def _describe_segments(structures: Sequence[str], model: str, version: str) -> list[hd.seg.SegmentDescription]:
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=model[:64], version=version[:64], family=codes.DCM.ArtificialIntelligence
+    )
+    descriptions = []
+    for number, structure in enumerate(structures, start=1):
+        code = segment_code(structure)
+        descriptions.append(
+            hd.seg.SegmentDescription(
+                segment_number=number,
+                segment_label=structure[:64],
+                segmented_property_category=code.category,
+                segmented_property_type=code.property_type,
+                algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+                algorithm_identification=algorithm,
+                tracking_id=structure[:64],
+                tracking_uid=hd.UID(),
+                display_color=hd.color.CIELabColor.from_rgb(*COLOURS.get(structure, (255, 255, 255))),
+            )
+        )
+    return descriptions
+
+
+def _correct(segmentation: Dataset, header: Dataset) -> None:
+    """Put in what highdicom could not know: the sources' real class, the private coding scheme, the intended use."""
+    for element in segmentation.iterall():
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = header.SOPClassUID
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
+    segmentation.CodingSchemeIdentificationSequence = [scheme]
+    segmentation.ContentCreatorName = ""
+    segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}"
+
+
+def _identify(segmentation: Dataset, header: Dataset, keep_identity: bool) -> None:
+    if keep_identity:
+        for keyword in ("SpecificCharacterSet", *IDENTITY):
+            if keyword in header:
+                segmentation[keyword] = header[keyword]
+                if not _conforms(header[keyword]):
+                    segmentation[keyword].value = ""
+    else:
+        segmentation.PatientIdentityRemoved = "YES"
+        segmentation.DeidentificationMethod = "made from masks; of the source's header only its UIDs"
+        segmentation.LongitudinalTemporalInformationModified = "REMOVED"
+
+
+def _conforms(element: DataElement) -> bool:
+    try:
+        validate_value(element.VR, element.value, RAISE)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,44 @@
+"""Clinical measures of a study as a table, with a JSON sidecar for what is no table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bundle.inference.sidecar import INTENDED_USE
+from bundle.metrics.atomic import write_csv, write_json
+from bundle.metrics.kinematics import SwallowMeasures
+
+COLUMNS = ["measure", "value", "unit", "uncertainty", "frames", "reason"]
+
+
+def write_measures(measures: SwallowMeasures, path: str | Path, model: Mapping[str, str] | None = None) -> list[Path]:
+    """Write one row per measure; a value that is not computable is empty, and ``reason`` says what it needs.
+
+    Args:
+        measures: As from ``measure_swallow``.
+        path: CSV file; the sidecar beside it, ending in .json, has events, frames for review and warnings.
+        model: Name and version of what made the masks, for the sidecar.
+
+    Returns:
+        The table's and the sidecar's path.
+    """
+    path = Path(path)
+    rows = (
+        {
+            "measure": measure.name,
+            "value": measure.value,
+            "unit": measure.unit,
+            "uncertainty": measure.uncertainty,
+            "frames": measure.num_frames,
+            "reason": measure.reason,
+        }
+        for measure in measures.measures.values()
+    )
+    content = {
+        "content": "measures from automatic masks of one swallow; frames count from 1",
+        "intended_use": INTENDED_USE,
+        "model": dict(model or {}),
+        "events": {name: frame + 1 for name, frame in measures.events.items()},
+        "airway_frames": [frame + 1 for frame in measures.airway_frames],
+        "warnings": list(measures.warnings),
+    }
+    return [write_csv(path, COLUMNS, rows), write_json(path.with_suffix(".json"), content)]

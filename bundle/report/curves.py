@@ -1,0 +1,141 @@
+"""What the report plots over time: the hyoid's place, areas, bolus in pharynx and airway."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.hyoid import find_hyoid_motion
+from bundle.metrics.kinematics.measure import NotComputableError
+from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
+
+AREAS = ("pharynx", "bolus", "laryngeal_vestibule", "upper_oesophageal_sphincter")
+MOST_AREAS = 4
+HYOID, BOLUS = "hyoid", "bolus"
+
+Values = list[float | None]
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        structure: The structure whose colour the line has.
+        values: One per frame; None where there is none.
+        label: In words; empty: the structure's.
+        code: One letter at the line's end; empty: the structure's.
+    """
+
+    structure: str
+    values: Values
+    label: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves that share an axis, or the reason why there are none.
+
+    Attributes:
+        key: Identifier in the page.
+        title: Heading.
+        unit: Of all curves, as printed.
+        curves: Lines.
+        reason: ``not computable: needs X`` where there are no curves, else empty.
+    """
+
+    key: str
+    title: str
+    unit: str
+    curves: list[Curve] = field(default_factory=list)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All plots of a clip.
+
+    Attributes:
+        plots: In the page's order; ``hyoid`` comes first.
+        rest_frame: A frame in which the hyoid rests before the swallow; None where it is not found.
+    """
+
+    plots: list[Plot]
+    rest_frame: int | None
+
+
+def swallow_curves(clip: ClipMasks) -> Curves:
+    """Work out the curves; what is missing becomes a plot's reason."""
+    spine = _found(lambda: find_spine_frame(clip))
+    unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else ("pixels", 1.0)
+    plots = [
+        _plot("hyoid", "Hyoid from C4", "% C2–4", lambda: _hyoid(clip)),
+        _plot("areas", "Areas", unit, lambda: _areas(clip, scale)),
+        _plot("bolus", "Where the bolus is", unit, lambda: _bolus(clip, scale)),
+    ]
+    return Curves(plots, _found(lambda: _rest_frame(clip, spine)))
+
+
+def _hyoid(clip: ClipMasks) -> list[Curve]:
+    clip.require(HYOID)
+    position = find_spine_frame(clip).percent(clip.centroid(HYOID))
+    if not np.isfinite(position).any():
+        raise NotComputableError("needs hyoid, c2 and c4 in one frame")
+    forward, up = _values(position[:, 0]), _values(position[:, 1])
+    return [Curve(HYOID, forward, "Forward", "→"), Curve(HYOID, up, "Up", "↑")]
+
+
+def _areas(clip: ClipMasks, scale: float) -> list[Curve]:
+    """Of the pharynx and what opens into it; of the first structures where a site has none of these."""
+    names = [name for name in AREAS if name in clip.structures] or list(clip.structures[:MOST_AREAS])
+    shown = [name for name in names if clip.mask(name).any()]
+    if not shown:
+        raise NotComputableError(f"needs one of {', '.join(names)}")
+    return [Curve(name, _values(clip.area(name) * scale)) for name in shown]
+
+
+def _bolus(clip: ClipMasks, scale: float) -> list[Curve]:
+    """Bolus that shares pixels with the pharynx, and with vestibule or trachea."""
+    clip.require(BOLUS)
+    bolus, pharynx = clip.mask(BOLUS), clip.mask("pharynx")
+    airway = clip.mask("laryngeal_vestibule") | clip.mask("trachea")
+    airway_part = "trachea" if clip.mask("trachea").any() else "laryngeal_vestibule"
+    places = [("pharynx", pharynx, "In the pharynx", "P"), (airway_part, airway, "In the airway", "A")]
+    curves = [
+        Curve(structure, _values((bolus & place).sum(axis=(1, 2)) * scale), label, code)
+        for structure, place, label, code in places
+        if place.any()
+    ]
+    if not curves:
+        raise NotComputableError("needs pharynx, laryngeal_vestibule or trachea")
+    return curves
+
+
+def _rest_frame(clip: ClipMasks, spine: SpineFrame | None) -> int:
+    if spine is None:
+        raise NotComputableError("needs c2 and c4")
+    frames = find_hyoid_motion(clip, spine).rest_frames
+    return int(frames[len(frames) // 2])
+
+
+def _plot(key: str, title: str, unit: str, work_out: Callable[[], list[Curve]]) -> Plot:
+    try:
+        return Plot(key, title, unit, work_out())
+    except NotComputableError as error:
+        return Plot(key, title, unit, reason=f"not computable: {error}")
+
+
+def _found(work_out: Callable[[], Part]) -> Part | None:
+    try:
+        return work_out()
+    except NotComputableError:
+        return None
+
+
+def _values(values: np.ndarray | Sequence[float]) -> Values:
+    """Rounded to what a plot can show."""
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,115 @@
+"""How a structure is told apart: colour, letters, dash. Colour is never the only cue.
+
+Contrast after WCAG 2.2, success criteria 1.4.3 and 1.4.11.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+from bundle.report.words import structure_label
+from bundle.structures import COLOURS
+
+Colour = tuple[int, int, int]
+
+CODES = {
+    "bolus": "B",
+    "hyoid": "H",
+    "mandible": "M",
+    "tongue": "T",
+    "pharynx": "P",
+    "epiglottis": "E",
+    "laryngeal_vestibule": "V",
+    "trachea": "Tr",
+    "upper_oesophageal_sphincter": "U",
+}
+"""Letters on the picture and in the curves; other structures get their first letters or a number."""
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+PAPER, NIGHT = (255, 255, 255), (27, 31, 36)
+"""What curves are drawn on, as in page.css."""
+
+LINE_CONTRAST = 3.2
+"""Of a curve against what it is drawn on; the guideline asks for 3."""
+
+LETTER_CONTRAST = 7.0
+"""Of a letter on the picture against its rim; the guideline asks for 4.5."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Look of one structure.
+
+    Attributes:
+        name: As in the masks' channels.
+        label: In words.
+        code: One to three letters, unique in the report.
+        colour: On the picture, ``#rrggbb``.
+        letter: The colour of the letters on the picture, which have a dark rim.
+        ink: Black or white, whichever reads better on ``colour``.
+        on_light: The colour of a curve on the light page.
+        on_dark: The colour of a curve on the dark page.
+    """
+
+    name: str
+    label: str
+    code: str
+    colour: str
+    letter: str
+    ink: str
+    on_light: str
+    on_dark: str
+
+
+def structure_marks(structures: Sequence[str]) -> list[Mark]:
+    """Marks in the structures' order; a site's own names take in turn the colours that no structure has."""
+    unused = [colour for name, colour in COLOURS.items() if name not in structures] or list(COLOURS.values())
+    others = cycle(unused)
+    marks: list[Mark] = []
+    for name in structures:
+        colour = COLOURS[name] if name in COLOURS else next(others)
+        marks.append(
+            Mark(
+                name=name,
+                label=structure_label(name),
+                code=_code(name, {mark.code for mark in marks} | set(CODES.values())),
+                colour=_hex(colour),
+                letter=_hex(_towards(colour, WHITE, BLACK, LETTER_CONTRAST)),
+                ink=_hex(max(BLACK, WHITE, key=lambda ink: contrast(ink, colour))),
+                on_light=_hex(_towards(colour, BLACK, PAPER, LINE_CONTRAST)),
+                on_dark=_hex(_towards(colour, WHITE, NIGHT, LINE_CONTRAST)),
+            )
+        )
+    return marks
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Contrast ratio of WCAG, from 1 to 21."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Colour) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _towards(colour: Colour, end: Colour, background: Colour, wanted: float) -> Colour:
+    """The colour, mixed with as little black or white as gives it the wanted contrast."""
+    for share in range(0, 101, 5):
+        mixed = [round(c + (e - c) * share / 100) for c, e in zip(colour, end, strict=True)]
+        if contrast((mixed[0], mixed[1], mixed[2]), background) >= wanted:
+            break
+    return mixed[0], mixed[1], mixed[2]
+
+
+def _code(name: str, taken: set[str]) -> str:
+    if name in CODES:
+        return CODES[name]
+    letters = [c for c in structure_label(name) if c.isalnum()] or ["S"]
+    wanted = ["".join(letters[:2]), letters[0] + letters[-1], *(f"{letters[0]}{n}" for n in range(2, 100))]
+    return next(code for code in wanted if code not in taken)
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,0 +1,110 @@
+"""The parts of the page that are HTML before any script runs: switches, plots' frames, key frames, facts."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from bundle.data.clip import Clip
+from bundle.report.curves import Curve, Plot
+from bundle.report.key_frames import KeyFrame
+from bundle.report.marks import Mark
+from bundle.report.pictures import picture_size
+from bundle.report.timing import moment, rate_in_words
+from bundle.report.words import items, sentence
+
+DASHES = ("", "7 4", "2 3", "9 3 2 3")
+"""Of a plot's lines, in their order."""
+
+
+def switches(marks: Iterable[Mark]) -> str:
+    """One check box per structure, all on."""
+    return "".join(
+        f'<label class="switch" style="--colour:{mark.colour};--text:{mark.ink}">'
+        f'<input type="checkbox" checked data-structure="{index}">'
+        f'<span class="swatch" aria-hidden="true">{escape(mark.code)}</span>'
+        f'<span class="name">{escape(mark.label)}</span></label>'
+        for index, mark in enumerate(marks)
+    )
+
+
+def clip_warnings(clip: Clip) -> str:
+    """What limits the recording; empty where nothing is known."""
+    return f'<ul class="warnings">{items(clip.warnings)}</ul>' if clip.warnings else ""
+
+
+def plots_html(plots: Iterable[Plot], marks: list[Mark]) -> str:
+    """An empty drawing with its legend per plot, or the reason why there is none."""
+    return "".join(_plot(plot, {mark.name: mark for mark in marks}) for plot in plots)
+
+
+def path_html(hyoid: Plot) -> str:
+    """The hyoid's path from C4: a drawing, or the reason why there is none."""
+    if hyoid.reason:
+        return _missing(hyoid)
+    return '<svg id="path" class="path" role="img" aria-label="Path of the hyoid in the axes of the spine"></svg>'
+
+
+def key_frames_html(frames: list[KeyFrame], clip: Clip) -> str:
+    """Buttons with room for a thumbnail each."""
+    if not frames:
+        return "<p>No key frames were found.</p>"
+    return "".join(
+        f'<button type="button" class="key-frame{" review" if key.is_for_review else ""}" data-frame="{key.frame}">'
+        f'<canvas aria-hidden="true"></canvas><strong>{escape(key.label)}</strong>'
+        f'<span class="when">{_when(key.frame, clip)}</span></button>'
+        for key in frames
+    )
+
+
+def facts_html(clip: Clip, model: Mapping[str, str], study_key: str) -> str:
+    """Where the numbers come from, as a list of terms."""
+    rows, columns = clip.frames.shape[2:]
+    height, width = picture_size(clip)
+    size = f"{clip.num_frames} frames of {rows} × {columns} pixels"
+    shown = "" if (height, width) == (rows, columns) else f"; shown reduced to {height} × {width} in this page"
+    facts = {
+        "Study key": study_key,
+        "Recording": size + shown,
+        "Frame rate": rate_in_words(clip),
+        "Pixel spacing": _spacing(clip),
+        "Masks": "automatic, not checked by a person",
+        **{f"Model {name}": value for name, value in model.items()},
+    }
+    return "".join(f"<dt>{escape(sentence(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+
+
+def _plot(plot: Plot, marks: Mapping[str, Mark]) -> str:
+    head = f"<h3>{escape(plot.title)} <small>{escape(plot.unit)}</small></h3>"
+    if plot.reason:
+        return f'<figure class="plot">{head}{_missing(plot)}</figure>'
+    legend = "".join(
+        _legend(curve, marks[curve.structure], dash) for curve, dash in zip(plot.curves, DASHES, strict=False)
+    )
+    return (
+        f'<figure class="plot" data-plot="{plot.key}">{head}<div class="legend">{legend}</div>'
+        f'<svg role="img" aria-label="{escape(plot.title)} over time, {escape(plot.unit)}"></svg></figure>'
+    )
+
+
+def _legend(curve: Curve, mark: Mark, dash: str) -> str:
+    return (
+        f'<span class="key" style="--light:{mark.on_light};--dark:{mark.on_dark}" data-dash="{dash}"'
+        f' data-code="{escape(curve.code or mark.code)}">'
+        f'<svg class="line" viewBox="0 0 26 6" aria-hidden="true"><path d="M1 3H25" stroke-dasharray="{dash}"/></svg>'
+        f"{escape(curve.label or mark.label)} ({escape(curve.code or mark.code)}) <output></output></span>"
+    )
+
+
+def _when(frame: int, clip: Clip) -> str:
+    return "".join(f"<span>{escape(part)}</span>" for part in moment(clip, frame).split(" · "))
+
+
+def _missing(plot: Plot) -> str:
+    return f'<p class="missing">{escape(sentence(plot.reason))}</p>'
+
+
+def _spacing(clip: Clip) -> str:
+    if clip.pixel_spacing_mm is None:
+        return "none: no millimetres in this report"
+    row, column = clip.pixel_spacing_mm
+    size = f"{row:.3g} mm" if row == column else f"{row:.3g} mm between rows, {column:.3g} mm between columns"
+    return f"{size} ({clip.spacing_source})"

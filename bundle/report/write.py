@@ -1,0 +1,81 @@
+"""Put the report together: everything in one HTML file that needs no network and loads nothing."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from bundle.data.clip import Clip
+from bundle.metrics.atomic import write_text
+from bundle.metrics.kinematics import SwallowMeasures
+from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.report import sections
+from bundle.report.content import script_json, study_content
+from bundle.report.curves import swallow_curves
+from bundle.report.key_frames import key_frames
+from bundle.report.marks import structure_marks
+from bundle.report.table import csv_link, measures_html
+from bundle.report.timing import usable_times
+
+SCRIPTS = ("cine.js", "plots.js", "page.js")
+
+
+def write_report(
+    path: str | Path,
+    masks: np.ndarray,
+    clip: Clip,
+    structures: Sequence[str],
+    measures: SwallowMeasures | None,
+    model: Mapping[str, str],
+    study_key: str,
+) -> Path:
+    """Write the report of one study; nothing in it names a file or a patient.
+
+    Args:
+        path: HTML file, complete or not there.
+        masks: ``(T, S, H, W)``, 0 and 1.
+        clip: What was segmented. Text burned into its frames stays.
+        structures: Names of the S channels.
+        measures: From ``measure_swallow``; None: curves but no table, events or review frames.
+        model: Name and version of what made the masks.
+        study_key: What the study is called.
+
+    Raises:
+        ValueError: If masks, clip and structures do not fit.
+    """
+    if masks.shape[:1] + masks.shape[2:] != (clip.num_frames, *clip.frames.shape[2:]):
+        raise ValueError(f"masks must be on the clip's grid {clip.frames.shape}, got {masks.shape}")
+    swallow = ClipMasks(masks, usable_times(clip), structures)
+    curves, marks = swallow_curves(swallow), structure_marks(structures)
+    content = study_content(swallow.masks, clip, marks, curves, measures)
+    page = Template(_part("page.html")).substitute(
+        study_key=escape(study_key),
+        length=escape(_length(clip)),
+        clip_warnings=sections.clip_warnings(clip),
+        last_frame=clip.num_frames - 1,
+        num_frames=clip.num_frames,
+        switches=sections.switches(marks),
+        plots=sections.plots_html(curves.plots, marks),
+        path=sections.path_html(curves.plots[0]),
+        key_frames=sections.key_frames_html(key_frames(measures, curves.rest_frame), clip),
+        measures=measures_html(measures),
+        csv=csv_link(measures, study_key),
+        facts=sections.facts_html(clip, model, study_key),
+        style=_part("page.css"),
+        content=script_json(content),
+        script="\n".join(_part(name) for name in SCRIPTS),
+    )
+    return write_text(path, page)
+
+
+def _length(clip: Clip) -> str:
+    frames = f"{clip.num_frames} frame{'s' if clip.num_frames > 1 else ''}"
+    times = usable_times(clip)
+    return frames if times is None or len(times) < 2 else f"{frames} · {times[-1] / 1000:.2f} s"
+
+
+def _part(name: str) -> str:
+    return files("bundle.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,25 @@
+"""Copy studies without identity, for sharing: python scripts/deidentify.py SOURCE OUTPUT [--blacken …]"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bundle.deidentify.blacken import Rectangle
+from bundle.deidentify.run import DONE, NOT_DONE_BY_THIS_TOOL, deidentify, outcome_table
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="DICOM file, AVI, MP4, MOV, MKV, or a folder of them")
+    parser.add_argument("output", help="folder of the copies, outside the source")
+    parser.add_argument("--blacken", metavar="ROW0,COL0,ROW1,COL1", help="rectangle that becomes black in every frame")
+    parser.add_argument("--key-file", help="keeps names and UIDs the same across runs; made if it is not there")
+    arguments = parser.parse_args()
+    try:
+        rectangle = Rectangle.parse(arguments.blacken) if arguments.blacken else None
+        outcomes = deidentify(arguments.source, arguments.output, rectangle, arguments.key_file)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print(outcome_table(outcomes, arguments.source, arguments.output), NOT_DONE_BY_THIS_TOOL, sep="\n\n")
+    sys.exit(any(outcome.status != DONE for outcome in outcomes) or not outcomes)

@@ -1,0 +1,169 @@
+"""Small parts of the report: curves, marks, pictures, words, key frames, clock."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.report.curves import swallow_curves
+from bundle.report.key_frames import key_frames
+from bundle.report.marks import NIGHT, PAPER, contrast, structure_marks
+from bundle.report.pictures import MOST_PIXELS, encode_frames, picture_size
+from bundle.report.timing import moment, rate_in_words
+from bundle.report.words import grouped, number, runs_in_words, sentence, structure_label
+from bundle.structures import STRUCTURES
+from tests.report.conftest import make_clip
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def blank(num_frames: int, rows: int, columns: int, **attributes):
+    return make_clip(np.zeros((num_frames, 1, rows, columns), np.float32), **attributes)
+
+
+# Curves
+
+
+def test_curves_agree_with_the_measures_of_the_same_masks(study):
+    curves = swallow_curves(ClipMasks(study.masks, study.clip.frame_times_ms))
+    hyoid, areas, bolus = curves.plots
+    measures, events = study.measures.measures, study.measures.events
+    for axis, curve in zip("xy", hyoid.curves, strict=True):
+        peak = curve.values[events["hyoid_peak"]]
+        assert peak == pytest.approx(measures[f"hyoid_peak_{axis}"].value, abs=1.5)  # a mean over the plateau
+        assert curve.values[curves.rest_frame] == pytest.approx(measures[f"hyoid_rest_{axis}"].value, abs=1.5)
+    smallest = min(areas.curves[0].values)
+    assert smallest == pytest.approx(measures["pharyngeal_area_constriction"].value, abs=0.001)
+    in_airway = [frame for frame, value in enumerate(bolus.curves[1].values) if value]
+    assert tuple(in_airway) == study.measures.airway_frames
+
+
+def test_a_frame_without_hyoid_is_a_gap_in_its_curve(study):
+    masks = study.masks.copy()
+    masks[5, STRUCTURES.index("hyoid")] = False
+    forward, up = swallow_curves(ClipMasks(masks, None)).plots[0].curves
+    assert [frame for frame, value in enumerate(forward.values) if value is None] == [5]
+    assert up.values[5] is None
+
+
+def test_without_vertebrae_areas_are_in_pixels_and_the_hyoid_says_what_it_needs():
+    masks = np.zeros((2, 2, 8, 8), bool)
+    masks[:, 0, :2, :3] = True
+    hyoid, areas, bolus = swallow_curves(ClipMasks(masks, None, ("bolus", "hyoid"))).plots
+    assert hyoid.reason == "not computable: needs hyoid"
+    assert (areas.unit, areas.curves[0].values) == ("pixels", [6.0, 6.0])
+    assert bolus.reason == "not computable: needs pharynx, laryngeal_vestibule or trachea"
+
+
+def test_a_site_with_other_structures_sees_their_areas():
+    masks = np.ones((1, 1, 4, 4), bool)
+    areas = swallow_curves(ClipMasks(masks, None, ("lung",))).plots[1]
+    assert [curve.structure for curve in areas.curves] == ["lung"]
+
+
+# Marks
+
+
+def test_letters_are_unique_and_never_only_colour_tells():
+    names = (*STRUCTURES, "lung", "left_lung", "lungs", "bolus_2", "<&>", "頚")
+    codes = [mark.code for mark in structure_marks(names)]
+    assert len(set(codes)) == len(names)
+    assert all(1 <= len(code) <= 3 for code in codes)
+
+
+def test_curves_and_letters_have_the_contrast_that_wcag_asks_for():
+    for mark in structure_marks(STRUCTURES):
+        assert contrast(rgb(mark.on_light), PAPER) >= 3
+        assert contrast(rgb(mark.on_dark), NIGHT) >= 3
+        assert contrast(rgb(mark.ink), rgb(mark.colour)) >= 4.5
+
+
+def test_contrast_is_that_of_the_guideline():
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
+    assert contrast((118, 118, 118), (255, 255, 255)) == pytest.approx(4.54, abs=0.01)  # the known AA gray
+
+
+# Pictures
+
+
+def test_pictures_are_jpegs_of_the_frames():
+    frames = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(1, 1, 48, 64)
+    (text,) = encode_frames(frames, 24, 32)
+    picture = Image.open(io.BytesIO(base64.b64decode(text)))
+    assert (picture.format, picture.size, picture.mode) == ("JPEG", (32, 24), "L")
+    np.testing.assert_allclose(np.asarray(picture).mean() / 255, 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "rows", "columns", "expected"),
+    [(100, 512, 512, (512, 512)), (10, 20, 30, (20, 30)), (10, 1024, 512, (768, 384)), (1, 1, 5000, (1, 768))],
+)
+def test_pictures_have_the_frames_size_up_to_a_longest_side(num_frames, rows, columns, expected):
+    assert picture_size(blank(num_frames, rows, columns)) == expected
+
+
+def test_pictures_of_a_long_clip_are_smaller_so_that_the_page_stays_bounded():
+    height, width = picture_size(blank(1000, 300, 400))
+    assert width / height == pytest.approx(4 / 3, rel=0.01)
+    assert 1000 * height * width == pytest.approx(MOST_PIXELS, rel=0.01)
+
+
+def test_pixels_that_are_not_square_are_shown_square():
+    assert picture_size(blank(1, 480, 720, pixel_spacing_mm=(0.3, 0.27))) == (480, 648)
+
+
+# Words and numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(139.2, "139"), (21.33, "21.3"), (0.154, "0.15"), (0.000395, "0.0004"), (-3.2, "−3.20"), (14.0, "14"), (0.0, "0")],
+)
+def test_numbers_have_about_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_a_number_too_small_to_show_says_so():
+    assert number(1e-9) == "< 0.0001"
+
+
+def test_names_are_words():
+    assert structure_label("upper_oesophageal_sphincter") == "Upper oesophageal sphincter"
+    assert structure_label("c2") == "C2"
+    assert sentence("laryngeal_vestibule is absent") == "Laryngeal vestibule is absent"
+    assert sentence("ues_opening_duration is short") == "“Opening time” is short"
+
+
+def test_every_measure_has_a_place_and_only_one(study):
+    groups = grouped(study.measures.measures.values())
+    names = [measure.name for members in groups.values() for measure in members]
+    assert sorted(names) == sorted(study.measures.measures)
+    assert [measure.name for measure in groups["Scale and others"]] == ["c2_c4_length"]
+
+
+def test_runs_of_frames_are_counted_from_one():
+    assert runs_in_words([3, 4, 5, 9]) == "4–6, 10"
+
+
+# Key frames and clock
+
+
+def test_key_frames_are_rest_events_and_the_start_of_each_airway_run(study):
+    found = {key.label: key.frame for key in key_frames(study.measures, rest_frame=2)}
+    events = study.measures.events
+    assert found["Rest"] == 2
+    assert found["Hyoid peak"] == events["hyoid_peak"]
+    assert found["Maximum constriction"] == events["pharyngeal_constriction"]
+    assert found["UES opens"] == events["ues_opening"]
+    assert found["Bolus in airway: review"] == study.measures.airway_frames[0]
+
+
+def test_the_clock_starts_at_the_first_frame():
+    clip = blank(3, 4, 4, frame_times_ms=np.array([500.0, 540.0, 600.0]))
+    assert moment(clip, 2) == "frame 3 · 0.100 s"
+    assert rate_in_words(clip) == "20 frames/s, varying, from the source's frame times"
