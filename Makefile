@@ -25,8 +25,9 @@ check: $(STAMP) ## lint, format and types only
 baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
 	$(PYTHON_IN_VENV) scripts/baseline.py
 
-bench: $(STAMP) ## frames per second of the phantom on this machine
+bench: $(STAMP) ## speed of the phantom, and of reading against the bare decoders, on this machine
 	$(PYTHON_IN_VENV) scripts/make_phantom.py bench
+	$(PYTHON_IN_VENV) scripts/bench_reading.py
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

@@ -1,6 +1,6 @@
 """One entry for every kind of source: a file or a folder in, a clip out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,13 @@ SECONDS_PER_MEGAPIXEL = 1.0  # the slowest decoder here, JPEG 2000 on one core, 
 BASE_BYTES = 2**30
 
 
-def read_clip(path: str | Path) -> Clip:
+def read_clip(source: str | Path | Sequence[str | Path], strict: bool = False) -> Clip:
     """Read a DICOM file or series folder, a video, a picture or folder of pictures, or a NIfTI file.
+
+    Args:
+        source: A file, a folder that is one clip, or the single-frame DICOM files of one series.
+        strict: Whether a video that is cut off is refused; otherwise the frames that are there are read, with a
+            warning.
 
     What a file is, its content says; a suffix that says otherwise is an error. Decoding runs in a process of its own,
     with limits of time and memory by the header's arithmetic; see ``bundle.data.worker``.
@@ -45,44 +50,46 @@ def read_clip(path: str | Path) -> Clip:
         UnreadableStudyError: If it holds no X-ray clip, or decoding it crashes, hangs or needs too much memory; names
             file and reason.
     """
-    path = Path(path)
+    path, files = _to_paths(source)
     if decodes_in_process():
-        return decode_clip(path)
-    shape = probe_clip(path)
-    return run_for(path, _limits(path, shape), decode_clip, path)
+        return decode_clip(path, files, strict)
+    shape = probe_clip(source)
+    return run_for(path, _limits(path, files, shape), decode_clip, path, files, strict)
 
 
-def probe_clip(path: str | Path) -> ClipShape:
+def probe_clip(source: str | Path | Sequence[str | Path]) -> ClipShape:
     """Number of frames, rows and columns, from headers only.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
         UnreadableStudyError: If it holds no X-ray clip; names file and reason.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
+    path, files = _to_paths(source)
     if decodes_in_process():
-        return measure_clip(path)
-    return run_for(path, _limits(path, None), measure_clip, path)
+        return measure_clip(path, files)
+    return run_for(path, _limits(path, files, None), measure_clip, path, files)
 
 
-def decode_clip(path: Path) -> Clip:
-    """What ``read_clip`` does, in the calling process and without limits."""
+def decode_clip(path: Path, files: Sequence[Path] = (), strict: bool = False) -> Clip:
+    """What ``read_clip`` does, in the calling process and without limits; ``files`` of the folder, if not all."""
+    if files:
+        return read_dicom_series(path, files)
     kind = _kind(path)
     if kind == "folder":
         return _read_folder(path)
     if kind == "DICOM":
         return read_dicom(path)
     if kind == "video":
-        return read_video(path)
+        return read_video(path, strict)
     if kind == "picture":
         return read_stills([path], name=path.stem)
     return read_nifti(path)
 
 
-def measure_clip(path: Path) -> ClipShape:
-    """What ``probe_clip`` does, in the calling process and without limits."""
+def measure_clip(path: Path, files: Sequence[Path] = ()) -> ClipShape:
+    """What ``probe_clip`` does, in the calling process and without limits; ``files`` of the folder, if not all."""
+    if files:
+        return probe_dicom_series(path, files)
     kind = _kind(path)
     if kind == "folder":
         dicoms, pictures, _ = _sort_folder(path)
@@ -113,10 +120,21 @@ def run_for(path: Path, limits: Limits, function: Callable[..., Any], *args: Any
         raise UnreadableStudyError(path, f"damaged ({type(error).__name__})") from None
 
 
-def _limits(path: Path, shape: ClipShape | None) -> Limits:
+def _to_paths(source: str | Path | Sequence[str | Path]) -> tuple[Path, tuple[Path, ...]]:
+    """The file or folder, and the files of the folder if they were named."""
+    files = () if isinstance(source, str | Path) else tuple(Path(file) for file in source)
+    path = files[0].parent if files else Path(source)  # type: ignore[arg-type]
+    for needed in (path, *files):
+        if not needed.exists():
+            raise FileNotFoundError(f"no such file or folder: {needed}")
+    return path, files
+
+
+def _limits(path: Path, files: Sequence[Path], shape: ClipShape | None) -> Limits:
     """A generous base, and what the header's arithmetic asks for: twice the clip as float32, within its own limit."""
     pixels = shape.num_frames * shape.rows * shape.columns if shape else 0
-    files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
+    if not files:
+        files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
     file_bytes = max((file.stat().st_size for file in files), default=0)
     return Limits(
         seconds=BASE_SECONDS + SECONDS_PER_MEGAPIXEL * pixels / 1e6,

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pydicom
-
-from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.data.dicom import DICOM_SUFFIXES
+from bundle.data.dicom_files import has_dicom_preamble, read_dataset, stated_shape
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
 from bundle.data.readers import READABLE_SUFFIXES, UnreadableStudyError
 from bundle.data.stills import STILL_SUFFIXES, natural_order
@@ -100,7 +99,8 @@ def _group_by_series(files: Sequence[Path]) -> list[Study]:
 def _series_of(file: Path) -> str:
     """The series that a single-frame image belongs to; empty for cines and for what cannot be told."""
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
-        return "" if int(header.get("NumberOfFrames") or 1) > 1 else str(header.get("SeriesInstanceUID") or "")
-    except Exception:  # pydicom leaks many types; reading the file on its own will say what is wrong
+        header = read_dataset(file, stop_before_pixels=True)
+        is_cine = stated_shape(file, header).num_frames > 1
+        return "" if is_cine else str(header.get("SeriesInstanceUID") or "")
+    except UnreadableStudyError:  # reading it on its own will say what is wrong
         return ""

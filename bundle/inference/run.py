@@ -31,6 +31,7 @@ def segment_studies(
     device: torch.device | str = "cpu",
     write_sources: bool = False,
     settings: Mapping[str, Any] | None = None,
+    strict: bool = False,
 ) -> StudyResults:
     """Segment a file, or every study in a folder, and write the results; a study that cannot be read is reported.
 
@@ -45,12 +46,13 @@ def segment_studies(
         device: Where clips are put before the inferer.
         write_sources: Whether to write which file has which key; see ``StudyResults``.
         settings: What the results depend on; studies finished with the same are not done again. See ``StudyResults``.
+        strict: Whether a video that is cut off is refused, instead of done as far as it goes.
 
     Returns:
         What became of each study; ``exit_status`` is 1 if one was refused.
     """
     results = StudyResults(output_dir, write_sources, settings)
-    load = LoadImaged(keys=IMAGE, reader=ClipReader, ensure_channel_first=False)
+    load = LoadImaged(keys=IMAGE, reader=ClipReader(strict), ensure_channel_first=False)  # type: ignore[arg-type]
     dataset = StudyDataset(find_studies(source, exclude=output_dir), load, results)
     evaluator = SupervisedEvaluator(
         device=torch.device(device),

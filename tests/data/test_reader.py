@@ -1,5 +1,8 @@
 """MONAI's LoadImaged with our reader."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from monai.transforms import LoadImaged
@@ -31,7 +34,8 @@ def test_load_imaged_gives_the_clip_as_it_is_with_its_meta(tmp_path, write_dicom
 
 
 def test_unknown_spacing_and_times_are_not_numbers(tmp_path, write_dicom):
-    _, meta = ClipReader().get_data(write_dicom(tmp_path / "cine.dcm", RAMP))
+    reader = ClipReader()
+    _, meta = reader.get_data(reader.read(write_dicom(tmp_path / "cine.dcm", RAMP)))
     assert np.isnan(meta["pixel_spacing_mm"]).all()
     assert np.isnan(meta["frame_times_ms"]).all()
 
@@ -48,6 +52,23 @@ def test_suffixes_and_folders_are_recognized(tmp_path):
     assert not reader.verify_suffix("notes.txt")
 
 
-def test_several_files_at_once_are_refused():
-    with pytest.raises(ValueError, match="one file or folder at a time, got 2"):
-        ClipReader().read(["a.dcm", "b.dcm"])
+def test_several_files_are_the_frames_of_one_series_whatever_lies_beside_them(tmp_path, write_dicom):
+    for number in (2, 1):
+        write_dicom(
+            tmp_path / f"{number}.dcm", RAMP[number - 1 : number], SeriesInstanceUID="1.2", InstanceNumber=number
+        )
+    write_dicom(tmp_path / "other.dcm", RAMP[:1], SeriesInstanceUID="1.3", InstanceNumber=1)
+    files = [str(tmp_path / "2.dcm"), str(tmp_path / "1.dcm")]
+    image = LoadImaged(keys="image", reader=ClipReader, image_only=True)({"image": files})["image"]
+    assert tuple(image.shape) == (2, 1, 3, 4)
+    assert [Path(path).name for path, _ in json.loads(image.meta["origin"])] == ["1.dcm", "2.dcm"]
+
+
+def test_a_cut_film_is_read_with_a_warning_and_refused_in_strict_mode(tmp_path, write_video):
+    path = write_video(tmp_path / "film.avi", np.random.default_rng(0).integers(0, 255, (20, 64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    loaded = LoadImaged(keys="image", reader=ClipReader(), image_only=True)({"image": path})["image"]
+    assert 0 < len(loaded) < 20
+    assert any("cut off" in warning for warning in json.loads(loaded.meta["warnings"]))
+    with pytest.raises(UnreadableStudyError, match="cut off"):
+        LoadImaged(keys="image", reader=ClipReader(strict=True))({"image": path})

@@ -18,7 +18,7 @@ def write_dicom(path, series: str, num_frames: int = 1) -> None:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = series
-    dataset.NumberOfFrames = num_frames
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = num_frames, 4, 4
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
 

@@ -265,6 +265,7 @@ def test_malformed_masks_and_times_are_refused(masks, times, message):
 
 # The phantom's true masks against its true motion. It is synthetic: this tests the arithmetic, nothing clinical.
 
+
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def phantom(request: pytest.FixtureRequest) -> tuple[PhantomStudy, SwallowMeasures]:
     study = generate_study(request.param, 384, 84, "consecutive", frame_rate=30.0)
