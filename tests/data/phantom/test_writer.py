@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from pydicom.pixels import apply_voi_lut
 
+from bundle.data.dicom_shutter import visible_pixels
 from bundle.data.phantom import generate_study
 from bundle.data.phantom.kinematics import Kinematics
 from bundle.data.phantom.writer import write_avi, write_dicom, write_masks, write_png_folder, write_truth
@@ -54,10 +55,13 @@ def test_an_uncalibrated_file_gives_only_the_detector_plane(study, tmp_path):
     assert "ImagerPixelSpacing" in dataset
 
 
-def test_our_reader_returns_the_frames_times_and_spacing(study, tmp_path):
+def test_our_reader_returns_the_frames_within_the_shutter_and_their_times_and_spacing(study, tmp_path):
     write_dicom(study, tmp_path / "cine.dcm", "p000")
     clip = read_clip(tmp_path / "cine.dcm")
-    np.testing.assert_allclose(clip.frames, study.frames, atol=1e-3)
+    visible = visible_pixels(pydicom.dcmread(tmp_path / "cine.dcm"), *clip.frames.shape[2:], [])
+    assert 0.5 < visible.mean() < 1
+    np.testing.assert_allclose(clip.frames[..., visible], study.frames[..., visible], atol=1e-3)
+    assert not clip.frames[..., ~visible].any()
     np.testing.assert_allclose(clip.frame_times_ms, study.frame_times_ms, atol=1e-3)
     np.testing.assert_allclose(clip.pixel_spacing_mm, study.pixel_spacing_mm, atol=1e-5)
 
