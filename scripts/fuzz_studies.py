@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.data.fuzz.run import Limits, fuzz
+from bundle.workflows.damaged_folder import segment_damaged_files
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -16,7 +17,11 @@ if __name__ == "__main__":
     parser.add_argument("--kinds", nargs="+", help="names as in the table; all if left out")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="limit for one file")
     parser.add_argument("--megabytes", type=float, default=Limits.num_megabytes, help="limit of resident memory")
+    parser.add_argument("--folder", type=Path, help="segment the damaged files in this new folder, as inference does")
     arguments = parser.parse_args()
+    if arguments.folder:
+        studies, wrong = segment_damaged_files(arguments.count, arguments.seed, arguments.folder)
+        sys.exit("\n".join([*wrong, f"{len(studies)} studies, {len(wrong)} faults"]) if wrong else 0)
     limits = Limits(arguments.seconds, arguments.megabytes)
     report = fuzz(arguments.count, arguments.seed, arguments.keep, limits, arguments.kinds)
     print(report.in_words())

@@ -43,7 +43,8 @@ def run_demo(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
         "seconds_per_stage": {title: round(value, 1) for title, value in seconds.items()},
         "peak_memory_gb": round(peak_memory_gb(), 2),
         "pictures": [str(path) for stage in STAGES_WITH_PICTURES for path in sorted(folder.glob(stage))],
-        "videos": [str(path) for path in sorted(folder.glob("inference/**/*.mp4"))],
+        "videos": [str(path) for path in sorted(folder.glob("inference/*/*.mp4"))],
+        "reports": [str(path) for path in sorted(folder.glob("inference/*/report.html"))],
         "models": [str(folder / "train" / "model.pt"), *(str(path) for path in sorted(folder.glob("export/*.*")))],
     }
     write_json(folder / "summary.json", summary)
@@ -121,7 +122,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     lines.append(f"{'mean':<{width}}  {_number(summary['mean_dice'], 3):>5}")
     lines.append("")
     lines.append(f"synthetic patients; {summary['seconds'] / 60:.1f} minutes, {summary['peak_memory_gb']:.1f} GB")
-    lines += [f"  {path}" for path in [*summary["pictures"], *summary["videos"], *summary["models"]]]
+    lines += [f"  {path}" for made in ("pictures", "videos", "reports", "models") for path in summary[made]]
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ SUMMARY = {
     "peak_memory_gb": 2.0,
     "pictures": ["a.png"],
     "videos": ["b.mp4"],
+    "reports": ["r.html"],
     "models": ["model.pt"],
 }
 
