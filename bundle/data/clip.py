@@ -21,6 +21,10 @@ class UnreadableStudyError(ValueError):
         return type(self), (self.path, self.reason)  # so that it survives the way back from a data loader's worker
 
 
+class NoImageError(UnreadableStudyError):
+    """A sound DICOM object that holds no image, such as a report or a presentation state."""
+
+
 @dataclass(frozen=True)
 class FrameOrigin:
     """Where a frame was stored: a file, and the zero-based index of the frame in it."""

@@ -12,7 +12,13 @@ from pydicom.dataset import Dataset
 from bundle.data.clip import Clip, ClipShape, FrameOrigin, check_size
 from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
 from bundle.data.dicom_frames import FrameDisplay
-from bundle.data.dicom_header import frame_times_ms, intensity_relationship, pixel_aspect_warning, pixel_spacing_mm
+from bundle.data.dicom_header import (
+    frame_times_ms,
+    intensity_relationship,
+    is_synthetic,
+    pixel_aspect_warning,
+    pixel_spacing_mm,
+)
 from bundle.data.dicom_series import series_order
 from bundle.data.dicom_video import decode_video, is_video
 from bundle.data.frame_memory import empty_frames
@@ -96,6 +102,7 @@ def _with_header(paths: Sequence[Path], header: Dataset, frames: np.ndarray, nam
         times = frame_times_ms(header, len(frames), warnings)
         spacing, source = pixel_spacing_mm(header, warnings)
         warnings += pixel_aspect_warning(header) + repeat_warnings(list(frames[:, 0]))
+        warnings += ["synthetic: the header says that no patient was imaged"] if is_synthetic(header) else []
         relationship = intensity_relationship(header)
     frames_per_file = len(frames) // len(paths)
     return Clip(

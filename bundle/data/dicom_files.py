@@ -10,13 +10,14 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
-from bundle.data.clip import ClipShape, UnreadableStudyError, check_size
+from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_size
 
 MAX_INFLATED_BYTES = 2**29
 """Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB."""
@@ -46,6 +47,7 @@ def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
         is_image = "SOPClassUID" in dataset and "Rows" in dataset and "Columns" in dataset
         has_pixels = stop_before_pixels or "PixelData" in dataset
     if not is_image:
+        _refuse_other_object(path, dataset)
         raise UnreadableStudyError(path, "no DICOM image, or cut off: SOPClassUID, Rows or Columns is missing")
     if not has_pixels:
         raise UnreadableStudyError(path, "no PixelData (7FE0,0010) in it")
@@ -82,6 +84,15 @@ def first_line(error: Exception) -> str:
     """The start of an error's message, for messages of one line."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _refuse_other_object(path: Path, dataset: Dataset) -> None:
+    """Tell a report, a presentation state or another object without pixels from a damaged image."""
+    kind = UID(str(dataset.get("SOPClassUID") or ""))
+    if kind.keyword.endswith("Storage") and not any(
+        word in kind.keyword for word in ("Image", "Video", "Photographic")
+    ):
+        raise NoImageError(path, f"no image in it: {kind.name}")
 
 
 def _assume_syntax(dataset: Dataset) -> None:

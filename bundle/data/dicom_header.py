@@ -72,6 +72,11 @@ def pixel_spacing_mm(dataset: Dataset, warnings: list[str]) -> tuple[tuple[float
     return None, "none"
 
 
+def is_synthetic(dataset: Dataset) -> bool:
+    """Whether the header says so: Synthetic Data (0008,001C), PS3.3 C.12.1."""
+    return bool(dataset.get("SyntheticData") == "YES")
+
+
 def pixel_aspect_warning(dataset: Dataset) -> list[str]:
     """A warning where pixels are not square; frames are left as stored, on the labels' grid."""
     ratio = dataset.get("PixelAspectRatio") or find(dataset, "PixelSpacing")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bundle.metrics.atomic import write_csv, write_json
 
-DONE, REFUSED, DUPLICATE = "done", "refused", "duplicate"
+DONE, REFUSED, DUPLICATE, NO_IMAGE = "done", "refused", "duplicate", "no image"
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]
 RECORD = "study.json"
 """In a study's folder, written last: what the run needs in order not to do the study again."""
@@ -117,7 +117,7 @@ class StudyResults:
         ]
         counts = [
             f"{number} {status}"
-            for status in (DONE, DUPLICATE, REFUSED)
+            for status in (DONE, DUPLICATE, NO_IMAGE, REFUSED)
             if (number := sum(study.status == status for study in self.studies))
         ]
         return "\n".join([*lines, f"{', '.join(counts) or 'no study'}: {self.output_dir / 'results.csv'}"])

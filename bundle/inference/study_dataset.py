@@ -7,9 +7,9 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from bundle.data.readers import UnreadableStudyError
+from bundle.data.clip import NoImageError, UnreadableStudyError
 from bundle.inference.folder import Study
-from bundle.inference.results import DUPLICATE, REFUSED, StudyResult, StudyResults
+from bundle.inference.results import DUPLICATE, NO_IMAGE, REFUSED, StudyResult, StudyResults
 from bundle.inference.study_key import study_key
 from bundle.keys import IMAGE
 
@@ -77,14 +77,15 @@ class StudyDataset(IterableDataset):
             cause = _file_error(error)
             if cause is None:
                 raise
-            self.results.add(StudyResult(path, key, REFUSED, cause))
+            status = NO_IMAGE if isinstance(cause, NoImageError) else REFUSED
+            self.results.add(StudyResult(path, key, status, cause.reason))
             return None
 
 
-def _file_error(error: BaseException | None) -> str | None:
-    """The reason if the error, or what MONAI wrapped in it, is about the file; None otherwise."""
+def _file_error(error: BaseException | None) -> UnreadableStudyError | None:
+    """The error, or the one that MONAI wrapped in it, if it is about the file; None otherwise."""
     while error is not None:
         if isinstance(error, UnreadableStudyError):
-            return error.reason
+            return error
         error = error.__cause__ or error.__context__
     return None

@@ -5,6 +5,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image
@@ -88,6 +89,22 @@ def test_one_bad_file_is_reported_and_the_others_are_done(tmp_path):
     assert [row["frames"] for row in rows if row["status"] == "done"] == ["3", "2"]
     with pytest.raises(SystemExit, match=r"2 of 4 studies were refused: see .*results\.csv"):
         results.exit_if_refused()
+
+
+def test_a_report_in_a_pacs_export_is_listed_and_no_failure(tmp_path):
+    write_clip(tmp_path / "in", "a")
+    report = pydicom.Dataset()
+    report.file_meta = pydicom.dataset.FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID = pydicom.uid.BasicTextSRStorage
+    report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID = "1.2.3"
+    report.PatientName = "Doe^Jane"
+    report.save_as(tmp_path / "in" / "SR0001", enforce_file_format=True)
+    results = segment(tmp_path / "in", tmp_path / "out", outputs=["areas"])
+    assert [(study.status, study.reason) for study in results.studies if study.source.name == "SR0001"] == [
+        ("no image", "no image in it: Basic Text SR Storage")
+    ]
+    assert results.exit_status == 0
 
 
 def test_when_every_file_is_bad_the_run_ends_and_says_so(tmp_path):

@@ -73,6 +73,7 @@ def _identify(dataset: Dataset, study: PhantomStudy, patient: str, modality: Mod
     dataset.Modality = modality
     dataset.Manufacturer = "PHANTOM (synthetic)"
     dataset.ReferringPhysicianName = ""
+    dataset.SyntheticData = "YES"
     dataset.StudyDescription = "SYNTHETIC swallowing study"
     dataset.SeriesDescription = "SYNTHETIC VFSS, lateral: generated, no patient"
     dataset.PatientName = f"PHANTOM^{patient}"

@@ -62,6 +62,7 @@ def test_our_reader_returns_the_frames_within_the_shutter_and_their_times_and_sp
     assert 0.5 < visible.mean() < 1
     np.testing.assert_allclose(clip.frames[..., visible], study.frames[..., visible], atol=1e-3)
     assert not clip.frames[..., ~visible].any()
+    assert "synthetic: the header says that no patient was imaged" in clip.warnings
     np.testing.assert_allclose(clip.frame_times_ms, study.frame_times_ms, atol=1e-3)
     np.testing.assert_allclose(clip.pixel_spacing_mm, study.pixel_spacing_mm, atol=1e-5)
 
