@@ -251,7 +251,7 @@ def test_what_is_no_image_is_refused(tmp_path, pseudonyms):
     report.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     report.SOPClassUID, report.SOPInstanceUID = ComprehensiveSRStorage, "1.2.3"
     report.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
-    with pytest.raises(UnreadableStudyError, match="no DICOM image"):
+    with pytest.raises(UnreadableStudyError, match="no image in it: Comprehensive SR Storage"):
         deidentify_dicom(tmp_path / "sr.dcm", tmp_path / "out", pseudonyms)
     assert not (tmp_path / "out").exists()
 
