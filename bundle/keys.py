@@ -20,3 +20,6 @@ CLIP = "clip"
 
 PIXEL_SPACING_MM = "pixel_spacing_mm"
 """Row and column spacing of the model input ``(2,)``; NaN where the source gives none."""
+
+PIXEL_ASPECT = "pixel_aspect"
+"""Height of a frame's pixel divided by its width, before the letterbox, which makes pixels square."""

@@ -18,18 +18,18 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=ROOT / "runs" / "demo" / "train" / "model.pt", type=Path)
     parser.add_argument("--output_dir", default=ROOT / "runs" / "agreement", type=Path)
     parser.add_argument("--patients", default=30, type=int)
+    parser.add_argument("--size", default=384, type=int, help="rows and columns of the frames")
+    parser.add_argument("--true_only", action="store_true", help="leave out the predicted masks and the network")
     arguments = parser.parse_args()
-    if not arguments.checkpoint.is_file():
-        parser.error(f"no such checkpoint: {arguments.checkpoint}: run `make demo` first, or give --checkpoint")
     config = ConfigParser()
     config.read_config(ROOT / "configs" / "inference.json")
-    config["bundle_root"] = str(ROOT)
-    config["checkpoint"] = str(arguments.checkpoint)
-    network = config.get_parsed_content("network")
+    config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
+    if not arguments.true_only and not arguments.checkpoint.is_file():
+        parser.error(f"no such checkpoint: {arguments.checkpoint}: run `make demo` first, or give --checkpoint")
+    network = None if arguments.true_only else config.get_parsed_content("network").eval()
+    image_size = config.get_parsed_content("image_size")
     with torch.inference_mode():
-        rows = measure_agreement(
-            network.eval(), config.get_parsed_content("image_size"), arguments.output_dir, arguments.patients
-        )
+        rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
     print(format_agreement(rows))
 
 

@@ -1,12 +1,13 @@
 """The clip: what every reader returns and every later stage starts from."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 MAX_CLIP_BYTES = 8 * 2**30
-"""Largest clip that is decoded, as float32. Larger headers are damaged, or the file needs cutting first."""
+"""Largest clip that is decoded, counted as float32. Larger headers are damaged, or the file needs cutting first."""
 
 
 class UnreadableStudyError(ValueError):
@@ -42,12 +43,34 @@ class ClipShape:
     columns: int
 
 
-@dataclass(frozen=True)
-class Clip:
-    """X-ray video as the viewer would show it.
+@dataclass(frozen=True, eq=False)
+class Display:
+    """How a frame's stored values are shown.
 
     Attributes:
-        frames: ``(T, 1, H, W)``, float32 in [0, 1], after modality LUT, VOI LUT and MONOCHROME1 inversion.
+        table: Display value, float32 in [0, 1], of every stored value.
+        visible: Bool ``(H, W)``: the rest, behind a shutter, is shown black; None if all is visible.
+    """
+
+    table: np.ndarray
+    visible: np.ndarray | None = None
+
+    def apply(self, stored: np.ndarray, step: int = 1) -> np.ndarray:
+        """Display values of a frame ``(H, W)``, or of every ``step``-th row and column of it."""
+        shown = np.take(self.table, stored[::step, ::step])
+        if self.visible is not None:
+            shown *= self.visible[::step, ::step]
+        return shown
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """X-ray video, which ``frames`` and ``frame`` give as the viewer would show it.
+
+    A clip keeps its frames as the file stores them, in a quarter or half of the memory of what is shown.
+
+    Attributes:
+        stored: ``(T, 1, H, W)``: uint8 or uint16, or float32 in [0, 1], which is shown as it is.
         frame_times_ms: ``(T,)``, float64, from the first frame; None where the source gives no timing.
         pixel_spacing_mm: Row and column spacing; None where the source gives none.
         spacing_source: Where the spacing comes from, in words; "none" where there is none.
@@ -55,9 +78,12 @@ class Clip:
         warnings: What a reader of the results should know about the file.
         name: File stem or folder name.
         pixel_intensity_relationship: DICOM's (0028,1040): LIN, LOG, DISP or OTHER to X-ray intensity; "" if not stated.
+        pixel_aspect: Height of a pixel divided by its width; 1 where nothing is stated.
+        displays: How each frame's integers are shown; without them 0 is black and the type's largest value white.
+        frame_times_source: Where the times come from, in words; "none" where there are none.
     """
 
-    frames: np.ndarray
+    stored: np.ndarray
     frame_times_ms: np.ndarray | None
     pixel_spacing_mm: tuple[float, float] | None
     spacing_source: str
@@ -65,21 +91,57 @@ class Clip:
     warnings: tuple[str, ...] = ()
     name: str = ""
     pixel_intensity_relationship: str = ""
+    pixel_aspect: float = 1.0
+    displays: tuple[Display, ...] = ()
+    frame_times_source: str = "none"
 
     def __post_init__(self) -> None:
-        shape = self.frames.shape
+        shape = self.stored.shape
         if len(shape) != 4 or shape[1] != 1 or 0 in shape:
             raise ValueError(f"frames must be grayscale and not empty, (T, 1, H, W), got {shape}")
-        if self.frames.dtype != np.float32:
-            raise TypeError(f"frames must be float32 in [0, 1], got {self.frames.dtype}")
+        if self.stored.dtype not in (np.uint8, np.uint16, np.float32):
+            raise TypeError(f"frames must be uint8, uint16, or float32 in [0, 1], got {self.stored.dtype}")
         if len(self.origin) != shape[0]:
             raise ValueError(f"origin must have one entry for each of {shape[0]} frames, got {len(self.origin)}")
         if self.frame_times_ms is not None and self.frame_times_ms.shape != (shape[0],):
             raise ValueError(f"frame_times_ms must be ({shape[0]},), got {self.frame_times_ms.shape}")
+        if self.displays and (len(self.displays) != shape[0] or self.stored.dtype == np.float32):
+            raise ValueError(
+                f"displays must be one for each of {shape[0]} frames of integers, got {len(self.displays)}"
+            )
+        if not self.pixel_aspect > 0:
+            raise ValueError(f"pixel_aspect must be positive, got {self.pixel_aspect}")
 
     @property
     def num_frames(self) -> int:
-        return int(self.frames.shape[0])
+        return int(self.stored.shape[0])
+
+    @property
+    def shape(self) -> ClipShape:
+        """Number of frames, rows and columns."""
+        return ClipShape(self.num_frames, *self.stored.shape[2:])
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """All frames as shown, ``(T, 1, H, W)``, float32 in [0, 1]; made at first use, then kept."""
+        if self.stored.dtype == np.float32:
+            return self.stored
+        shown = np.empty(self.stored.shape, np.float32)
+        for index in range(self.num_frames):
+            shown[index] = self.frame(index)
+        return shown
+
+    def frame(self, index: int) -> np.ndarray:
+        """One frame as shown, ``(1, H, W)``, float32 in [0, 1]."""
+        return self.sample(index, 1)[None]
+
+    def sample(self, index: int, step: int) -> np.ndarray:
+        """Every ``step``-th row and column of a frame as shown, ``(ceil(H / step), ceil(W / step))``."""
+        stored = self.stored[index, 0]
+        if self.displays:
+            return self.displays[index].apply(stored, step)
+        shown = stored[::step, ::step].astype(np.float32)
+        return shown if stored.dtype == np.float32 else shown / np.float32(np.iinfo(stored.dtype).max)
 
 
 def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:

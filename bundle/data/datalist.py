@@ -13,7 +13,7 @@ import jsonschema
 
 from bundle.data.labels import LabelSpec, check_structures, parse_label, probe_labels
 from bundle.data.readers import probe_clip
-from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_SPACING_MM
+from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
 
 SECTIONS = ("training", "validation", "test")
 LABEL_FRAME = "label_frame"
@@ -39,7 +39,7 @@ def load_datalist(path: str | Path, section: str, structures: Sequence[str] | No
 
     Returns:
         ``{"image": Path, "frame": int, "patient": str, "clip": str}``, with structures also ``"label"`` and
-        ``"label_frame"``, and ``"pixel_spacing_mm"`` where the data list gives one.
+        ``"label_frame"``, ``"pixel_spacing_mm"`` and ``"pixel_aspect"`` where the data list gives one.
 
     Raises:
         FileNotFoundError: If the data list or a file in it is missing.
@@ -193,6 +193,8 @@ def _frames(
 ) -> Iterator[dict[str, Any]]:
     image = path.parent / item["image"]
     common: dict[str, Any] = {IMAGE: image, PATIENT: item["patient"], CLIP: _clip_name(item["image"])}
+    if "pixel_aspect" in item:
+        common[PIXEL_ASPECT] = float(item["pixel_aspect"])
     if "pixel_spacing_mm" in item:
         common[PIXEL_SPACING_MM] = tuple(item["pixel_spacing_mm"])
     if structures is None:

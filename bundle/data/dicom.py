@@ -4,21 +4,23 @@ Single frames, multi-frame and enhanced objects, and video: PS3.3 C.7.6.3, C.7.6
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, check_size
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, check_size
 from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
-from bundle.data.dicom_frames import FrameDisplay
+from bundle.data.dicom_frames import ClipFiller, is_colour
 from bundle.data.dicom_header import (
     frame_times_ms,
     intensity_relationship,
     is_synthetic,
-    pixel_aspect_warning,
+    pixel_aspect,
     pixel_spacing_mm,
 )
+from bundle.data.dicom_pixels import stored_dtype
 from bundle.data.dicom_series import series_order
 from bundle.data.dicom_video import decode_video, is_video
 from bundle.data.frame_memory import empty_frames
@@ -80,12 +82,12 @@ def _clip(paths: Sequence[Path], first: Dataset, name: str, warnings: list[str])
     shape = stated_shape(paths[0], first)
     num_frames = shape.num_frames * len(paths)
     check_size(paths[0], num_frames, shape.rows, shape.columns)
-    frames = empty_frames((num_frames, 1, shape.rows, shape.columns))
-    display = FrameDisplay(frames[:, 0], warnings)
+    dtype = np.float32 if is_colour(first) else np.dtype(f"u{stored_dtype(paths[0], first).itemsize}")
+    frames = empty_frames((num_frames, 1, shape.rows, shape.columns), dtype)
+    filler = ClipFiller(frames[:, 0], warnings)
     for index, path in enumerate(paths):  # one file at a time is held
-        display.add_file(path, read_dataset(path) if index else first, index * shape.num_frames, shape)
-    display.finish()
-    return _with_header(paths, first, frames, name, warnings)
+        filler.add_file(path, read_dataset(path) if index else first, index * shape.num_frames, shape)
+    return _with_header(paths, first, frames, filler.displays(), name, warnings)
 
 
 def _video_clip(path: Path, dataset: Dataset) -> Clip:
@@ -94,24 +96,35 @@ def _video_clip(path: Path, dataset: Dataset) -> Clip:
     warnings = list(decoded.warnings)
     if decoded.num_frames > shape.num_frames:
         warnings.append(f"the header says {shape.num_frames} frames, the file has {decoded.num_frames}")
-    return _with_header([path], dataset, decoded.frames[: shape.num_frames], path.stem, warnings)
+    frames, displays = decoded.stored[: shape.num_frames], decoded.displays[: shape.num_frames]
+    return _with_header([path], dataset, frames, displays, path.stem, warnings)
 
 
-def _with_header(paths: Sequence[Path], header: Dataset, frames: np.ndarray, name: str, warnings: list[str]) -> Clip:
+def _with_header(
+    paths: Sequence[Path],
+    header: Dataset,
+    frames: np.ndarray,
+    displays: tuple[Display, ...],
+    name: str,
+    warnings: list[str],
+) -> Clip:
     with damage_refused(paths[0]):
-        times = frame_times_ms(header, len(frames), warnings)
+        times, times_source = frame_times_ms(header, len(frames), warnings)
         spacing, source = pixel_spacing_mm(header, warnings)
-        warnings += pixel_aspect_warning(header) + repeat_warnings(list(frames[:, 0]))
+        aspect = pixel_aspect(header, warnings)
         warnings += ["synthetic: the header says that no patient was imaged"] if is_synthetic(header) else []
         relationship = intensity_relationship(header)
     frames_per_file = len(frames) // len(paths)
-    return Clip(
-        frames=frames,
+    clip = Clip(
+        stored=frames,
         frame_times_ms=times,
         pixel_spacing_mm=spacing,
         spacing_source=source,
         origin=tuple(FrameOrigin(path, index) for path in paths for index in range(frames_per_file)),
-        warnings=tuple(dict.fromkeys(warnings)),
         name=name,
         pixel_intensity_relationship=relationship,
+        pixel_aspect=aspect,
+        displays=displays,
+        frame_times_source=times_source,
     )
+    return replace(clip, warnings=tuple(dict.fromkeys([*warnings, *repeat_warnings(clip)])))

@@ -31,23 +31,28 @@ def functional_groups(dataset: Dataset, frame: int) -> list[Dataset]:
     return own + list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
 
 
-def frame_times_ms(dataset: Dataset, num_frames: int, warnings: list[str]) -> np.ndarray | None:
+def frame_times_ms(dataset: Dataset, num_frames: int, warnings: list[str]) -> tuple[np.ndarray | None, str]:
     """Times from the first frame: Frame Time Vector, Frame Time, Cine Rate, or Recommended Display Frame Rate.
 
-    An enhanced object's Frame Reference or Acquisition DateTime goes before these rates. None, with a warning where
-    the header is at fault, if none of them can be used: a rate is never invented.
+    An enhanced object's Frame Reference or Acquisition DateTime goes before these rates. With them the keyword of what
+    was used. None and "none", with a warning where the header is at fault, if none of them can be used: a rate is
+    never invented.
     """
     vector = dataset.get("FrameTimeVector")
     if vector is not None and vector != "":
         steps = np.atleast_1d(np.asarray(vector, np.float64))
         if len(steps) == num_frames and (steps[1:] > 0).all():
-            return np.cumsum(steps) - steps[0]
+            return np.cumsum(steps) - steps[0], "FrameTimeVector"
         warnings.append(f"FrameTimeVector is not usable: {len(steps)} values for {num_frames} frames, all must be > 0")
-    dated = _dated_times_ms(dataset, num_frames)
-    if dated is not None:
-        return dated
-    step = _first_positive_step(dataset, warnings)
-    return None if step is None else np.arange(num_frames, dtype=np.float64) * step
+    for keyword in ("FrameReferenceDateTime", "FrameAcquisitionDateTime"):
+        dated = _dated_times_ms(dataset, keyword, num_frames)
+        if dated is not None:
+            return dated, keyword
+    for keyword in ("FrameTime", "CineRate", "RecommendedDisplayFrameRate"):
+        step = _step_ms(dataset, keyword, warnings)
+        if step is not None:
+            return np.arange(num_frames, dtype=np.float64) * step, keyword
+    return None, "none"
 
 
 def pixel_spacing_mm(dataset: Dataset, warnings: list[str]) -> tuple[tuple[float, float] | None, str]:
@@ -77,13 +82,17 @@ def is_synthetic(dataset: Dataset) -> bool:
     return bool(dataset.get("SyntheticData") == "YES")
 
 
-def pixel_aspect_warning(dataset: Dataset) -> list[str]:
-    """A warning where pixels are not square; frames are left as stored, on the labels' grid."""
-    ratio = dataset.get("PixelAspectRatio") or find(dataset, "PixelSpacing")
-    if not ratio or len(ratio) != 2 or not float(ratio[1]):
-        return []
+def pixel_aspect(dataset: Dataset, warnings: list[str]) -> float:
+    """Height of a pixel divided by its width: Pixel Aspect Ratio, or a spacing's; a warning where it is not 1."""
+    keywords = ("PixelAspectRatio", "PixelSpacing", "ObjectPixelSpacingInCenterOfBeam", "ImagerPixelSpacing")
+    ratio = next((value for value in (find(dataset, keyword) for keyword in keywords) if value), None)
+    if not ratio or len(ratio) != 2 or not min(float(number) for number in ratio) > 0:
+        return 1.0
     aspect = float(ratio[0]) / float(ratio[1])
-    return [f"pixels are not square, {aspect:g} to 1 (rows to columns)"] if abs(aspect - 1) > MIXED_SPACING else []
+    if abs(aspect - 1) <= MIXED_SPACING:
+        return 1.0
+    warnings.append(f"pixels are not square, {aspect:g} to 1 (height to width)")
+    return aspect
 
 
 def intensity_relationship(dataset: Dataset) -> str:
@@ -94,27 +103,23 @@ def intensity_relationship(dataset: Dataset) -> str:
     return str(value) if value in INTENSITY_RELATIONSHIPS else "OTHER"
 
 
-def _dated_times_ms(dataset: Dataset, num_frames: int) -> np.ndarray | None:
-    for keyword in ("FrameReferenceDateTime", "FrameAcquisitionDateTime"):
-        groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-        contents = [group.get("FrameContentSequence") for group in groups]
-        dates = [DT(content[0].get(keyword)) for content in contents if content]
-        if len(dates) != num_frames or not all(isinstance(date, datetime) for date in dates):
-            continue
-        times = np.array([(date - dates[0]).total_seconds() * 1000.0 for date in dates])
-        if (np.diff(times) > 0).all():
-            return times
-    return None
+def _dated_times_ms(dataset: Dataset, keyword: str, num_frames: int) -> np.ndarray | None:
+    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    contents = [group.get("FrameContentSequence") for group in groups]
+    dates = [DT(content[0].get(keyword)) for content in contents if content]
+    if len(dates) != num_frames or not all(isinstance(date, datetime) for date in dates):
+        return None
+    times = np.array([(date - dates[0]).total_seconds() * 1000.0 for date in dates])
+    return times if (np.diff(times) > 0).all() else None
 
 
-def _first_positive_step(dataset: Dataset, warnings: list[str]) -> float | None:
-    for keyword in ("FrameTime", "CineRate", "RecommendedDisplayFrameRate"):
-        value = dataset.get(keyword)
-        if value in (None, ""):
-            continue
-        if float(value) > 0:
-            return float(value) if keyword == "FrameTime" else 1000.0 / float(value)
-        warnings.append(f"{keyword} is {float(value):g}, which says nothing about time")
+def _step_ms(dataset: Dataset, keyword: str, warnings: list[str]) -> float | None:
+    value = dataset.get(keyword)
+    if value in (None, ""):
+        return None
+    if float(value) > 0:
+        return float(value) if keyword == "FrameTime" else 1000.0 / float(value)
+    warnings.append(f"{keyword} is {float(value):g}, which says nothing about time")
     return None
 
 

@@ -33,7 +33,7 @@ def decode_video(path: Path, dataset: Dataset, shape: ClipShape) -> Clip:
             clip = read_video(file)
         except UnreadableStudyError as error:
             raise UnreadableStudyError(path, f"the video in it: {error.reason}") from None
-    got = clip.frames.shape[2:]
+    got = clip.stored.shape[2:]
     if got != (shape.rows, shape.columns):
         stated = (shape.rows, shape.columns)
         raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")

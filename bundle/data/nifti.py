@@ -46,8 +46,10 @@ def read_nifti(path: Path) -> Clip:
     if len(image.shape) == 3 and shape.num_frames > 1:
         warnings.append("NIfTI keeps no time step for a third axis: (X, Y, 1, T) has one")
     return Clip(
-        frames=frames,
+        stored=frames,
         frame_times_ms=times,
+        pixel_aspect=_pixel_aspect(header),
+        frame_times_source="NIfTI header" if times is not None else "none",
         pixel_spacing_mm=spacing,
         spacing_source="NIfTI header" if spacing else "none",
         origin=tuple(FrameOrigin(path, index) for index in range(shape.num_frames)),
@@ -162,6 +164,12 @@ def _spacing_mm(header: Any, unit: float | None) -> tuple[float, float] | None:
     columns, rows = (float(size) for size in header["pixdim"][1:3])
     is_usable = np.isfinite((rows, columns)).all() and min(rows, columns) > 0
     return (rows * unit, columns * unit) if unit is not None and is_usable else None
+
+
+def _pixel_aspect(header: Any) -> float:
+    """Height of a pixel divided by its width, also where the unit is not stated; 1 where the sizes are not usable."""
+    spacing = _spacing_mm(header, 1.0)
+    return 1.0 if spacing is None else spacing[0] / spacing[1]
 
 
 def _frame_times_ms(header: Any, num_frames: int, unit: float | None) -> np.ndarray | None:

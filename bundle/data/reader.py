@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
 
+from bundle.data.clip import Clip
 from bundle.data.readers import READABLE_SUFFIXES, read_clip
+from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM
 
 
 class ClipReader(ImageReader):
-    """Read any source that ``read_clip`` reads; the meta dictionary carries times, spacing and its source.
+    """Read any source that ``read_clip`` reads; the meta dictionary carries times, spacing and pixel shape.
 
     ``LoadImage`` silently goes on to its own readers when ``read`` raises, and those read multi-frame DICOM with wrong
     axes and gray values. So ``read`` only notes the path, and ``get_data``, whose errors are not caught, reads it.
@@ -22,11 +25,19 @@ class ClipReader(ImageReader):
 
     Args:
         strict: Whether a video that is cut off is refused, instead of read as far as it goes, with a warning.
+        pixel_aspect: Height of a pixel divided by its width, the user's word for sources without a pixel spacing, such
+            as captures whose header is silent or wrong. None: what the source states.
+
+    Raises:
+        ValueError: If ``pixel_aspect`` is not positive.
     """
 
-    def __init__(self, strict: bool = False) -> None:
+    def __init__(self, strict: bool = False, pixel_aspect: float | None = None) -> None:
         super().__init__()
+        if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
+            raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
         self.strict = strict
+        self.pixel_aspect = pixel_aspect
 
     def verify_suffix(self, filename: Sequence[str | PathLike] | str | PathLike) -> bool:
         paths = [Path(name) for name in ensure_tuple(filename)]
@@ -43,16 +54,18 @@ class ClipReader(ImageReader):
         Raises:
             UnreadableStudyError: If the file holds no X-ray clip.
         """
-        clip = read_clip(img if len(img) > 1 else img[0], self.strict)
+        clip = self._with_aspect(read_clip(img if len(img) > 1 else img[0], self.strict))
         spacing = clip.pixel_spacing_mm or (float("nan"), float("nan"))
         times = clip.frame_times_ms if clip.frame_times_ms is not None else np.full(clip.num_frames, np.nan)
         meta = {
             "affine": np.eye(4),  # a projection has no place in the patient; spacing is kept apart
-            "spatial_shape": np.array(clip.frames.shape[2:]),
+            "spatial_shape": np.array((clip.shape.rows, clip.shape.columns)),
             "original_channel_dim": 1,
             "frame_times_ms": times,
-            "pixel_spacing_mm": np.array(spacing),
+            "frame_times_source": clip.frame_times_source,
+            PIXEL_SPACING_MM: np.array(spacing),
             "spacing_source": clip.spacing_source,
+            PIXEL_ASPECT: clip.pixel_aspect,
             "pixel_intensity_relationship": clip.pixel_intensity_relationship,
             # As text: data loaders collate lists, and would turn these inside out.
             "warnings": json.dumps(clip.warnings),
@@ -60,3 +73,11 @@ class ClipReader(ImageReader):
             "filename": str(img[0]),
         }
         return clip.frames, meta
+
+    def _with_aspect(self, clip: Clip) -> Clip:
+        if self.pixel_aspect is None or clip.pixel_spacing_mm is not None:
+            return clip
+        words = f"by the user's word pixels are {self.pixel_aspect:g} times as high as wide, and are taken so"
+        if clip.pixel_aspect not in (1, self.pixel_aspect):
+            words += f"; the file says {clip.pixel_aspect:g}"
+        return replace(clip, pixel_aspect=self.pixel_aspect, warnings=(*clip.warnings, words))

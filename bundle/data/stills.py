@@ -42,7 +42,7 @@ def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) 
             frames[len(origin), 0] = frame
             origin.append(FrameOrigin(path, index))
     return Clip(
-        frames=frames,
+        stored=frames,
         frame_times_ms=None,
         pixel_spacing_mm=None,
         spacing_source="none",

@@ -1,31 +1,40 @@
 """AVI, MP4 and other video files by PyAV: decoded from the first frame to the last, with their time stamps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_size
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_size
 from bundle.data.frame_memory import empty_frames
 from bundle.data.repeats import repeat_warnings
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
 from bundle.data.video_checks import (
     Tally,
-    aspect_warnings,
     damage_warnings,
     frame_times_ms,
     gap_warnings,
     interlace_warnings,
+    pixel_aspect,
 )
 
 VIDEO_SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
     *(".wmv", ".asf"),
 )
-COLOUR_SAMPLES = 256  # rows or columns that are looked at
+COLOUR_SAMPLES = 128  # rows and columns that are looked at
+LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (411, 420, 422, 440, 444)))
+"""Formats of 8 bits whose first plane is the luma."""
+
+LIMITED_RANGE = Display(np.clip((np.arange(256) - 16) / 219, 0, 1).astype(np.float32))
+"""Luma in which 16 is black and 235 white (ITU-R BT.601 and BT.709)."""
+
+FULL_RANGE = Display((np.arange(256) / 255).astype(np.float32))
+JPEG_RANGE = 2  # AVCOL_RANGE_JPEG: full
+
 OPTIONS = {  # FFmpeg may follow play lists and addresses inside a file: only these containers, only from the disk
     "format_whitelist": "avi,mov,matroska,webm,mpeg,mpegvideo,mpegts,asf,h264,hevc",
     "protocol_whitelist": "file",
@@ -56,6 +65,15 @@ class Orientation:
         return [f"{done}, as the file's display matrix asks"]
 
 
+@dataclass
+class Decoded:
+    """A file's frames ``(T, 1, H, W)`` as stored, how each is shown, and the aspect of their pixels."""
+
+    stored: np.ndarray = field(default_factory=lambda: np.empty((0, 1, 1, 1), np.uint8))
+    displays: list[Display] = field(default_factory=list)
+    pixel_aspect: float = 1.0
+
+
 def read_video(path: Path, strict: bool = False) -> Clip:
     """Decode every frame to grey, upright, at the file's bit depth.
 
@@ -70,27 +88,30 @@ def read_video(path: Path, strict: bool = False) -> Clip:
         UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
     """
     warnings: list[str] = []
-    frames, tally = _read_frames(path, "AUTO", warnings)
+    decoded, tally = _read_frames(path, "AUTO", warnings)
     if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there
-        del frames
+        del decoded
         warnings.clear()
-        frames, tally = _read_frames(path, "NONE", warnings)
+        decoded, tally = _read_frames(path, "NONE", warnings)
     damage = damage_warnings(tally)
-    if not len(frames):
+    if not tally.num_frames:
         raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
     if damage and (strict or tally.must_be_whole):
         raise UnreadableStudyError(path, damage[0])
-    warnings += damage + gap_warnings(tally) + interlace_warnings(tally) + repeat_warnings(list(frames[:, 0]))
-    times = frame_times_ms(tally, warnings)
-    return Clip(
-        frames=frames,
+    warnings += damage + gap_warnings(tally) + interlace_warnings(tally)
+    times, times_source = frame_times_ms(tally, warnings)
+    clip = Clip(
+        stored=decoded.stored,
         frame_times_ms=times,
         pixel_spacing_mm=None,
         spacing_source="none",
-        origin=tuple(FrameOrigin(path, index) for index in range(len(frames))),
-        warnings=tuple(dict.fromkeys(warnings)),
+        origin=tuple(FrameOrigin(path, index) for index in range(tally.num_frames)),
         name=path.stem,
+        pixel_aspect=decoded.pixel_aspect,
+        frame_times_source=times_source,
+        displays=tuple(decoded.displays) if LIMITED_RANGE in decoded.displays else (),
     )
+    return replace(clip, warnings=tuple(dict.fromkeys([*warnings, *repeat_warnings(clip)])))
 
 
 def probe_video(path: Path) -> ClipShape:
@@ -132,12 +153,12 @@ def _is_picture(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)  # a sound file's cover
 
 
-def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[np.ndarray, Tally]:
-    """Frames ``(T, 1, H, W)`` in [0, 1]; with several threads only up to the first error."""
-    num_expected = max(1, _count_packets(path))
-    frames = np.empty((0, 1, 1, 1), np.float32)
+def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[Decoded, Tally]:
+    """All frames; with several threads only up to the first error."""
+    decoded = Decoded()
     with _open(path) as container:
         stream = _video_stream(path, container)
+        num_expected = stream.frames or max(1, _count_packets(path))
         check_size(path, num_expected, stream.height, stream.width)
         stream.thread_type = threads
         tally = Tally.of_header(container, stream)
@@ -152,24 +173,28 @@ def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[np.ndar
                 raise UnreadableStudyError(path, f"the frame size changes at frame {index}: {change} pixels")
             if index == 0:
                 orientation = _orientation(path, frame)
-                warnings += aspect_warnings(stream) + orientation.warnings()
+                aspect = pixel_aspect(stream, warnings)
+                decoded.pixel_aspect = 1 / aspect if orientation.is_transposed else aspect
+                warnings += orientation.warnings()
             if index & (index - 1) == 0:  # a sample: 0, 1, 2, 4, 8, ...
                 warnings += _colour_warnings(frame)
-            grey = orientation.apply(_to_grey(frame))
-            if index == len(frames):
-                frames = _grown(path, frames, max(num_expected, 2 * index), grey.shape)
-            frames[index, 0] = grey
-            frames[index, 0] /= np.float32(np.iinfo(grey.dtype).max)
+            grey, display = _to_grey(frame)
+            _add_frame(path, decoded, orientation.apply(grey), max(num_expected, 2 * index))
+            decoded.displays.append(display)
             tally.add_frame(frame)
-    return frames[: tally.num_frames], tally
+    decoded.stored = decoded.stored[: tally.num_frames]
+    return decoded, tally
 
 
-def _grown(path: Path, frames: np.ndarray, num_frames: int, size: tuple[int, ...]) -> np.ndarray:
-    """Room for more frames: for all that are expected at first; a compressed frame may hold two."""
-    check_size(path, num_frames, *size)
-    grown = empty_frames((num_frames, 1, *size))
-    grown[: len(frames)] = frames
-    return grown
+def _add_frame(path: Path, decoded: Decoded, grey: np.ndarray, num_expected: int) -> None:
+    """Append a frame; makes room for all that are expected at first, and for more if a packet holds two."""
+    index = len(decoded.displays)
+    if index == len(decoded.stored):
+        check_size(path, num_expected, *grey.shape)
+        grown = empty_frames((num_expected, 1, *grey.shape), grey.dtype)
+        grown[:index] = decoded.stored
+        decoded.stored = grown
+    decoded.stored[index, 0] = grey
 
 
 def _count_packets(path: Path) -> int:
@@ -201,10 +226,16 @@ def _decode(packets: Iterator[av.Packet], tally: Tally) -> Iterator[av.VideoFram
             tally.add_error(error)
 
 
-def _to_grey(frame: av.VideoFrame) -> np.ndarray:
-    """Full-range grey ``(H, W)``: uint8, or uint16 for a format of more than 8 bits."""
+def _to_grey(frame: av.VideoFrame) -> tuple[np.ndarray, Display]:
+    """Grey ``(H, W)`` and how it is shown: uint8, or uint16 of full range for a format of more than 8 bits."""
+    name = frame.format.name
+    if name in LUMA_FIRST:
+        plane = frame.planes[0]
+        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        is_full = name == "gray" or name.startswith("yuvj") or frame.color_range == JPEG_RANGE
+        return luma, FULL_RANGE if is_full else LIMITED_RANGE
     is_deep = frame.format.components[0].bits > 8
-    return frame.to_ndarray(format="gray16le" if is_deep else "gray")
+    return frame.to_ndarray(format="gray16le" if is_deep else "gray"), FULL_RANGE
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
@@ -223,7 +254,7 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
 def _colour_warnings(frame: av.VideoFrame) -> list[str]:
     if "gray" in frame.format.name:
         return []
-    step = max(1, min(frame.height, frame.width) // COLOUR_SAMPLES)
-    rgb = frame.to_ndarray(format="rgb24")[::step, ::step].astype(np.int16)
+    width, height = min(frame.width, COLOUR_SAMPLES), min(frame.height, COLOUR_SAMPLES)
+    rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="POINT").astype(np.int16)
     share = float((np.ptp(rgb, axis=-1) > 2 * GREY_TOLERANCE).mean())
     return [colour_warning(share)] if share > 0.001 else []

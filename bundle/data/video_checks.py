@@ -27,7 +27,8 @@ class Tally:
         num_corrupt: Decoded frames that the decoder itself calls damaged.
         num_interlaced: Decoded frames of two fields.
         display_times: Seconds; None for a frame without a time stamp.
-        decoding_times: Seconds of each compressed frame, as above: in order where display times are not kept.
+        decoding_ticks: Decoding time of each compressed frame, as above: in order where display times are not kept.
+        tick_seconds: Length of a tick; None if not stated.
     """
 
     container: str
@@ -42,14 +43,16 @@ class Tally:
     num_corrupt: int = 0
     num_interlaced: int = 0
     display_times: list[float | None] = field(default_factory=list)
-    decoding_times: list[float | None] = field(default_factory=list)
+    decoding_ticks: list[int | None] = field(default_factory=list)
+    tick_seconds: float | None = None
 
     @classmethod
     def of_header(cls, container: av.container.InputContainer, stream: av.VideoStream) -> "Tally":
         """Start from the header of an open file."""
         name = container.format.name
         rate = 0.0 if name in WITHOUT_RATE else float(stream.average_rate or 0)
-        return cls(name, stream.frames, _stated_seconds(container, stream), rate)
+        tick = float(stream.time_base) if stream.time_base else None
+        return cls(name, stream.frames, _stated_seconds(container, stream), rate, tick_seconds=tick)
 
     @property
     def num_frames(self) -> int:
@@ -78,10 +81,7 @@ class Tally:
         self.stated_frames -= packet.is_discard  # an edit list leaves it out
         if packet.is_corrupt or packet.is_discard:
             return
-        if packet.dts is None or packet.time_base is None:
-            self.decoding_times.append(None)
-        else:
-            self.decoding_times.append(float(packet.dts * packet.time_base))
+        self.decoding_ticks.append(packet.dts)
         if self.container == "avi" and packet.dts is not None:
             self.num_slots = max(self.num_slots, packet.dts + 1)
 
@@ -141,34 +141,34 @@ def interlace_warnings(tally: Tally) -> list[str]:
     ]
 
 
-def aspect_warnings(stream: av.VideoStream) -> list[str]:
-    """A warning where pixels are not square, or where the size is a capture's and the header does not say."""
-    ratio = stream.sample_aspect_ratio
+def pixel_aspect(stream: av.VideoStream, warnings: list[str]) -> float:
+    """Height of a pixel divided by its width, as stored; a warning where it is not 1, or ought not to be."""
+    ratio = stream.sample_aspect_ratio  # width to height; 0 or None if not stated
     if ratio and ratio != 1:
-        return [
-            f"pixels are not square, {ratio.numerator}:{ratio.denominator} (width to height): frames are left as "
-            "stored, so distances and angles need this ratio"
-        ]
+        warnings.append(f"pixels are not square, {ratio.numerator}:{ratio.denominator} (width to height)")
+        return float(1 / ratio)
     if not ratio and (stream.width, stream.height) in CAPTURE_SIZES:
-        return [
+        warnings.append(
             f"{stream.width} x {stream.height} captures seldom have square pixels, and the header states no ratio: "
-            "check distances and angles"
-        ]
-    return []
+            "they are taken for square, so check distances and angles"
+        )
+    return 1.0
 
 
-def frame_times_ms(tally: Tally, warnings: list[str]) -> np.ndarray | None:
-    """Times from the first frame: display times, decoding times, or the header's rate if no frame is missing."""
-    for times in (tally.display_times, tally.decoding_times):
+def frame_times_ms(tally: Tally, warnings: list[str]) -> tuple[np.ndarray | None, str]:
+    """Times from the first frame, and which: display or decoding times, or the header's rate if no frame is missing."""
+    tick = tally.tick_seconds
+    decoding_times = [None if ticks is None or tick is None else ticks * tick for ticks in tally.decoding_ticks]
+    for source, times in (("display time stamps", tally.display_times), ("decoding time stamps", decoding_times)):
         stamps = np.array([np.nan if time is None else time for time in times], np.float64) * 1000.0
         if len(stamps) == tally.num_frames and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all():
-            return stamps - stamps[0]
+            return stamps - stamps[0], source
     is_whole = tally.num_frames == max(tally.num_packets, tally.num_slots)
     if tally.rate > 0 and is_whole:
         warnings.append(f"frames have no usable time stamps: times are from the header's {tally.rate:g} frames/s")
-        return np.arange(tally.num_frames, dtype=np.float64) * 1000.0 / tally.rate
+        return np.arange(tally.num_frames, dtype=np.float64) * 1000.0 / tally.rate, "the header's frame rate"
     warnings.append("frames have no usable time stamps")
-    return None
+    return None, "none"
 
 
 def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

@@ -21,7 +21,7 @@ def serve(descriptor: int) -> None:
     sys.modules.setdefault("dl", None)  # type: ignore[arg-type]  # gdcm would import any folder of this name
     import bundle.data.readers  # noqa: F401 - what nearly every call needs, before its time runs
 
-    buffers = start_sharing()
+    start_sharing()
     channel = Channel(socket.socket(fileno=descriptor))
     channel.send("ready")
     while True:
@@ -34,7 +34,6 @@ def serve(descriptor: int) -> None:
             channel.send(_answer(function, args, limits))
         except BrokenPipeError:
             return
-        buffers.recycle()
 
 
 def _answer(function: Callable[..., Any], args: tuple, limits: Limits) -> tuple[bool, Any]:

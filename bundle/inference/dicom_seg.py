@@ -157,7 +157,7 @@ def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> lis
             setattr(source, keyword, "")
         source.PatientName, source.PatientID = f"{pseudonym}^", pseudonym
         source.SpecificCharacterSet = "ISO_IR 192"
-        source.Rows, source.Columns = clip.frames.shape[2:]
+        source.Rows, source.Columns = clip.shape.rows, clip.shape.columns
         source.FrameOfReferenceUID = frame_of_reference
         if len(headers) == 1 and clip.num_frames > 1:
             _place_frames(source, clip)
@@ -192,11 +192,13 @@ def _place_image(source: Dataset, clip: Clip, index: int) -> None:
 
 
 def _pixel_spacing_mm(clip: Clip) -> list[str]:
-    return [format_number_as_ds(value) for value in clip.pixel_spacing_mm or (1.0, 1.0)]
+    return [format_number_as_ds(value) for value in clip.pixel_spacing_mm or (clip.pixel_aspect, 1.0)]
 
 
 def _describe_spacing(clip: Clip) -> str:
-    source = clip.spacing_source if clip.pixel_spacing_mm else "none, 1 mm is nominal"
+    """Such as ``z = frame; pixel spacing: none, 1 mm is nominal``; of pixels that are not square their width is."""
+    nominal = "1 mm" if clip.pixel_aspect == 1 else "a width of 1 mm"
+    source = clip.spacing_source if clip.pixel_spacing_mm else f"none, {nominal} is nominal"
     return f"z = frame; pixel spacing: {source}"[:64]
 
 

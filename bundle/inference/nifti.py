@@ -16,8 +16,8 @@ def write_nifti(
 ) -> list[Path]:
     """Write masks, uint8 0 or 1, in stored order: X is the column, Y the row from the top.
 
-    Pixel size is the clip's in mm and the time step its mean interval in s; where the clip has none, the size is 1 and
-    the unit "unknown".
+    Pixel size is the clip's in mm and the time step its mean interval in s; where the clip has none, a pixel
+    is 1 wide and the unit is "unknown".
 
     Args:
         masks: ``(T, S, H, W)``, 0 or 1.
@@ -55,7 +55,7 @@ def mean_interval_ms(clip: Clip) -> float | None:
 
 
 def _set_geometry(header: nib.Nifti1Header, clip: Clip) -> None:
-    rows, columns = clip.pixel_spacing_mm or (1.0, 1.0)
+    rows, columns = clip.pixel_spacing_mm or (clip.pixel_aspect, 1.0)
     interval = mean_interval_ms(clip)
     header.set_zooms((columns, rows, 1.0, 1.0 if interval is None else interval / 1000, 1.0))
     # x to the patient's left and y down, as 2-D viewers show an image without a stated orientation.

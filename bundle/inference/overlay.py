@@ -24,7 +24,7 @@ class OverlayPainter:
     """Draws the frames of one clip.
 
     Args:
-        clip: What was segmented; small frames are enlarged and large ones reduced for display.
+        clip: What was segmented; small frames are enlarged and large ones reduced for display, with square pixels.
         structures: Names of the channels, in order.
     """
 
@@ -32,7 +32,8 @@ class OverlayPainter:
         self.clip = clip
         self.structures = tuple(structures)
         self.colours = structure_colours(structures)
-        _, _, rows, columns = clip.frames.shape
+        rows = clip.shape.rows * max(1.0, clip.pixel_aspect)
+        columns = clip.shape.columns * max(1.0, 1 / clip.pixel_aspect)
         scale = min(max(1.0, MIN_HEIGHT / rows), MAX_HEIGHT / rows, MAX_WIDTH / columns)
         # Even sizes: 4:2:0 video cannot have others.
         self.height, self.width = _even(rows * scale), _even(columns * scale)
@@ -53,7 +54,7 @@ class OverlayPainter:
         Returns:
             RGB ``(*size, 3)``, uint8.
         """
-        frame = np.clip(self.clip.frames[index, 0] * 255, 0, 255).round().astype(np.uint8)
+        frame = np.clip(self.clip.frame(index)[0] * 255, 0, 255).round().astype(np.uint8)
         canvas = np.repeat(self._resize(frame)[..., None], 3, axis=2).astype(np.float32)
         order = _largest_first(masks)
         resized = {s: self._resize(np.where(masks[s], np.uint8(255), np.uint8(0))) for s in order}

@@ -1,6 +1,10 @@
 """Masks as 8-bit PNG, one folder per structure: ImageJ opens a folder as a stack."""
 
+import io
+import struct
+import zlib
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +15,16 @@ from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks
 from bundle.metrics.atomic import atomic_folder, write_csv
 
+END_OF_HEADER = 33
+"""Bytes of a PNG's signature and of its first chunk, IHDR."""
+
 
 def write_pngs(
     masks: np.ndarray, clip: Clip, structures: Sequence[str], folder: str | Path, progress: bool = False
 ) -> list[Path]:
     """Write ``<folder>/<structure>/frame_00001.png`` ..., 0 and 255; the number counts from 1.
+
+    Pictures are on the clip's grid. Where its pixels are not square, a pHYs chunk states their shape.
 
     Args:
         masks: ``(T, S, H, W)``, 0 or 1.
@@ -38,8 +47,8 @@ def write_pngs(
         for index, name in enumerate(tqdm(structures, desc="PNG", unit="structure", disable=not progress, leave=False)):
             (temporary / name).mkdir()
             for frame, mask in enumerate(masks[:, index], start=1):
-                pixels = np.where(mask, np.uint8(255), np.uint8(0))
-                Image.fromarray(pixels).save(temporary / name / f"frame_{frame:05d}.png", compress_level=1)
+                data = _encode(np.where(mask, np.uint8(255), np.uint8(0)), clip.pixel_aspect)
+                (temporary / name / f"frame_{frame:05d}.png").write_bytes(data)
     return [Path(folder) / name for name in structures]
 
 
@@ -61,3 +70,17 @@ def write_areas(masks: np.ndarray, clip: Clip, structures: Sequence[str], path: 
         for index, (time, area) in enumerate(zip(times, areas, strict=True))
     )
     return write_csv(path, ["frame", "time_ms", *columns], rows)
+
+
+def _encode(pixels: np.ndarray, pixel_aspect: float) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue() if pixel_aspect == 1 else _with_aspect(file.getvalue(), pixel_aspect)
+
+
+def _with_aspect(png: bytes, pixel_aspect: float) -> bytes:
+    """Insert a pHYs chunk of unit 0, "ratio only", which Pillow cannot, behind the header (PNG specification, pHYs)."""
+    ratio = Fraction(pixel_aspect).limit_denominator(10_000)
+    body = b"pHYs" + struct.pack(">IIB", ratio.numerator, ratio.denominator, 0)  # pixels per unit across, then down
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:END_OF_HEADER] + chunk + png[END_OF_HEADER:]

@@ -6,10 +6,12 @@ from typing import Any
 
 import psutil
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bundle.keys import PIXEL_ASPECT
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox, unletterbox
 
 
@@ -39,13 +41,22 @@ class ClipInferer(Inferer):
         self.threshold = threshold
         self.progress = progress
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: Callable[..., Tensor],
+        *args: Any,
+        pixel_aspect: float | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
         """Masks of a clip.
 
         Args:
             inputs: Clip ``(T, 1, H, W)`` or ``(1, T, 1, H, W)``, in [0, 1]; may stay on the CPU.
             network: Maps frames ``(B, 1, image_size, image_size)`` to logits ``(B, S, image_size, image_size)``.
             args: Passed to the network.
+            pixel_aspect: Height of the clip's pixels divided by their width; the network sees square ones. None: what
+                ``ClipReader`` has noted in the meta data of ``inputs``; square without such a note.
             kwargs: Passed to the network.
 
         Returns:
@@ -56,6 +67,7 @@ class ClipInferer(Inferer):
             MemoryError: If the masks would not fit into the free memory.
         """
         clip = _check_clip(inputs)
+        aspect = _noted_aspect(inputs) if pixel_aspect is None else pixel_aspect
         device = _device_of(network, clip.device)
         masks: Tensor | None = None
         with (
@@ -63,7 +75,8 @@ class ClipInferer(Inferer):
             tqdm(total=len(clip), desc="segment", unit="frame", disable=not self.progress, leave=False) as bar,
         ):
             for start in range(0, len(clip), self.batch_size):
-                frames, geometry = letterbox(clip[start : start + self.batch_size].to(device), self.image_size)
+                batch = clip[start : start + self.batch_size].to(device)
+                frames, geometry = letterbox(batch, self.image_size, aspect)
                 logits = self._check_logits(network(frames, *args, **kwargs), frames, start)
                 if masks is None:
                     masks = _empty_masks(len(clip), logits.shape[1], geometry)
@@ -95,6 +108,11 @@ def _check_clip(inputs: Tensor) -> Tensor:
     if clip.ndim != 4 or clip.shape[1] != 1:
         raise ValueError(f"clip must be (T, 1, H, W) or (1, T, 1, H, W), grayscale, got {tuple(inputs.shape)}")
     return clip.as_subclass(Tensor)
+
+
+def _noted_aspect(inputs: Tensor) -> float:
+    """From the meta data of one clip, which a data loader turns into a tensor of one number."""
+    return float(inputs.meta.get(PIXEL_ASPECT, 1.0)) if isinstance(inputs, MetaTensor) else 1.0
 
 
 def _device_of(network: Callable[..., Tensor], default: torch.device) -> torch.device:

@@ -32,6 +32,7 @@ def segment_studies(
     write_sources: bool = False,
     settings: Mapping[str, Any] | None = None,
     strict: bool = False,
+    pixel_aspect: float | None = None,
 ) -> StudyResults:
     """Segment a file, or every study in a folder, and write the results; a study that cannot be read is reported.
 
@@ -47,12 +48,14 @@ def segment_studies(
         write_sources: Whether to write which file has which key; see ``StudyResults``.
         settings: What the results depend on; studies finished with the same are not done again. See ``StudyResults``.
         strict: Whether a video that is cut off is refused, instead of done as far as it goes.
+        pixel_aspect: Height of a pixel divided by its width, for sources without a pixel spacing. None: as they state.
 
     Returns:
         What became of each study; ``exit_status`` is 1 if one was refused.
     """
     results = StudyResults(output_dir, write_sources, settings)
-    load = LoadImaged(keys=IMAGE, reader=ClipReader(strict), ensure_channel_first=False)  # type: ignore[arg-type]
+    reader = ClipReader(strict, pixel_aspect)
+    load = LoadImaged(keys=IMAGE, reader=reader, ensure_channel_first=False)  # type: ignore[arg-type]
     dataset = StudyDataset(find_studies(source, exclude=output_dir), load, results)
     evaluator = SupervisedEvaluator(
         device=torch.device(device),

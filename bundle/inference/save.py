@@ -17,7 +17,7 @@ from bundle.data.clip import Clip, FrameOrigin
 from bundle.inference.results import DONE, StudyResult, StudyResults, without_names
 from bundle.inference.study_dataset import SOURCE, STUDY_KEY
 from bundle.inference.writers import WRITERS, Study
-from bundle.keys import IMAGE
+from bundle.keys import IMAGE, PIXEL_ASPECT, PIXEL_SPACING_MM
 from bundle.metrics.atomic import atomic_folder
 
 
@@ -83,12 +83,15 @@ def clip_from_image(image: MetaTensor) -> Clip:
     """The clip that ``ClipReader`` turned into an image ``(T, 1, H, W)`` with meta data."""
     frames = image.cpu().numpy().astype(np.float32, copy=False)
     times = np.asarray(image.meta["frame_times_ms"], np.float64).reshape(-1)
-    rows, columns = (float(value) for value in np.asarray(image.meta["pixel_spacing_mm"]).reshape(-1))
+    rows, columns = (float(value) for value in np.asarray(image.meta[PIXEL_SPACING_MM]).reshape(-1))
     return Clip(
-        frames=frames,
+        stored=frames,
         frame_times_ms=None if np.isnan(times).any() else times,
+        frame_times_source=str(image.meta["frame_times_source"]),
         pixel_spacing_mm=None if np.isnan(rows + columns) else (rows, columns),
         spacing_source=str(image.meta["spacing_source"]),
+        pixel_aspect=float(image.meta[PIXEL_ASPECT]),
+        pixel_intensity_relationship=str(image.meta["pixel_intensity_relationship"]),
         origin=tuple(FrameOrigin(Path(path), index) for path, index in json.loads(image.meta["origin"])),
         warnings=tuple(json.loads(image.meta["warnings"])),
         name=Path(str(image.meta["filename_or_obj"])).stem,

@@ -24,19 +24,21 @@ def describe_masks(clip: Clip, structures: Sequence[str], model: Mapping[str, st
         "model": dict(model),
         "structures": [{"index": index, "name": name} for index, name in enumerate(structures)],
         "num_frames": clip.num_frames,
-        "rows": int(clip.frames.shape[2]),
-        "columns": int(clip.frames.shape[3]),
+        "rows": clip.shape.rows,
+        "columns": clip.shape.columns,
+        "pixel_aspect": round(clip.pixel_aspect, 6),
         "pixel_spacing_mm": None if spacing is None else [float(value) for value in spacing],
         "spacing_source": clip.spacing_source if spacing is not None else "none",
         "frame_times_ms": None if times is None else [round(float(time), 6) for time in times],
+        "frame_times_source": clip.frame_times_source if times is not None else "none",
+        "pixel_intensity_relationship": clip.pixel_intensity_relationship or "not stated",
         "geometry": NOMINAL_GEOMETRY,
     }
 
 
 def check_masks(masks: Any, clip: Clip, structures: Sequence[str]) -> None:
     """Refuse masks that are not on the clip's grid or do not have one channel per structure."""
-    num_frames, _, rows, columns = clip.frames.shape
-    expected = (num_frames, len(structures), rows, columns)
+    expected = (clip.num_frames, len(structures), clip.shape.rows, clip.shape.columns)
     if tuple(masks.shape) != expected:
         raise ValueError(
             f"masks must be (T, S, H, W) = {expected} for this clip and {len(structures)} structures, "

@@ -74,6 +74,7 @@ def _add_stream(container: av.container.OutputContainer, rate: Fraction, size: t
     stream = container.add_stream("libx264", rate=rate, options={"crf": "17", "preset": "veryfast"})
     stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
+    stream.sample_aspect_ratio = Fraction(1)  # as the painter draws, whatever the source's pixels are
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = 1  # ITU-R BT.709
     context.color_range = 1  # limited, as players expect

@@ -14,7 +14,7 @@ from bundle.inference.nifti import write_nifti
 from bundle.inference.overlay import write_overlay_png
 from bundle.inference.png import write_areas, write_pngs
 from bundle.inference.video import write_overlay_video
-from bundle.metrics.kinematics import SwallowMeasures, measure_swallow
+from bundle.metrics.kinematics import SwallowMeasures, measure_swallow, visible_field
 from bundle.report.timing import usable_times
 from bundle.report.write import write_report
 
@@ -42,7 +42,9 @@ class Study:
     @cached_property
     def measures(self) -> SwallowMeasures:
         """Clinical measures, worked out once for the table and the report."""
-        return measure_swallow(self.masks, usable_times(self.clip), self.structures)
+        clip = self.clip
+        visible = visible_field(clip.frames)
+        return measure_swallow(self.masks, usable_times(clip), self.structures, clip.pixel_aspect, visible)
 
 
 def _write_nifti(study: Study, folder: Path) -> None:
@@ -64,7 +66,7 @@ def _write_areas(study: Study, folder: Path) -> None:
 
 
 def _write_measures(study: Study, folder: Path) -> None:
-    write_measures(study.measures, folder / "measures.csv", study.model)
+    write_measures(study.measures, folder / "measures.csv", study.model, study.clip.pixel_aspect)
 
 
 def _write_seg(study: Study, folder: Path) -> str | None:

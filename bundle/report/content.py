@@ -9,7 +9,7 @@ from bundle.data.clip import Clip
 from bundle.metrics.kinematics import SwallowMeasures
 from bundle.report.curves import Curves
 from bundle.report.marks import Mark
-from bundle.report.outlines import UNITS, anchor, outline
+from bundle.report.outlines import UNITS, anchor, outlines
 from bundle.report.pictures import encode_frames, picture_size
 from bundle.report.timing import DISPLAY_RATE, usable_times
 from bundle.report.words import event_label
@@ -30,15 +30,17 @@ def study_content(
     height, width = picture_size(clip)
     scale = height / masks.shape[2], width / masks.shape[3]
     times = usable_times(clip)
+    drawn, num_simplified = outlines(masks, scale)
     return {
         "width": width,
         "height": height,
         "units": UNITS,
-        "frames": list(encode_frames(clip.frames, height, width)),
+        "frames": list(encode_frames(clip, height, width)),
         "times": None if times is None else [round(float(time), 3) for time in times],
         "displayRate": DISPLAY_RATE,
         "structures": [{"code": mark.code, "colour": mark.colour, "letter": mark.letter} for mark in marks],
-        "outlines": [[outline(mask, scale) for mask in frame] for frame in masks],
+        "outlines": drawn,
+        "simplified": num_simplified,
         "anchors": [[anchor(mask, scale) for mask in frame] for frame in masks],
         "plots": {plot.key: [curve.values for curve in plot.curves] for plot in curves.plots if plot.curves},
         "events": [] if measures is None else _events(measures),

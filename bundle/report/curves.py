@@ -71,7 +71,8 @@ class Curves:
 def swallow_curves(clip: ClipMasks) -> Curves:
     """Work out the curves; what is missing becomes a plot's reason."""
     spine = _found(lambda: find_spine_frame(clip))
-    unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else ("pixels", 1.0)
+    pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
+    unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
     plots = [
         _plot("hyoid", "Hyoid from C4", "% C2–4", lambda: _hyoid(clip)),
         _plot("areas", "Areas", unit, lambda: _areas(clip, scale)),
@@ -106,7 +107,7 @@ def _bolus(clip: ClipMasks, scale: float) -> list[Curve]:
     airway_part = "trachea" if clip.mask("trachea").any() else "laryngeal_vestibule"
     places = [("pharynx", pharynx, "In the pharynx", "P"), (airway_part, airway, "In the airway", "A")]
     curves = [
-        Curve(structure, _values((bolus & place).sum(axis=(1, 2)) * scale), label, code)
+        Curve(structure, _values(clip.area_of(bolus & place) * scale), label, code)
         for structure, place, label, code in places
         if place.any()
     ]

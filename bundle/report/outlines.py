@@ -6,6 +6,8 @@ An outline runs between the pixels of a mask and the others, at most ``TOLERANCE
 import numpy as np
 from skimage.measure import approximate_polygon, find_contours
 
+from bundle.report.ragged import MOST_EDGES, edge_limit, num_edges, simplified
+
 UNITS = 4
 """Coordinates are whole numbers of 1 / UNITS of a pixel of the picture."""
 
@@ -15,6 +17,32 @@ TOLERANCE = 0.5
 
 SMALL = 9
 """Points of a ring that is kept as it is: that of two pixels has seven."""
+
+
+def outlines(
+    masks: np.ndarray, scale: tuple[float, float], most_edges: int = MOST_EDGES
+) -> tuple[list[list[str]], int]:
+    """Outlines of all masks of a clip, and how many of the masks are too ragged and so are drawn simplified.
+
+    Args:
+        masks: ``(T, S, H, W)`` bool.
+        scale: Pixels of the picture per pixel of a mask, along rows and columns.
+        most_edges: Sides of pixels along all outlines together.
+    """
+    edges = [[num_edges(mask) for mask in frame] for frame in masks]
+    limit = edge_limit((number for frame in edges for number in frame), most_edges)
+
+    def draw(mask: np.ndarray, number: int) -> str:
+        if number <= limit:
+            return outline(mask, scale)
+        simpler, side = simplified(mask, limit)
+        return outline(simpler, (scale[0] * side, scale[1] * side))
+
+    drawn = [
+        [draw(mask, number) for mask, number in zip(frame, numbers, strict=True)]
+        for frame, numbers in zip(masks, edges, strict=True)
+    ]
+    return drawn, sum(number > limit for frame in edges for number in frame)
 
 
 def outline(mask: np.ndarray, scale: tuple[float, float]) -> str:

@@ -8,6 +8,7 @@ from bundle.report.curves import Curve, Plot
 from bundle.report.key_frames import KeyFrame
 from bundle.report.marks import Mark
 from bundle.report.pictures import picture_size
+from bundle.report.ragged import SPECK_PIXELS
 from bundle.report.timing import moment, rate_in_words
 from bundle.report.words import items, sentence
 
@@ -26,9 +27,15 @@ def switches(marks: Iterable[Mark]) -> str:
     )
 
 
-def clip_warnings(clip: Clip) -> str:
-    """What limits the recording; empty where nothing is known."""
-    return f'<ul class="warnings">{items(clip.warnings)}</ul>' if clip.warnings else ""
+def clip_warnings(clip: Clip, num_simplified: int) -> str:
+    """What limits the recording, and how many masks are drawn simplified; empty where nothing is known."""
+    warnings = list(clip.warnings)
+    if num_simplified:
+        warnings.append(
+            f"{num_simplified} masks are too ragged to be drawn in full: their specks below {SPECK_PIXELS} pixels are "
+            "left out and their outlines are coarser, in the picture only; curves and measures are from the whole masks"
+        )
+    return f'<ul class="warnings">{items(warnings)}</ul>' if warnings else ""
 
 
 def plots_html(plots: Iterable[Plot], marks: list[Mark]) -> str:
@@ -57,13 +64,9 @@ def key_frames_html(frames: list[KeyFrame], clip: Clip) -> str:
 
 def facts_html(clip: Clip, model: Mapping[str, str], study_key: str) -> str:
     """Where the numbers come from, as a list of terms."""
-    rows, columns = clip.frames.shape[2:]
-    height, width = picture_size(clip)
-    size = f"{clip.num_frames} frames of {rows} × {columns} pixels"
-    shown = "" if (height, width) == (rows, columns) else f"; shown reduced to {height} × {width} in this page"
     facts = {
         "Study key": study_key,
-        "Recording": size + shown,
+        "Recording": _recording(clip),
         "Frame rate": rate_in_words(clip),
         "Pixel spacing": _spacing(clip),
         "Masks": "automatic, not checked by a person",
@@ -96,6 +99,15 @@ def _legend(curve: Curve, mark: Mark, dash: str) -> str:
 
 def _when(frame: int, clip: Clip) -> str:
     return "".join(f"<span>{escape(part)}</span>" for part in moment(clip, frame).split(" · "))
+
+
+def _recording(clip: Clip) -> str:
+    rows, columns = clip.shape.rows, clip.shape.columns
+    height, width = picture_size(clip)
+    size = f"{clip.num_frames} frames of {rows} × {columns} pixels"
+    if clip.pixel_aspect != 1:
+        size += f", each {clip.pixel_aspect:.4g} times as high as wide; shown and measured so, in widths of a pixel"
+    return size if (height, width) == (rows, columns) else f"{size}; shown reduced to {height} × {width} in this page"
 
 
 def _missing(plot: Plot) -> str:

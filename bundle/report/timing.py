@@ -26,7 +26,8 @@ def rate_in_words(clip: Clip) -> str:
         return "one frame"
     steps = np.diff(times)
     varies = ", varying" if steps.max() > 1.1 * steps.min() else ""
-    return f"{1000 / np.median(steps):.3g} frames/s{varies}, from the source's frame times"
+    stated = "" if clip.frame_times_source == "none" else f" ({clip.frame_times_source})"
+    return f"{1000 / np.median(steps):.3g} frames/s{varies}, from the source's frame times{stated}"
 
 
 def moment(clip: Clip, frame: int) -> str:

@@ -46,15 +46,16 @@ def write_report(
     Raises:
         ValueError: If masks, clip and structures do not fit.
     """
-    if masks.shape[:1] + masks.shape[2:] != (clip.num_frames, *clip.frames.shape[2:]):
-        raise ValueError(f"masks must be on the clip's grid {clip.frames.shape}, got {masks.shape}")
-    swallow = ClipMasks(masks, usable_times(clip), structures)
+    grid = clip.num_frames, clip.shape.rows, clip.shape.columns
+    if masks.shape[:1] + masks.shape[2:] != grid:
+        raise ValueError(f"masks must be on the clip's grid {grid}, got {masks.shape}")
+    swallow = ClipMasks(masks, usable_times(clip), structures, clip.pixel_aspect)
     curves, marks = swallow_curves(swallow), structure_marks(structures)
     content = study_content(swallow.masks, clip, marks, curves, measures)
     page = Template(_part("page.html")).substitute(
         study_key=escape(study_key),
         length=escape(_length(clip)),
-        clip_warnings=sections.clip_warnings(clip),
+        clip_warnings=sections.clip_warnings(clip, content["simplified"]),
         last_frame=clip.num_frames - 1,
         num_frames=clip.num_frames,
         switches=sections.switches(marks),

@@ -1,5 +1,6 @@
-"""Fit frames of any size into a square: one scale for both axes, zeros at the bottom or right."""
+"""Fit frames of any size into a square of square pixels: nothing is distorted, zeros at the bottom or right."""
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,28 +11,42 @@ from monai.transforms import MapTransform
 from torch import Tensor
 from torch.nn import functional as F
 
-from bundle.keys import PIXEL_SPACING_MM, VALID
+from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM, VALID
 
 
 @dataclass(frozen=True)
 class LetterboxGeometry:
-    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner."""
+    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner.
+
+    Attributes:
+        rows: Of the frames.
+        columns: Of the frames.
+        size: Side of the square, whose own pixels are square.
+        pixel_aspect: Height of a frame's pixel divided by its width.
+    """
 
     rows: int
     columns: int
     size: int
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.size) < 1:
             raise ValueError(f"rows, columns and size must be positive, got {self.rows}, {self.columns}, {self.size}")
+        check_pixel_aspect(self.pixel_aspect)
 
     @property
     def content_rows(self) -> int:
-        return max(1, round(self.rows * self.size / max(self.rows, self.columns)))
+        return max(1, round(self.rows * self.pixel_aspect * self.size / self._longest))
 
     @property
     def content_columns(self) -> int:
-        return max(1, round(self.columns * self.size / max(self.rows, self.columns)))
+        return max(1, round(self.columns * self.size / self._longest))
+
+    @property
+    def _longest(self) -> float:
+        """Longer side of a frame in widths of its pixels."""
+        return max(self.rows * self.pixel_aspect, self.columns)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -39,13 +54,31 @@ class LetterboxGeometry:
         return self.content_rows / self.rows, self.content_columns / self.columns
 
 
-def letterbox(frames: Tensor, size: int) -> tuple[Tensor, LetterboxGeometry]:
-    """Resize and pad ``(..., C, H, W)`` to ``(..., C, size, size)``.
+def check_pixel_aspect(pixel_aspect: float) -> None:
+    """Refuse what cannot be the shape of a pixel.
+
+    Raises:
+        ValueError: If it is not a positive number.
+    """
+    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
+        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
+
+
+def letterbox(frames: Tensor, size: int, pixel_aspect: float = 1.0) -> tuple[Tensor, LetterboxGeometry]:
+    """Resize and pad ``(..., C, H, W)`` to ``(..., C, size, size)``, whose pixels are square.
 
     Values are averaged where the frame shrinks. Masks (integer or bool) become 1 where at least half of a pixel is
     covered, and keep their type.
+
+    Args:
+        frames: Frames or masks of one grid.
+        size: Side of the square in pixels.
+        pixel_aspect: Height of a frame's pixel divided by its width.
+
+    Returns:
+        The square, and how the frames lie in it.
     """
-    geometry = LetterboxGeometry(int(frames.shape[-2]), int(frames.shape[-1]), size)
+    geometry = LetterboxGeometry(int(frames.shape[-2]), int(frames.shape[-1]), size, pixel_aspect)
     content = _resize(frames, geometry.content_rows, geometry.content_columns)
     padding = (0, size - geometry.content_columns, 0, size - geometry.content_rows)
     return F.pad(content, padding), geometry
@@ -73,6 +106,8 @@ def valid_region(geometry: LetterboxGeometry) -> Tensor:
 class Letterboxd(MapTransform):
     """Letterbox ``image`` and ``label``, add ``valid`` and adapt ``pixel_spacing_mm``.
 
+    Takes ``pixel_aspect`` away, since pixels are square afterwards; an entry without it has square ones before, too.
+
     Args:
         keys: Entries of one grid: floating point is averaged, integer or bool is a mask.
         size: Side of the square in pixels.
@@ -87,9 +122,10 @@ class Letterboxd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         entry = dict(data)
+        pixel_aspect = float(entry.pop(PIXEL_ASPECT, 1.0))
         geometries = set()
         for key in self.key_iterator(entry):
-            entry[key], geometry = letterbox(torch.as_tensor(entry[key]), self.size)
+            entry[key], geometry = letterbox(torch.as_tensor(entry[key]), self.size, pixel_aspect)
             geometries.add(geometry)
         if len(geometries) != 1:
             sizes = sorted((geometry.rows, geometry.columns) for geometry in geometries)

@@ -12,15 +12,18 @@ from bundle.data.clip import Clip
 from bundle.data.datalist import LABEL_FRAME
 from bundle.data.labels import read_labels
 from bundle.data.readers import read_clip
-from bundle.keys import FRAME, IMAGE, LABEL, PIXEL_SPACING_MM
+from bundle.keys import FRAME, IMAGE, LABEL, PIXEL_ASPECT, PIXEL_SPACING_MM
 from bundle.transforms.recent import RecentlyUsed
+
+ASPECT_TOLERANCE = 0.01
+"""Largest relative difference of two words about the shape of a pixel: headers round; 8:9 and 10:11 differ by 2%."""
 
 
 class LoadFramed(MapTransform):
     """Load the frame, and the label if there is one, that an entry of ``load_datalist`` names.
 
-    Gives ``image (1, H, W)`` float32 in [0, 1], ``label (S, H, W)`` uint8 and ``pixel_spacing_mm (2,)``, NaN if
-    unknown; passes ``frame``, ``patient`` and ``clip`` on.
+    Gives ``image (1, H, W)`` float32 in [0, 1], ``label (S, H, W)`` uint8, ``pixel_spacing_mm (2,)``, NaN if unknown,
+    and ``pixel_aspect``; passes ``frame``, ``patient`` and ``clip`` on.
 
     Args:
         structures: Label channels, in order; None if the entries carry no labels.
@@ -45,7 +48,9 @@ class LoadFramed(MapTransform):
         entry = dict(data)
         for key in self.key_iterator(entry):
             clip = self._clip(entry[key])
-            frame = _pick(clip.frames, entry[FRAME], entry[key])
+            _check_index(entry[FRAME], clip.num_frames, entry[key])
+            frame = clip.frame(entry[FRAME])
+            entry[PIXEL_ASPECT] = _aspect(clip, entry.get(PIXEL_ASPECT), entry.get(PIXEL_SPACING_MM), entry[key])
             entry[PIXEL_SPACING_MM] = _spacing(clip, entry.get(PIXEL_SPACING_MM))
             if self.structures is not None:
                 label = self._label(entry)
@@ -63,20 +68,37 @@ class LoadFramed(MapTransform):
             raise ValueError(f"{entry[IMAGE]} has no label, but structures {list(self.structures or ())} are asked for")
         spec = entry[LABEL]
         masks = self._labels.get(spec, lambda: read_labels(spec, self.structures or ()))
-        return _pick(masks, entry.get(LABEL_FRAME, entry[FRAME]), f"label of {entry[IMAGE]}")
+        index = entry.get(LABEL_FRAME, entry[FRAME])
+        _check_index(index, len(masks), f"label of {entry[IMAGE]}")
+        return np.array(masks[index], order="C")  # a copy, so that the whole label is not kept alive
 
 
-def _pick(frames: np.ndarray, index: int, owner: Any) -> np.ndarray:
-    if not 0 <= index < len(frames):
-        raise ValueError(f"{owner} has {len(frames)} frames, frame {index} (counted from 0) is asked for")
-    return np.array(frames[index], order="C")  # a copy, so that the whole clip is not kept alive
+def _check_index(index: int, num_frames: int, owner: Any) -> None:
+    if not 0 <= index < num_frames:
+        raise ValueError(f"{owner} has {num_frames} frames, frame {index} (counted from 0) is asked for")
 
 
 def _spacing(clip: Clip, stated: Sequence[float] | None) -> torch.Tensor:
     """A calibrated spacing goes before the data list's, which goes before the detector's."""
-    is_calibrated = clip.spacing_source in ("calibrated PixelSpacing", "NIfTI header")
-    spacing = clip.pixel_spacing_mm if is_calibrated or stated is None else stated
+    spacing = clip.pixel_spacing_mm if _is_calibrated(clip) or stated is None else stated
     return torch.tensor(spacing or (float("nan"), float("nan")), dtype=torch.float32)
+
+
+def _is_calibrated(clip: Clip) -> bool:
+    return clip.spacing_source.startswith(("calibrated PixelSpacing", "NIfTI", "ObjectPixelSpacingInCenterOfBeam"))
+
+
+def _aspect(clip: Clip, stated: float | None, stated_spacing: Sequence[float] | None, path: Any) -> float:
+    """Shape of a pixel, by the file and by the data list, whose spacing says it too; square where none says other."""
+    said = [clip.pixel_aspect] if clip.pixel_aspect != 1 else []
+    said += [float(stated)] if stated is not None else []
+    said += [stated_spacing[0] / stated_spacing[1]] if stated_spacing is not None and not _is_calibrated(clip) else []
+    if said and max(said) > min(said) * (1 + ASPECT_TOLERANCE):
+        raise ValueError(
+            f"{path}: a pixel's height divided by its width is {' and '.join(f'{aspect:.4g}' for aspect in said)}, "
+            "by the file and the data list's pixel_aspect or pixel_spacing_mm: correct the data list"
+        )
+    return said[0] if said else 1.0
 
 
 def _check_size(frame: np.ndarray, label: np.ndarray, path: Any) -> None:

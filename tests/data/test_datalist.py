@@ -64,6 +64,12 @@ def test_listed_frames_only_are_entries(make):
     assert [(frame["frame"], frame["label_frame"]) for frame in frames] == [(2, 2), (0, 0)]
 
 
+def test_the_shape_of_pixels_is_passed_on_where_it_is_given(make):
+    path = make(changed("training", pixel_aspect=1.125))
+    assert {entry.get("pixel_aspect") for entry in load_datalist(path, "training", NAMES)} == {1.125}
+    assert all("pixel_aspect" not in entry for entry in load_datalist(path, "validation", NAMES))
+
+
 def test_a_label_may_hold_the_listed_frames_only(make, tmp_path):
     path = make(changed("training", label="p1/two.nii.gz", frames=[2, 0]))
     nib.save(nib.Nifti1Image(np.zeros((5, 4, 1, 2, 2), np.uint8), np.eye(4)), tmp_path / "p1/two.nii.gz")

@@ -115,8 +115,10 @@ def test_times_come_from_the_first_rule_that_applies_and_are_never_invented(tmp_
     clip = read_clip(write_dicom(tmp_path / "cine.dcm", np.zeros((3, 2, 2), np.uint16), **WINDOW, **tags))
     if expected is None:
         assert clip.frame_times_ms is None
+        assert clip.frame_times_source == "none"
     else:
         np.testing.assert_allclose(clip.frame_times_ms, expected)
+        assert clip.frame_times_source == next(iter(tags))
     assert bool(clip.warnings) == (tags == {"FrameTime": 0})
 
 

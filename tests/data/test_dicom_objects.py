@@ -236,6 +236,16 @@ def test_outside_the_shutter_is_black_and_does_not_count_for_percentiles(tmp_pat
     assert clip.frames.max() == 1.0
 
 
+def test_an_enhanced_object_has_a_shutter_of_each_frame(tmp_path, write_dicom):
+    edges = [{"ShutterUpperHorizontalEdge": row, "ShutterLowerHorizontalEdge": row} for row in (1, 2)]
+    columns = {"ShutterLeftVerticalEdge": 1, "ShutterRightVerticalEdge": 4}
+    shutters = [sequence(ShutterShape="RECTANGULAR", **columns, **rows) for rows in edges]
+    groups = enhanced(FrameDisplayShutterSequence=shutters)
+    stored = np.full((2, 3, 4), 4095, np.uint16)
+    clip = decode_clip(write_dicom(tmp_path / "xa.dcm", stored, PerFrameFunctionalGroupsSequence=groups, **WINDOW))
+    assert clip.frames[:, 0].any(axis=2).tolist() == [[True, False, False], [False, True, False]]
+
+
 def test_a_shutter_that_hides_everything_is_left_out_with_a_warning(tmp_path, write_dicom):
     tags = {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [900, 900], "RadiusOfCircularShutter": 1}
     clip = decode_clip(write_dicom(tmp_path / "shutter.dcm", RAMP, **tags, **WINDOW))
@@ -265,4 +275,5 @@ def test_repeated_frames_of_a_capture_are_reported(tmp_path, write_dicom):
 
 def test_pixels_that_are_not_square_are_reported(tmp_path, write_dicom):
     clip = decode_clip(write_dicom(tmp_path / "capture.dcm", RAMP, PixelAspectRatio=["8", "9"], **WINDOW))
-    assert clip.warnings == ("pixels are not square, 0.888889 to 1 (rows to columns)",)
+    assert clip.warnings == ("pixels are not square, 0.888889 to 1 (height to width)",)
+    assert clip.pixel_aspect == pytest.approx(8 / 9)

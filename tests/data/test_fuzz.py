@@ -68,11 +68,11 @@ def test_a_clip_with_other_frames_or_another_size_than_its_header_is_noticed(tmp
     clip = read_clip(path)
     assert contradiction(path, clip) == ""
     fewer = dataclasses.replace(
-        clip, frames=clip.frames[:-1], origin=clip.origin[:-1], frame_times_ms=clip.frame_times_ms[:-1]
+        clip, stored=clip.stored[:-1], origin=clip.origin[:-1], frame_times_ms=clip.frame_times_ms[:-1], displays=()
     )
     assert f"num_frames={NUM_FRAMES}" in contradiction(path, fewer)
     assert contradiction(path, dataclasses.replace(fewer, warnings=("the header says 6 frames, the file has 5",))) == ""
-    assert "columns=" in contradiction(path, dataclasses.replace(clip, frames=clip.frames[..., 1:]))
+    assert "columns=" in contradiction(path, dataclasses.replace(clip, stored=clip.stored[..., 1:]))
 
 
 def test_header_sizes_are_read_without_the_readers(tmp_path):

@@ -72,3 +72,18 @@ def test_a_cut_film_is_read_with_a_warning_and_refused_in_strict_mode(tmp_path, 
     assert any("cut off" in warning for warning in json.loads(loaded.meta["warnings"]))
     with pytest.raises(UnreadableStudyError, match="cut off"):
         LoadImaged(keys="image", reader=ClipReader(strict=True))({"image": path})
+
+
+def test_the_shape_of_pixels_is_the_sources_unless_the_user_says_other(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "capture.dcm", RAMP, PixelAspectRatio=["9", "8"])
+    load = LoadImaged(keys="image", reader=ClipReader(), image_only=True)
+    assert load({"image": path})["image"].meta["pixel_aspect"] == 1.125
+    image = LoadImaged(keys="image", reader=ClipReader(pixel_aspect=1.2), image_only=True)({"image": path})["image"]
+    assert image.meta["pixel_aspect"] == 1.2
+    warning = "by the user's word pixels are 1.2 times as high as wide, and are taken so; the file says 1.125"
+    assert warning in json.loads(image.meta["warnings"])
+
+
+def test_a_shape_that_no_pixel_has_is_refused():
+    with pytest.raises(ValueError, match="pixel_aspect must be a pixel's height divided by its width, above 0, got 0"):
+        ClipReader(pixel_aspect=0)

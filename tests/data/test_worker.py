@@ -83,13 +83,30 @@ def test_large_arrays_come_back_as_the_callers_own(worker):
     frames = worker.call(frame_memory.empty_frames, (4, size), limits=LIMITS)
     assert frames.shape == (4, size)
     frames[:] = 1
-    copied = worker.call(np.full, 2 * size, 7.0, limits=LIMITS)  # not allocated by us
-    assert (copied == 7.0).all()
-    assert (frames == 1).all()  # the pages are used again, the caller's copy is not
+    other = worker.call(np.full, 2 * size, 7.0, limits=LIMITS)  # not allocated by us
+    assert (other == 7.0).all()
+    assert (frames == 1).all()
     descriptors = psutil.Process().num_fds()
     for _ in range(5):
         worker.call(frame_memory.empty_frames, (4, size), limits=LIMITS)
     assert psutil.Process().num_fds() == descriptors
+
+
+def test_pages_are_written_again_only_when_no_array_refers_to_them(worker):
+    size = frame_memory.SHARED_FROM_BYTES
+    process = psutil.Process(worker.call(os.getpid, limits=LIMITS))
+    first = worker.call(np.full, size, 5, "u1", limits=LIMITS)
+    view = first[::2]
+    del first
+    second = worker.call(np.full, size, 6, "u1", limits=LIMITS)
+    assert (view == 5).all()
+    assert (second == 6).all()
+    del view
+    segments = process.num_fds()
+    third = worker.call(np.full, size, 7, "u1", limits=LIMITS)  # into the first one's pages
+    assert (third == 7).all()
+    assert (second == 6).all()
+    assert process.num_fds() == segments
 
 
 def test_an_unnamed_file_reads_back_and_is_nowhere_in_a_folder():

@@ -22,7 +22,7 @@ def make_clip(num_frames: int = 4, rows: int = 20, columns: int = 31, **attribut
         **attributes,
     }
     origin = tuple(FrameOrigin(Path("JANE_DOE/cine.dcm"), index) for index in range(num_frames))
-    return Clip(frames=frames, origin=origin, name="JANE_DOE", **attributes)
+    return Clip(stored=frames, origin=origin, name="JANE_DOE", **attributes)
 
 
 @pytest.fixture

@@ -196,6 +196,32 @@ def test_the_file_says_that_its_positions_are_made_up_and_what_made_it(tmp_path,
     np.testing.assert_allclose([float(value) for value in spacing], study.pixel_spacing_mm, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "spacing", "words"),
+    [
+        ({"PixelAspectRatio": ["9", "8"]}, (1.125, 1.0), "none, a width of 1 mm is nominal"),
+        ({"PixelSpacing": ["0.45", "0.4"]}, (0.45, 0.4), "calibrated PixelSpacing"),
+    ],
+    ids=["ratio", "spacing"],
+)
+def test_a_viewer_shows_the_masks_of_oblong_pixels_in_the_sources_shape(tmp_path, study, attributes, spacing, words):
+    path, masks = write_source("secondary capture", tmp_path, study)
+    dataset = pydicom.dcmread(path)
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        dataset.pop(keyword, None)
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    seg = hd.seg.segread(write_seg(path, masks, tmp_path))
+    shared = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    np.testing.assert_allclose([float(value) for value in shared.PixelSpacing], spacing)
+    assert seg.ContentDescription == f"z = frame; pixel spacing: {words}"
+    assert (seg.Rows, seg.Columns) == masks.shape[2:]
+    np.testing.assert_array_equal(
+        seg.get_pixels_by_source_instance([dataset.SOPInstanceUID]), masks.transpose(0, 2, 3, 1)
+    )
+
+
 def test_the_pixels_of_the_source_are_not_decoded(tmp_path):
     path, _ = write_source("RF cine", tmp_path, generate_study(seed=3, size=32, num_frames=2))
     dataset = pydicom.dcmread(path)
@@ -271,7 +297,7 @@ def test_a_source_without_uids_is_refused(tmp_path, study):
 def test_a_part_of_a_clip_is_refused(tmp_path, study):
     path, masks = write_source("RF cine", tmp_path, study)
     clip = read_clip(path)
-    part = replace(clip, frames=clip.frames[1:], origin=clip.origin[1:], frame_times_ms=None)
+    part = replace(clip, stored=clip.stored[1:], displays=(), origin=clip.origin[1:], frame_times_ms=None)
     with pytest.raises(NoSegSourceError, match="needs a whole clip"):
         write_dicom_seg(masks[1:], part, STRUCTURES, tmp_path / "seg.dcm", MODEL)
 

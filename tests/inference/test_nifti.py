@@ -45,7 +45,18 @@ def test_without_spacing_and_times_the_units_are_unknown(tmp_path, masks):
     assert content["spacing_source"] == "none"
 
 
-def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, clip, masks):
+def test_without_spacing_the_shape_of_a_pixel_is_kept(tmp_path, masks):
+    clip = make_clip(pixel_spacing_mm=None, spacing_source="none", pixel_aspect=1.125)
+    path, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    image = nib.load(path)
+    np.testing.assert_allclose(image.header.get_zooms()[:2], (1.0, 1.125))  # columns first
+    np.testing.assert_allclose(np.abs(np.diag(image.affine))[:2], (1.0, 1.125))
+    assert image.header.get_xyzt_units()[0] == "unknown"
+    assert json.loads(sidecar.read_text())["pixel_aspect"] == 1.125
+
+
+def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, masks):
+    clip = make_clip(pixel_intensity_relationship="LIN", frame_times_source="FrameTime")
     model = {"name": "segmenter", "version": "1.2.3"}
     _, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz", model)
     content = json.loads(sidecar.read_text())
@@ -53,6 +64,9 @@ def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, clip,
     assert content["spacing_source"] == "calibrated PixelSpacing"
     assert content["frame_times_ms"] == [0.0, 40.0, 80.0, 120.0]
     assert content["model"] == model
+    assert content["pixel_aspect"] == clip.pixel_aspect
+    assert content["pixel_intensity_relationship"] == "LIN"
+    assert content["frame_times_source"] == "FrameTime"
     assert "research use only" in content["intended_use"]
     assert "JANE" not in sidecar.read_text()
 

@@ -52,6 +52,17 @@ def test_pictures_of_every_size_are_even_and_neither_tiny_nor_huge(rows, columns
     assert channels == 3
 
 
+def test_a_disk_of_oblong_pixels_is_drawn_round():
+    y, x = np.mgrid[:300, :400]
+    masks = np.zeros((2, 300, 400), bool)
+    masks[0] = ((y + 0.5 - 150) * 1.5) ** 2 + (x + 0.5 - 200) ** 2 < 100**2  # 1.5 times as high as wide
+    picture = painted(masks, pixel_aspect=1.5)
+    coloured = np.ptp(picture, axis=-1) > 8
+    height, width = (np.flatnonzero(coloured.any(axis=axis)) for axis in (1, 0))
+    assert np.ptp(height) == pytest.approx(np.ptp(width), abs=4)
+    assert np.ptp(height) > 200
+
+
 def test_the_legend_tells_what_is_in_the_frame():
     masks = np.zeros((2, 512, 600), bool)
     clip = make_clip(num_frames=1, rows=512, columns=600)

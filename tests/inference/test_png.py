@@ -22,6 +22,21 @@ def test_every_mask_comes_back_as_0_and_255_and_sorts_in_frame_order(tmp_path, c
                 np.testing.assert_array_equal(np.asarray(picture), masks[t, s] * np.uint8(255))
 
 
+@pytest.mark.parametrize("aspect", [9 / 8, 8 / 9])
+def test_the_shape_of_oblong_pixels_is_stated_and_the_masks_stay_on_their_grid(tmp_path, masks, aspect):
+    write_pngs(masks, make_clip(pixel_aspect=aspect), STRUCTURES, tmp_path / "masks")
+    with Image.open(tmp_path / "masks" / "bolus" / "frame_00001.png") as picture:
+        across, down = picture.info["aspect"]  # pixels per length, as Pillow reads a pHYs chunk without a unit
+        assert across / down == pytest.approx(aspect)
+        picture.load()  # checks every chunk's sum
+        np.testing.assert_array_equal(np.asarray(picture), masks[0, 0] * np.uint8(255))
+
+
+def test_square_pixels_need_no_statement(tmp_path, clip, masks):
+    write_pngs(masks, clip, STRUCTURES, tmp_path / "masks")
+    assert b"pHYs" not in (tmp_path / "masks" / "bolus" / "frame_00001.png").read_bytes()
+
+
 def test_a_second_run_leaves_no_frame_of_the_first(tmp_path, clip, masks):
     write_pngs(masks, clip, STRUCTURES, tmp_path / "masks")
     write_pngs(masks[:1], make_clip(num_frames=1), STRUCTURES, tmp_path / "masks")

@@ -5,6 +5,7 @@ import types
 import psutil
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from bundle.inference.predictor import ClipInferer
@@ -113,3 +114,22 @@ def test_a_threshold_that_is_no_probability_is_refused(threshold):
 def test_sizes_must_be_positive():
     with pytest.raises(ValueError, match="must be positive, got 64 and 0"):
         ClipInferer(64, batch_size=0)
+
+
+def test_the_shape_of_pixels_comes_from_the_meta_data_and_a_word_goes_before_it():
+    clip, shapes = square_clip(rows=40, columns=60), []
+
+    def network(frames: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(int(x.max()) + 1 for x in frames[0, 0].nonzero().T))
+        return frames
+
+    noted = MetaTensor(torch.ones_like(clip)[None], meta={"pixel_aspect": torch.tensor([1.5])})  # as collated
+    inferer = ClipInferer(60, progress=False)
+    for inputs, options in [(torch.ones_like(clip), {}), (noted, {}), (noted, {"pixel_aspect": 0.75})]:
+        assert inferer(inputs, network, **options).shape[-2:] == (40, 60)
+    assert shapes == [(40, 60), (60, 60), (30, 60)]
+
+
+def test_a_shape_that_no_pixel_has_is_refused():
+    with pytest.raises(ValueError, match="pixel_aspect must be a pixel's height divided by its width, above 0, got 0"):
+        ClipInferer(60, progress=False)(square_clip(), BrightAndDark(), pixel_aspect=0.0)

@@ -27,6 +27,18 @@ def test_the_film_has_every_frame_as_it_was_drawn(tmp_path, clip, masks):
         assert np.abs(frame.mean(axis=-1) - drawn).mean() < 6  # of 255: lossy, colour at half resolution
 
 
+def test_oblong_pixels_are_drawn_square_so_that_every_player_shows_the_true_shape(tmp_path):
+    clip = make_clip(rows=480, columns=720, pixel_aspect=9 / 8)
+    masks = np.zeros((4, 3, 480, 720), bool)
+    path, _ = write_overlay_video(masks, clip, STRUCTURES, tmp_path / "overlay.mp4")
+    painter = OverlayPainter(clip, STRUCTURES)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == 1
+        assert (stream.height, stream.width) == painter.size
+    assert painter.width / painter.height == pytest.approx(4 / 3, abs=0.01)
+
+
 def test_without_times_the_rate_is_stated_to_be_ours(tmp_path, masks):
     clip = make_clip(frame_times_ms=None)
     _, sidecar = write_overlay_video(masks, clip, STRUCTURES, tmp_path / "overlay.mp4")

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage.measure import perimeter
 
 from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.data.phantom.true_measures import true_events, true_measures
-from bundle.metrics.kinematics import SwallowMeasures, measure_swallow
+from bundle.data.phantom.true_measures import tolerances, true_events, true_measures
+from bundle.metrics.kinematics import SwallowMeasures, measure_swallow, visible_field
 from bundle.structures import STRUCTURES
 
 TIMES_MS = np.arange(16) * 20.0
@@ -143,6 +144,29 @@ def test_a_film_at_twice_the_size_gives_the_same_percentages():
     assert large["c2_c4_length"] == pytest.approx(80.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_pixels_that_are_not_square_give_the_measures_of_square_ones(aspect: float):
+    # The same film with half the rows, or half the columns: a pixel is twice as high as wide, or half as high.
+    fine = hand_made_swallow().repeat(2, axis=-1).repeat(2, axis=-2)
+    coarse = fine[..., ::2, :] if aspect > 1 else fine[..., ::2]
+    square, other = (
+        values(measure_swallow(fine, TIMES_MS)),
+        values(measure_swallow(coarse, TIMES_MS, pixel_aspect=aspect)),
+    )
+    in_pixels = {"c2_c4_length": 1.0 if aspect > 1 else 2.0}
+    for name, value in square.items():
+        # An edge of the hand-made squares is known to half a pixel, which is 1.25 %C2-4 at most.
+        assert other[name] * in_pixels.get(name, 1.0) == pytest.approx(value, rel=0.02, abs=1.25), name
+
+
+def test_the_length_is_in_widths_of_a_pixel():
+    found = values(measure_swallow(hand_made_swallow(), TIMES_MS, pixel_aspect=1.5))
+    assert found["c2_c4_length"] == pytest.approx(60.0, rel=1e-2)
+    # 20 rows of 1.5 and 10 columns of 60: heights are as before, widths are less.
+    assert found["hyoid_excursion_y"] == pytest.approx(50.0, rel=1e-2)
+    assert found["hyoid_excursion_x"] == pytest.approx(100.0 * 10 / 60, rel=1e-2)
+
+
 def test_motion_of_the_whole_head_is_no_motion_of_the_hyoid():
     masks = hand_made_swallow()
     moved = np.stack([np.roll(frame, (index % 3, 2 - index % 5), axis=(-2, -1)) for index, frame in enumerate(masks)])
@@ -186,6 +210,66 @@ def test_a_structure_that_is_no_channel_is_missing_too():
     found = measure_swallow(masks, TIMES_MS, names).measures
     assert found["hyoid_speed"].reason == "not computable: needs hyoid"
     assert found["ues_maximal_width"].value == pytest.approx(15.0, rel=1e-3)
+
+
+def test_a_pharynx_that_the_visible_field_cuts_is_warned_about_and_others_are_not():
+    visible = np.ones((SIZE, SIZE), bool)
+    assert not any("visible field" in words for words in measure_swallow(hand_made_swallow(), TIMES_MS).warnings)
+    visible[:45] = False  # hides 5 of the pharynx' 40 rows
+    masks = hand_made_swallow() & visible
+    masks[:, STRUCTURES.index("c2")] = hand_made_swallow()[:, STRUCTURES.index("c2")]
+    warnings = [w for w in measure_swallow(masks, TIMES_MS, visible=visible).warnings if "visible field" in w]
+    assert warnings == [
+        "hyoid reaches the edge of the visible field in 8 of 16 frames: what lies behind the edge is not measured",
+        "pharynx reaches the edge of the visible field in 16 of 16 frames: what lies behind the edge is not measured",
+    ]
+
+
+def test_a_structure_that_the_frame_cuts_is_warned_about():
+    cut = hand_made_swallow()[:, :, 42:]
+    assert any(w.startswith("pharynx reaches the edge") for w in measure_swallow(cut, TIMES_MS).warnings)
+
+
+def test_the_visible_field_is_what_is_ever_lit_with_the_shadows_in_it():
+    frames = np.zeros((2, 1, 12, 12))
+    frames[0, 0, 2:6, 2:9] = frames[1, 0, 4:10, 2:9] = 0.8  # each frame shows a part
+    frames[:, 0, 5:7, 4:6] = 0.0  # metal
+    frames[:, 0, 0, 11] = 1.0  # a letter on the film
+    expected = np.zeros((12, 12), bool)
+    expected[2:10, 2:9] = True
+    np.testing.assert_array_equal(visible_field(frames), expected)
+    assert visible_field(np.zeros((1, 1, 4, 4))).all()
+
+
+def test_a_sphincter_along_the_pixels_is_warned_about_and_one_across_them_is_not():
+    straight = hand_made_swallow()
+    leaning = straight.copy()
+    ues = STRUCTURES.index("upper_oesophageal_sphincter")
+    for row in range(82, 106):  # a column further every third row
+        leaning[:, ues, row] = np.roll(straight[:, ues, row], (row - 82) // 3, axis=-1)
+    warned = [
+        any(words.startswith("ues_maximal_width is known to one pixel only") for words in result.warnings)
+        for result in (measure_swallow(straight, TIMES_MS), measure_swallow(leaning, TIMES_MS))
+    ]
+    assert warned == [True, False]
+
+
+def test_a_leaning_sphincter_is_measured_across_itself():
+    masks, rows, columns = hand_made_swallow(), *np.mgrid[:SIZE, :SIZE]
+    along, across = np.cos(np.deg2rad(20)), np.sin(np.deg2rad(20))
+    u, v = (rows - 94) * along + (columns - 46) * across, (columns - 46) * along - (rows - 94) * across
+    for frame in range(16):
+        width = 12.0 if 7 <= frame <= 10 else 5.0
+        masks[frame, STRUCTURES.index("upper_oesophageal_sphincter")] = (abs(u) < 14) & (abs(v) < width / 2)
+    # 7 of 40 pixels to a third of one, where a cut at right angles to C2-C4 would show 7 / cos 20: 18.6 %.
+    assert values(measure_swallow(masks, TIMES_MS))["ues_maximal_width"] == pytest.approx(17.5, abs=0.75)
+
+
+def test_a_palate_that_rises_before_the_hyoid_does_not_make_the_resting_pharynx_smaller():
+    masks = hand_made_swallow()
+    rectangle(masks, slice(3, 5), "pharynx", (40, 80), (40, 56))
+    masks[3:5, STRUCTURES.index("pharynx"), :, 48:] = 0
+    assert values(measure_swallow(masks, TIMES_MS))["pharyngeal_area_rest"] == pytest.approx(40.0, rel=1e-3)
 
 
 def test_without_anything_in_front_of_the_spine_no_way_is_forward():
@@ -263,38 +347,73 @@ def test_malformed_masks_and_times_are_refused(masks, times, message):
         measure_swallow(masks, times)
 
 
+@pytest.mark.parametrize("aspect", [0.0, -1.0, math.nan, math.inf])
+def test_a_pixel_without_a_shape_is_refused(aspect):
+    with pytest.raises(ValueError, match="pixel_aspect must be a pixel's height over its width, above 0, got"):
+        measure_swallow(hand_made_swallow(), TIMES_MS, pixel_aspect=aspect)
+
+
+def test_a_visible_field_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"visible must have the masks' rows and columns \(120, 120\), got \(4, 4\)"):
+        measure_swallow(hand_made_swallow(), TIMES_MS, visible=np.ones((4, 4), bool))
+    with pytest.raises(ValueError, match=r"frames must be grayscale \(T, 1, H, W\), got \(4, 4\)"):
+        visible_field(np.ones((4, 4)))
+
+
 # The phantom's true masks against its true motion. It is synthetic: this tests the arithmetic, nothing clinical.
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+EDGE_PIXELS = 0.2
+"""The phantom's raster draws outlines up to this much too large, by which small areas may differ from the truth."""
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2, 3])
 def phantom(request: pytest.FixtureRequest) -> tuple[PhantomStudy, SwallowMeasures]:
     study = generate_study(request.param, 384, 84, "consecutive", frame_rate=30.0)
     return study, measure_swallow(study.masks, study.frame_times_ms)
 
 
+@pytest.fixture(scope="module")
+def truth(phantom: tuple[PhantomStudy, SwallowMeasures]) -> dict[str, float]:
+    return true_measures(phantom[0])
+
+
+def edge_share(mask: np.ndarray) -> float:
+    """Share of a mask's area ``(H, W)`` that moving its outline by ``EDGE_PIXELS`` makes."""
+    return float(EDGE_PIXELS * perimeter(mask) / mask.sum())
+
+
 @pytest.mark.slow
-def test_lengths_and_areas_of_the_phantom_are_within_2_percent_and_a_width_within_half_a_pixel(phantom):
+def test_every_measure_of_the_phantom_is_within_2_percent_or_one_frame_or_the_raster_of_a_small_area(phantom, truth):
     study, result = phantom
-    truth = true_measures(study)
-    for counted in ("ues_opening_duration", "pharyngeal_transit", "bolus_in_airway"):
-        del truth[counted]  # of whole frames: held below
-    found = {name: result.measures[name].value for name in truth}
-    # A coordinate of a displacement is held to 2 % of the displacement: a small one would ask for less than a pixel.
-    loose = {"hyoid_excursion_x": "hyoid_excursion_xy", "hyoid_excursion_y": "hyoid_excursion_xy"}
-    width = truth.pop("ues_maximal_width")  # some ten pixels: held to half a pixel
-    assert found["ues_maximal_width"] == pytest.approx(width, abs=0.5 * 100.0 / found["c2_c4_length"])
-    errors = {name: abs(found[name] - truth[name]) / truth[loose.get(name, name)] for name in truth}
-    assert {name: round(error, 4) for name, error in errors.items() if error > 0.02} == {}
+    pharynx = study.masks[:, STRUCTURES.index("pharynx")]
+    constricted = edge_share(pharynx[result.events["pharyngeal_constriction"]])
+    resting = edge_share(pharynx[0])
+    shares = {
+        "pharyngeal_area_rest": resting,
+        "pharyngeal_area_constriction": constricted,
+        "pharyngeal_constriction_ratio": constricted,
+        "residue": edge_share(study.masks[-1, STRUCTURES.index("bolus")]) if truth["residue"] else 0.0,
+    }
+    allowed = tolerances(study, truth)
+    for name, share in shares.items():
+        allowed[name] += share * truth[name]
+    allowed["hyoid_speed"] *= 2.0  # a frame at either end of its interval
+    if any("ues_maximal_width is known to one pixel only" in words for words in result.warnings):
+        allowed["ues_maximal_width"] = result.measures["ues_maximal_width"].uncertainty
+    assert set(result.measures) - set(truth) == {"residue_percent_full", "nrrs_pharynx"}  # worked out from the others
+    errors = {name: (result.measures[name].value, truth[name]) for name in truth}
+    assert {name: pair for name, pair in errors.items() if abs(pair[0] - pair[1]) > allowed[name]} == {}
 
 
 @pytest.mark.slow
-def test_events_of_the_phantom_are_within_one_frame_and_timings_within_one_at_either_end(phantom):
+def test_events_of_the_phantom_are_within_one_frame(phantom):
     study, result = phantom
     events = true_events(study)
-    assert {name: frame - events[name] for name, frame in result.events.items() if abs(frame - events[name]) > 1} == {}
-    truth = true_measures(study)
-    for name in ("ues_opening_duration", "pharyngeal_transit"):
-        assert abs(result.measures[name].value - truth[name]) * 30.0 / 1000.0 <= 2.001
+    # The pharynx is as narrow in neighbouring frames to within a few pixels: its frame may be two away.
+    far = {name: frame - events[name] for name, frame in result.events.items()}
+    limits = {"pharyngeal_constriction": 2}
+    assert {name: off for name, off in far.items() if abs(off) > limits.get(name, 1)} == {}
 
 
 @pytest.mark.slow
@@ -310,5 +429,5 @@ def test_a_flipped_phantom_gives_the_same_measures(phantom):
     study, result = phantom
     flipped = replace(study, masks=study.masks[..., ::-1])
     assert values(measure_swallow(flipped.masks, study.frame_times_ms)) == {
-        name: pytest.approx(value, rel=1e-6) for name, value in values(result).items()
+        name: pytest.approx(value, rel=1e-3) for name, value in values(result).items()
     }

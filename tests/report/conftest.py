@@ -50,7 +50,7 @@ def make_clip(frames: np.ndarray, **attributes) -> Clip:
         **attributes,
     }
     origin = tuple(FrameOrigin(Path("JANE_DOE/cine.dcm"), index) for index in range(len(frames)))
-    return Clip(frames=frames, origin=origin, name="JANE_DOE", **attributes)
+    return Clip(stored=frames, origin=origin, name="JANE_DOE", **attributes)
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,28 @@ def test_without_vertebrae_areas_are_in_pixels_and_the_hyoid_says_what_it_needs(
     assert bolus.reason == "not computable: needs pharynx, laryngeal_vestibule or trachea"
 
 
+def test_areas_of_oblong_pixels_are_in_the_square_of_their_width():
+    masks = np.zeros((1, 2, 8, 8), bool)
+    masks[:, :, :2, :3] = True
+    _, areas, bolus = swallow_curves(ClipMasks(masks, None, ("bolus", "pharynx"), pixel_aspect=1.5)).plots
+    assert (areas.unit, areas.curves[0].values) == ("(pixel width)²", [9.0])
+    assert bolus.curves[0].values == [9.0]
+
+
+def test_curves_of_oblong_pixels_are_those_of_square_ones(study):
+    odd = study.masks[..., 1::2]  # every second column: pixels half as high as wide
+    pairs = zip(
+        swallow_curves(ClipMasks(study.masks, None)).plots,
+        swallow_curves(ClipMasks(odd, None, pixel_aspect=0.5)).plots,
+        strict=True,
+    )
+    for square, oblong in pairs:
+        assert square.unit == oblong.unit
+        for expected, found in zip(square.curves, oblong.curves, strict=True):
+            top = max(abs(value) for value in expected.values)
+            np.testing.assert_allclose(found.values, expected.values, atol=max(2.5, 0.05 * top))  # a pixel is 2.4 %C2-4
+
+
 def test_a_site_with_other_structures_sees_their_areas():
     masks = np.ones((1, 1, 4, 4), bool)
     areas = swallow_curves(ClipMasks(masks, None, ("lung",))).plots[1]
@@ -93,7 +115,7 @@ def test_contrast_is_that_of_the_guideline():
 
 def test_pictures_are_jpegs_of_the_frames():
     frames = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(1, 1, 48, 64)
-    (text,) = encode_frames(frames, 24, 32)
+    (text,) = encode_frames(make_clip(frames), 24, 32)
     picture = Image.open(io.BytesIO(base64.b64decode(text)))
     assert (picture.format, picture.size, picture.mode) == ("JPEG", (32, 24), "L")
     np.testing.assert_allclose(np.asarray(picture).mean() / 255, 0.5, atol=0.01)
@@ -113,8 +135,9 @@ def test_pictures_of_a_long_clip_are_smaller_so_that_the_page_stays_bounded():
     assert 1000 * height * width == pytest.approx(MOST_PIXELS, rel=0.01)
 
 
-def test_pixels_that_are_not_square_are_shown_square():
-    assert picture_size(blank(1, 480, 720, pixel_spacing_mm=(0.3, 0.27))) == (480, 648)
+@pytest.mark.parametrize(("aspect", "expected"), [(9 / 8, (480, 640)), (8 / 9, (427, 720)), (1.0, (480, 720))])
+def test_pixels_that_are_not_square_are_shown_square_and_never_enlarged(aspect, expected):
+    assert picture_size(blank(1, 480, 720, pixel_aspect=aspect, pixel_spacing_mm=None)) == expected
 
 
 # Words and numbers
@@ -167,3 +190,8 @@ def test_the_clock_starts_at_the_first_frame():
     clip = blank(3, 4, 4, frame_times_ms=np.array([500.0, 540.0, 600.0]))
     assert moment(clip, 2) == "frame 3 · 0.100 s"
     assert rate_in_words(clip) == "20 frames/s, varying, from the source's frame times"
+
+
+def test_the_clock_says_what_the_file_calls_its_times():
+    clip = blank(3, 4, 4, frame_times_source="FrameTimeVector")
+    assert rate_in_words(clip) == "25 frames/s, from the source's frame times (FrameTimeVector)"

@@ -37,9 +37,16 @@ class Tags(HTMLParser):
 
 
 def write(
-    path: Path, num_frames=3, structures=STRUCTURES, masks=None, measures="take", model=MODEL, **attributes
+    path: Path,
+    num_frames=3,
+    structures=STRUCTURES,
+    masks=None,
+    measures="take",
+    model=MODEL,
+    size=(24, 32),
+    **attributes,
 ) -> str:
-    frames = np.linspace(0, 1, num_frames * 24 * 32, dtype=np.float32).reshape(num_frames, 1, 24, 32)
+    frames = np.linspace(0, 1, num_frames * size[0] * size[1], dtype=np.float32).reshape(num_frames, 1, *size)
     clip = make_clip(frames, **attributes)
     if masks is None:
         masks = np.zeros((num_frames, len(structures), 24, 32), bool)
@@ -146,6 +153,20 @@ def test_frame_times_that_do_not_increase_are_not_used(tmp_path):
 def test_without_spacing_there_are_no_millimetres(tmp_path):
     text = write(tmp_path, pixel_spacing_mm=None, spacing_source="none")
     assert "none: no millimetres in this report" in text
+
+
+def test_a_clip_of_oblong_pixels_is_shown_in_its_true_shape_and_says_so(tmp_path):
+    masks = np.zeros((3, 12, 24, 32), bool)
+    masks[:, 0, 6:12, 8:16] = True
+    text = write(tmp_path, masks=masks, pixel_aspect=4 / 3, pixel_spacing_mm=None)
+    assert "24 × 32 pixels, each 1.333 times as high as wide; shown and measured so, in widths of a pixel" in text
+    assert "shown reduced to 24 × 24" in text
+    data = content(text)
+    assert (data["width"], data["height"]) == (24, 24)
+    ring = data["outlines"][0][0]
+    x, y = (int(number) / data["units"] for number in re.match(r"M(\S+) (\S+?)l", ring).groups())
+    assert 5.5 <= x <= 12.5  # columns 8 to 16 of 32 are 6 to 12 of 24
+    assert 5.5 <= y <= 12.5
 
 
 def test_hostile_names_warnings_and_reasons_stay_text(tmp_path):

@@ -1,4 +1,4 @@
-"""Letterbox: one scale, zeros at the bottom or right, and back again."""
+"""Letterbox: square pixels, nothing distorted, zeros at the bottom or right, and back again."""
 
 import pytest
 import torch
@@ -71,6 +71,68 @@ def test_logits_come_back_at_the_frames_size():
 def test_masks_on_another_grid_are_refused():
     with pytest.raises(ValueError, match=r"must be on the letterbox's grid \(32, 32\), got \(8, 8\)"):
         unletterbox(torch.zeros(1, 1, 8, 8), LetterboxGeometry(10, 10, 32))
+
+
+# Pixels that are not square
+
+
+def disk(rows: int, columns: int, row_step: float = 1.0, column_step: float = 1.0) -> torch.Tensor:
+    """A disk of radius 12 about (20, 20), sampled at the middle of every pixel: ``(1, rows, columns)``, 0 or 1."""
+    y, x = (torch.arange(rows) + 0.5) * row_step, (torch.arange(columns) + 0.5) * column_step
+    return ((y[:, None] - 20) ** 2 + (x[None] - 20) ** 2 <= 12**2).to(torch.uint8)[None]
+
+
+@pytest.mark.parametrize("aspect", [1.125, 0.9, 4 / 3, 0.5])
+def test_a_disk_of_oblong_pixels_is_the_disk_of_square_ones(aspect):
+    """40 x 60 units in every case: rows are as many as fit, so that a pixel is ``aspect`` units high and 1 wide."""
+    rows = round(40 / aspect)
+    stored = disk(rows, 60, row_step=40 / rows)
+    square, geometry = letterbox(stored, 60, pixel_aspect=40 / rows)
+    assert (geometry.content_rows, geometry.content_columns) == (40, 60)
+    expected = torch.nn.functional.pad(disk(40, 60), (0, 0, 0, 20))
+    assert (square & expected).sum() / (square | expected).sum() > 0.9
+    distorted, _ = letterbox(stored, 60)
+    assert (distorted & expected).sum() / (distorted | expected).sum() < 0.9
+
+
+def test_which_side_fills_the_square_is_told_by_the_picture_and_not_by_the_number_of_pixels():
+    geometry = LetterboxGeometry(rows=80, columns=100, size=64, pixel_aspect=1.5)  # 120 high, 100 wide
+    assert (geometry.content_rows, geometry.content_columns) == (64, 53)
+
+
+@pytest.mark.parametrize("aspect", [1.125, 0.5])
+def test_oblong_masks_come_back_on_their_own_grid(aspect):
+    stored = disk(36, 48)[None]
+    square, geometry = letterbox(stored, 96, aspect)
+    back = unletterbox(square, geometry)
+    assert back.shape == stored.shape
+    assert (back & stored).sum() / (back | stored).sum() > 0.97
+
+
+def test_a_shape_of_one_changes_nothing():
+    frame = torch.rand(1, 30, 50)
+    assert torch.equal(letterbox(frame, 32, pixel_aspect=1.0)[0], letterbox(frame, 32)[0])
+
+
+@pytest.mark.parametrize("aspect", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_shape_that_no_pixel_has_is_refused(aspect):
+    with pytest.raises(ValueError, match="pixel_aspect must be a pixel's height divided by its width, above 0, got"):
+        letterbox(torch.zeros(1, 4, 4), 4, aspect)
+
+
+def test_the_transform_makes_pixels_square_with_one_spacing_and_forgets_their_shape():
+    data = {
+        "image": torch.rand(1, 480, 720),
+        "pixel_spacing_mm": torch.tensor([0.36, 0.32]),
+        "pixel_aspect": 0.36 / 0.32,
+    }
+    boxed = Letterboxd("image", 64)(data)
+    torch.testing.assert_close(boxed["pixel_spacing_mm"], torch.tensor([3.6, 3.6]))  # 720 x 0.32 mm on 64 pixels
+    assert boxed["valid"].sum(dim=(1, 2)).tolist() == [48 * 64]  # 4:3
+    assert "pixel_aspect" not in boxed
+
+
+# In a chain of transforms
 
 
 def test_the_transform_adds_valid_and_adapts_the_spacing():

@@ -1,6 +1,7 @@
 """LoadFramed: one frame of a clip and its label, as tensors."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from bundle.data.labels import parse_label
 from bundle.transforms import load
+from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
 
 NAMES = ("bolus", "hyoid")
@@ -54,6 +56,62 @@ def test_unknown_spacing_is_not_a_number(entry):
 def test_the_data_lists_spacing_is_used_where_the_file_has_none(entry):
     spacing = LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.3, 0.4)})["pixel_spacing_mm"]
     torch.testing.assert_close(spacing, torch.tensor([0.3, 0.4]))
+
+
+# The shape of pixels
+
+
+@pytest.fixture
+def with_aspect(monkeypatch):
+    """Makes the file say what shape its pixels have, and its calibrated spacing if given."""
+    read = load.read_clip
+
+    def state(pixel_aspect: float, **attributes) -> None:
+        monkeypatch.setattr(
+            load, "read_clip", lambda path: replace(read(path), pixel_aspect=pixel_aspect, **attributes)
+        )
+
+    return state
+
+
+def test_pixels_are_square_unless_somebody_says_other(entry):
+    assert LoadFramed(NAMES)(entry)["pixel_aspect"] == 1
+    assert LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.3, 0.3)})["pixel_aspect"] == 1
+
+
+def test_the_file_the_data_list_or_its_spacing_says_the_shape_of_pixels(entry, with_aspect):
+    assert LoadFramed(NAMES)({**entry, "pixel_aspect": 1.125})["pixel_aspect"] == 1.125
+    assert LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.27, 0.3)})["pixel_aspect"] == pytest.approx(0.9)
+    with_aspect(1.125)
+    assert LoadFramed(NAMES)(entry)["pixel_aspect"] == 1.125
+    assert LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.45, 0.401)})["pixel_aspect"] == 1.125  # rounded
+
+
+def test_two_shapes_of_one_pixel_are_refused(entry, with_aspect):
+    with_aspect(1.125)
+    words = r"height divided by its width is 1\.125 and 1, by the file and the data list's .*: correct the data list"
+    with pytest.raises(ValueError, match=words):
+        LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.3, 0.3)})
+    with pytest.raises(ValueError, match=words):
+        LoadFramed(NAMES)({**entry, "pixel_aspect": 1.0})
+
+
+def test_a_calibrated_spacing_goes_before_the_data_lists_for_the_shape_too(entry, with_aspect):
+    with_aspect(1.125, pixel_spacing_mm=(0.45, 0.4), spacing_source="calibrated PixelSpacing")
+    loaded = LoadFramed(NAMES)({**entry, "pixel_spacing_mm": (0.3, 0.3)})
+    assert loaded["pixel_aspect"] == 1.125
+    torch.testing.assert_close(loaded["pixel_spacing_mm"], torch.tensor([0.45, 0.4]))
+
+
+def test_training_frames_and_labels_have_square_pixels(entry, with_aspect):
+    with_aspect(1.5)  # 3 rows of 4 columns: 4.5 high, 4 wide
+    boxed = Letterboxd(("image", "label"), 36)(LoadFramed(NAMES)(entry))
+    assert boxed["valid"].sum() == 36 * 32
+    rows, columns = boxed["label"][1].nonzero().T
+    assert (int(rows.max()) + 1, int(columns.max() - columns.min()) + 1) == (12, 8)  # one pixel, 1.5 times as high
+
+
+# One entry after another
 
 
 def test_a_sparse_label_is_indexed_by_its_own_frames(entry):

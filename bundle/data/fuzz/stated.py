@@ -17,7 +17,7 @@ TURNED = re.compile(r"turned|mirrored")
 
 def contradiction(path: Path, clip: Clip) -> str:
     """How a clip differs from its header without a warning, in words; empty if it does not."""
-    got = ClipShape(clip.num_frames, clip.frames.shape[2], clip.frames.shape[3])
+    got = clip.shape
     try:
         stated = [("probe_clip", probe_clip(path))]
     except UnreadableStudyError as error:

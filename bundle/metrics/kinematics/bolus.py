@@ -6,8 +6,8 @@ from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.metrics.kinematics.measure import NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
-ENTRY_AREA = 0.2
-"""A bolus is in the pharynx once it covers this many %(C2-4)² of it (2 to 3 mm²), more than touching outlines do."""
+ENTRY_AREA = 0.05
+"""A bolus is in the pharynx once it covers this many %(C2-4)² of it (about 0.7 mm²), more than touching outlines do."""
 
 
 def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
@@ -17,7 +17,7 @@ def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
     """
     clip.require("bolus", "pharynx")
     seen = np.flatnonzero(clip.mask("pharynx")[: opening_frame + 1].any(axis=(1, 2)))
-    inside = (clip.mask("bolus")[seen] & clip.mask("pharynx")[seen]).sum(axis=(1, 2))
+    inside = clip.area_of(clip.mask("bolus")[seen] & clip.mask("pharynx")[seen])
     there = 100.0 * inside / spine.length_px**2 >= ENTRY_AREA
     if not there.any():
         raise NotComputableError("needs bolus in the pharynx before the upper_oesophageal_sphincter opens")

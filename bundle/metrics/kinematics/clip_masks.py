@@ -12,21 +12,32 @@ from bundle.structures import STRUCTURES
 class ClipMasks:
     """Masks and frame times of one swallow. A structure that is empty in a frame is *absent* there.
 
+    Lengths are counted in widths of a pixel and areas in its square: right where pixels are not square.
+
     Args:
-        masks: Binary masks ``(T, S, H, W)`` of square pixels, array or CPU tensor.
+        masks: Binary masks ``(T, S, H, W)``, array or CPU tensor.
         frame_times_ms: Time of each frame ``(T,)``, strictly increasing; None where it is unknown.
         structures: Names of the S channels.
+        pixel_aspect: Height of a pixel divided by its width.
 
     Raises:
-        ValueError: If shapes and names do not fit, values are not 0 and 1, or times do not increase.
+        ValueError: If shapes and names do not fit, values are not 0 and 1, times do not increase, or the aspect is not
+            positive.
     """
 
     def __init__(
-        self, masks: ArrayLike, frame_times_ms: ArrayLike | None, structures: Sequence[str] = STRUCTURES
+        self,
+        masks: ArrayLike,
+        frame_times_ms: ArrayLike | None,
+        structures: Sequence[str] = STRUCTURES,
+        pixel_aspect: float = 1.0,
     ) -> None:
+        if not (np.isfinite(pixel_aspect) and pixel_aspect > 0):
+            raise ValueError(f"pixel_aspect must be a pixel's height over its width, above 0, got {pixel_aspect}")
         self.masks = _check_masks(np.asarray(masks), structures)
         self.times_ms = None if frame_times_ms is None else _check_times(frame_times_ms, len(self.masks))
         self.structures = tuple(structures)
+        self.pixel_aspect = float(pixel_aspect)
         self.num_frames = len(self.masks)
 
     @property
@@ -55,14 +66,19 @@ class ClipMasks:
             raise NotComputableError(f"needs {', '.join(missing)}")
 
     def area(self, name: str) -> np.ndarray:
-        """Pixels of a structure ``(T,)``."""
-        return self.mask(name).sum(axis=(1, 2)).astype(float)
+        """Area of a structure ``(T,)``."""
+        return self.area_of(self.mask(name))
+
+    def area_of(self, masks: np.ndarray) -> np.ndarray:
+        """Areas ``(N,)`` of masks ``(N, H, W)`` on the clip's grid."""
+        return masks.sum(axis=(1, 2)) * self.pixel_aspect
 
     def centroid(self, name: str) -> np.ndarray:
-        """Centroids (x, y) of a structure ``(T, 2)``, pixel centres at integers; NaN where it is absent."""
+        """Centroids (x, y) of a structure ``(T, 2)``, the first pixel's centre at (0, 0); NaN where it is absent."""
         mask = self.mask(name)
         columns, rows = mask.sum(axis=1).astype(float), mask.sum(axis=2).astype(float)
-        sums = np.stack([columns @ np.arange(columns.shape[1]), rows @ np.arange(rows.shape[1])], axis=1)
+        along_y = np.arange(rows.shape[1]) * self.pixel_aspect
+        sums = np.stack([columns @ np.arange(columns.shape[1]), rows @ along_y], axis=1)
         area = rows.sum(axis=1)
         return sums / np.where(area > 0, area, np.nan)[:, None]
 

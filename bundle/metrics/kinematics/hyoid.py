@@ -8,13 +8,19 @@ from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.metrics.kinematics.measure import NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
-REST_SHARE = 0.1
-"""Share of the frames before the peak, the lowest ones along the main direction of motion, that count as rest."""
+LOWEST_SHARE = 0.1
+"""Share of the frames before the peak, the lowest ones along the main direction of motion, that tell where rest is."""
 
-PEAK_SHARE = 0.99
+REST_RANGE = 0.04
+"""Frames within this share of the whole motion above that count as rest too, so that rest is not the lowest noise."""
+
+PEAK_SHARE = 0.98
 """Frames with at least this share of the largest displacement are the peak, which is a plateau rather than a point."""
 
-ONSET_SHARE = 0.2
+ARRIVAL_SHARE = 0.995
+"""The peak is reached in the first frame with this share of the mean displacement on the plateau."""
+
+ONSET_SHARE = 0.15
 """The burst starts where the speed to the next frame exceeds this share of its maximum, after preparatory drift."""
 
 AXES = ("x", "y", "xy")
@@ -29,6 +35,7 @@ class HyoidMotion:
         peak: Mean position over the frames of the peak ``(2,)``.
         onset_position: Position in the frame of the onset ``(2,)``.
         rest_frames: Frames at rest, before the peak.
+        later_rest_frames: Frames after it in which the hyoid is back at rest; may be empty.
         onset_frame: Frame in which the burst towards the peak starts; the next one shows the hyoid moved.
         peak_frame: First frame of the peak.
         num_frames: Number of frames that show hyoid, C2 and C4; no other frame is used, none is filled in.
@@ -38,6 +45,7 @@ class HyoidMotion:
     peak: np.ndarray
     onset_position: np.ndarray
     rest_frames: np.ndarray
+    later_rest_frames: np.ndarray
     onset_frame: int
     peak_frame: int
     num_frames: int
@@ -59,15 +67,22 @@ def find_hyoid_motion(clip: ClipMasks, spine: SpineFrame) -> HyoidMotion:
     if len(frames) < 3:
         raise NotComputableError("needs hyoid, c2 and c4 together in 3 frames or more")
     points = position[frames]
-    at_rest = _rest(points)
-    rest = np.median(points[at_rest], axis=0)
+    before, later = _rest(points)
+    rest = np.median(points[before], axis=0)
     moved = np.linalg.norm(points - rest, axis=1)
-    at_peak = np.flatnonzero(moved >= PEAK_SHARE * moved.max())
-    peak = points[at_peak].mean(axis=0)
+    peak = points[moved >= PEAK_SHARE * moved.max()].mean(axis=0)
+    arrival = int(np.argmax(moved >= ARRIVAL_SHARE * np.linalg.norm(peak - rest)))
     times = frames.astype(float) if clip.times_ms is None else clip.times_ms[frames]
-    onset = _onset(points @ (peak - rest), times, int(at_peak[0]))
+    onset = _onset(points @ (peak - rest), times, arrival)
     return HyoidMotion(
-        rest, peak, points[onset], frames[at_rest], int(frames[onset]), int(frames[at_peak[0]]), len(frames)
+        rest=rest,
+        peak=peak,
+        onset_position=points[onset],
+        rest_frames=frames[before],
+        later_rest_frames=frames[later],
+        onset_frame=int(frames[onset]),
+        peak_frame=int(frames[arrival]),
+        num_frames=len(frames),
     )
 
 
@@ -86,16 +101,18 @@ def speed_result(motion: HyoidMotion, clip: ClipMasks) -> Result:
     return value, value * clip.frame_interval_ms / duration, motion.num_frames
 
 
-def _rest(points: np.ndarray) -> np.ndarray:
-    """Indices of the lowest positions before the highest, along the main direction of motion (upwards and forwards)."""
+def _rest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the low positions before and after the highest, along the main direction of motion (up, forwards)."""
     centred = points - points.mean(axis=0)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]
     height = centred @ (direction if direction.sum() > 0 else -direction)
     top = int(np.argmax(height))
     if top == 0:
         raise NotComputableError("needs frames before the hyoid's peak")
-    count = min(top, max(3, round(REST_SHARE * top)))
-    return np.sort(np.argsort(height[:top], kind="stable")[:count])
+    count = min(top, max(3, round(LOWEST_SHARE * top)))
+    low = np.median(np.sort(height[:top])[:count])
+    at_rest = height <= low + REST_RANGE * (height[top] - low)
+    return np.flatnonzero(at_rest[:top]), top + np.flatnonzero(at_rest[top:])
 
 
 def _onset(along: np.ndarray, times: np.ndarray, peak: int) -> int:

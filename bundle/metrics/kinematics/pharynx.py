@@ -10,21 +10,27 @@ from bundle.metrics.kinematics.spine_frame import SpineFrame
 
 RIM_PIXELS = 2
 
+REST_PERCENTILE = 75.0
+"""The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less."""
+
 NEIGHBOURS = generate_binary_structure(2, 1)[None]
 """The four neighbours, within a frame."""
 
 
 def rest_area_px(clip: ClipMasks, hyoid: HyoidMotion) -> tuple[float, int]:
-    """Median area over the frames in which the hyoid rests before the swallow, and their number."""
+    """Area while the hyoid rests before or after the swallow, and the number of these frames.
+
+    ASPEKT takes the rest after the swallow; before it the soft palate may rise well before the hyoid does.
+    """
     clip.require("pharynx")
-    areas = clip.area("pharynx")[hyoid.rest_frames]
+    areas = clip.area("pharynx")[np.concatenate([hyoid.rest_frames, hyoid.later_rest_frames])]
     if not areas.any():
         raise NotComputableError("needs pharynx while the hyoid is at rest")
-    return float(np.median(areas[areas > 0])), int((areas > 0).sum())
+    return float(np.percentile(areas[areas > 0], REST_PERCENTILE)), int((areas > 0).sum())
 
 
 def constriction(clip: ClipMasks) -> tuple[float, int, int]:
-    """Smallest area in pixels, its frame, and how many frames show the pharynx.
+    """Smallest area, its frame, and how many frames show the pharynx.
 
     A frame without any pharynx does not count as a complete constriction: an unseen pharynx looks the same.
     """
@@ -47,7 +53,7 @@ def constriction_ratio(clip: ClipMasks, hyoid: HyoidMotion) -> Result:
 
 
 def residue_px(clip: ClipMasks, closing_frame: int) -> tuple[float, float, int]:
-    """Median residue and pharynx in pixels over the frames after the sphincter shut, and their number.
+    """Median area of residue and pharynx over the frames after the sphincter shut, and their number.
 
     Residue is bolus in the pharynx, or within two pixels of it, as in a pool that reaches into the top of the
     sphincter, and not in the airway. Its space is the whole pharynx and itself, as valleculae and pyriform sinuses
@@ -60,7 +66,7 @@ def residue_px(clip: ClipMasks, closing_frame: int) -> tuple[float, float, int]:
     seen = space.any(axis=(1, 2))
     if not seen.any():
         raise NotComputableError("needs pharynx after the swallow")
-    sums = [np.median(part[seen].sum(axis=(1, 2))) for part in (residue, space | residue)]
+    sums = [np.median(clip.area_of(part[seen])) for part in (residue, space | residue)]
     return float(sums[0]), float(sums[1]), int(seen.sum())
 
 

@@ -24,11 +24,12 @@ class SpineFrame:
     """Axes of each frame: origin C4, y from C4 to C2, x at right angles and forward; unit: % of the C2-C4 length.
 
     Attributes:
-        c2: Anterior-inferior corner of C2 (x, y) in pixels ``(T, 2)``; NaN where C2 or C4 is absent.
+        c2: Anterior-inferior corner of C2 (x, y) in widths of a pixel ``(T, 2)``; NaN where C2 or C4 is absent.
         c4: The same of C4 ``(T, 2)``.
         side: 1 where forward is a quarter turn clockwise from up on the screen, facing right; -1 facing left.
         length_px: Median distance of the corners over the frames with both.
         num_frames: Number of these frames.
+        pixel_aspect: Height of a pixel in its widths.
     """
 
     c2: np.ndarray
@@ -36,6 +37,7 @@ class SpineFrame:
     side: int
     length_px: float
     num_frames: int
+    pixel_aspect: float = 1.0
 
     @property
     def up(self) -> np.ndarray:
@@ -50,8 +52,8 @@ class SpineFrame:
 
     @property
     def one_pixel(self) -> float:
-        """One pixel in %C2-4: the uncertainty of lengths."""
-        return 100.0 / self.length_px
+        """The longer side of a pixel in %C2-4: the uncertainty of lengths."""
+        return max(self.pixel_aspect, 1.0) * 100.0 / self.length_px
 
 
 def find_spine_frame(clip: ClipMasks) -> SpineFrame:
@@ -78,8 +80,9 @@ def find_spine_frame(clip: ClipMasks) -> SpineFrame:
         raise NotComputableError("needs c2 and c4 in one frame")
     side = _side(clip, centres["c4"], up)
     forward = _forward(up, side)
-    c2, c4 = (_corners(clip.mask(name), centres[name], forward, up) for name in ("c2", "c4"))
-    return SpineFrame(c2, c4, side, float(np.nanmedian(np.linalg.norm(c2 - c4, axis=1))), int(both.sum()))
+    c2, c4 = (_corners(clip, name, centres[name], forward, up) for name in ("c2", "c4"))
+    length = float(np.nanmedian(np.linalg.norm(c2 - c4, axis=1)))
+    return SpineFrame(c2, c4, side, length, int(both.sum()), clip.pixel_aspect)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -99,25 +102,25 @@ def _side(clip: ClipMasks, origin: np.ndarray, up: np.ndarray) -> int:
     return int(np.sign(sum(signs)))
 
 
-def _corners(masks: np.ndarray, centres: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
+def _corners(clip: ClipMasks, name: str, centres: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Corners ``(T, 2)`` from the median offset of those found frame by frame."""
-    offsets = []
+    masks, offsets = clip.mask(name), []
     for frame in np.flatnonzero(np.isfinite(up[:, 0])):
-        found = _corner(masks[frame], forward[frame] - up[frame]) - centres[frame]
+        found = _corner(masks[frame], forward[frame] - up[frame], clip.pixel_aspect) - centres[frame]
         offsets.append((found @ forward[frame], found @ up[frame]))
     ahead, above = np.median(offsets, axis=0)
     return centres + ahead * forward + above * up
 
 
-def _corner(mask: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Corner (x, y) that a mask ``(H, W)`` has in a direction."""
+def _corner(mask: np.ndarray, direction: np.ndarray, pixel_aspect: float) -> np.ndarray:
+    """Corner (x, y) in widths of a pixel that a mask ``(H, W)`` has in a direction."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     window = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(float), 4)
     smooth = gaussian_filter(window, SMOOTHING_PIXELS)
     outline = np.concatenate(find_contours(smooth, min(0.5, 0.5 * smooth.max())))[:, ::-1]
+    outline = (outline - 4 + np.array([columns[0], rows[0]])) * np.array([1.0, pixel_aspect])
     centre = outline.mean(axis=0)
     angles = np.arctan2(direction[1], direction[0]) + np.deg2rad(FAN_DEGREES)
     normals = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     distances = ((outline - centre) @ normals.T).max(axis=0)
-    corner = np.linalg.lstsq(normals, distances, rcond=None)[0] + centre
-    return corner - 4 + np.array([columns[0], rows[0]])
+    return np.linalg.lstsq(normals, distances, rcond=None)[0] + centre

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
-from bundle.metrics.kinematics import bolus, hyoid, pharynx, sphincter
+from bundle.metrics.kinematics import bolus, hidden, hyoid, pharynx, sphincter
 from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.metrics.kinematics.measure import Measure, NotComputableError, Result, SwallowMeasures, attempt
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
@@ -30,30 +30,40 @@ Part = TypeVar("Part")
 
 
 def measure_swallow(
-    masks: ArrayLike, frame_times_ms: ArrayLike | None, structures: Sequence[str] = STRUCTURES
+    masks: ArrayLike,
+    frame_times_ms: ArrayLike | None,
+    structures: Sequence[str] = STRUCTURES,
+    pixel_aspect: float = 1.0,
+    visible: ArrayLike | None = None,
 ) -> SwallowMeasures:
     """Measure one swallow.
 
     Only frames that show a structure are used, and nothing is interpolated: an event in a gap is dated to a
     frame beside it. ``num_frames`` and the warnings say how many they are. Lengths are in % of the distance between the
-    anterior-inferior corners of C2 and C4, so no pixel spacing is needed. Not a diagnosis, and no PAS score.
+    anterior-inferior corners of C2 and C4, so no pixel spacing is needed, only the pixels' shape. Not a diagnosis, and
+    no PAS score.
 
     Args:
-        masks: Binary masks ``(T, S, H, W)`` of one swallow in lateral view, square pixels, facing either way.
+        masks: Binary masks ``(T, S, H, W)`` of one swallow in lateral view, facing either way.
         frame_times_ms: Time of each frame ``(T,)``; None where it is unknown: no timings and no speed then.
         structures: Names of the S channels.
+        pixel_aspect: Height of a pixel divided by its width, as in ``Clip``; 1 for square pixels.
+        visible: Bool ``(H, W)``, false behind a shutter or collimator, as ``visible_field`` finds it; None: all of the
+            frame. A structure that reaches its edge, or the frame's, may be hidden in part and is warned about.
 
     Returns:
         Every measure, with the reason where it is not computable.
 
     Raises:
-        ValueError: If the masks or times are malformed.
+        ValueError: If the masks, times, aspect or visible part are malformed.
     """
-    clip = ClipMasks(masks, frame_times_ms, structures)
+    clip = ClipMasks(masks, frame_times_ms, structures, pixel_aspect)
+    edge = hidden.field_edge(clip, visible)
     swallow = _Swallow(clip)
     measures = [attempt(name, unit, work_out) for name, unit, work_out in swallow.table()]
     airway = swallow.found(lambda: tuple(int(frame) for frame in bolus.airway_frames(clip)))
-    return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), _warnings(clip, measures))
+    warnings = [*_warnings(clip, measures), *hidden.edge_warnings(clip, edge), *swallow.warnings()]
+    return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), tuple(warnings))
 
 
 class _Swallow:
@@ -117,6 +127,14 @@ class _Swallow:
         }
         return {name: frame for name, frame in frames.items() if frame is not None}
 
+    def warnings(self) -> list[str]:
+        """What the grid of pixels does not tell."""
+        opening = self.found(self.opening)
+        if opening is None or not opening.is_along_grid:
+            return []
+        pixel = self.spine().one_pixel
+        return [f"ues_maximal_width is known to one pixel only, {pixel:.2g} %C2-4: the walls run along the pixel grid"]
+
     @staticmethod
     def found(part: Callable[[], Part]) -> Part | None:
         """The part, or None where it is missing."""
@@ -138,7 +156,7 @@ def _once(work_out: Callable[[], Part]) -> Callable[[], Part]:
     return call
 
 
-def _warnings(clip: ClipMasks, measures: list[Measure]) -> tuple[str, ...]:
+def _warnings(clip: ClipMasks, measures: list[Measure]) -> list[str]:
     words = []
     if clip.times_ms is not None and clip.num_frames > 1:
         rate = 1000.0 / clip.frame_interval_ms
@@ -153,4 +171,4 @@ def _warnings(clip: ClipMasks, measures: list[Measure]) -> tuple[str, ...]:
         words.append("residue_percent_full and nrrs_pharynx refer to the whole pharynx, not to valleculae or sinuses")
     if any(measure.name == "bolus_in_airway" and measure.value for measure in measures):
         words.append("bolus in the airway: have a clinician review these frames; this is not a PAS score")
-    return tuple(words)
+    return words

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.data.phantom.geometry import ellipse, ribbon, rotate, rounded, smooth_closed, smooth_open
-from bundle.data.phantom.raster import Canvas, moved
+from bundle.data.phantom.raster import Canvas, fill, moved
 
 CANVAS = Canvas(64, 2.0 * np.eye(2), np.zeros(2))  # two pixels per millimetre, millimetre 0 at pixel 0
 
@@ -15,6 +15,24 @@ def test_the_mask_of_a_square_has_its_area_and_place():
     assert mask.sum() == 100
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (21, 30, 21, 30)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.13, 0.37])
+def test_coverage_is_neither_larger_nor_displaced(shift):
+    x, y = 10.0 + shift, 12.0 + 2 * shift  # mm, two pixels each
+    patch = CANVAS.cover(np.array([(x, y), (x + 7.3, y), (x + 7.3, y + 5.1), (x, y + 5.1)]))
+    assert patch.values.sum() == pytest.approx(14.6 * 10.2, rel=0.04)  # a third of a pixel on the outline is 3%
+    rows, columns = np.indices(patch.values.shape)
+    middle = [float((axis * patch.values).sum() / patch.values.sum()) for axis in (columns, rows)]
+    assert middle[0] + patch.column == pytest.approx(2 * x + 7.3, abs=0.17)  # half a supersampled pixel
+    assert middle[1] + patch.row == pytest.approx(2 * y + 5.1, abs=0.17)
+
+
+def test_an_outline_that_crosses_itself_is_filled_by_the_even_odd_rule():
+    hourglass = np.array([(0.5, 0.5), (8.5, 8.5), (8.5, 0.5), (0.5, 8.5)])
+    filled = fill(hourglass, 10, 10)
+    assert filled[4, 1] == 1
+    assert filled[1, 4] == 0
 
 
 def test_coverage_adds_up_to_the_area_of_a_disc():
