@@ -363,8 +363,8 @@ def test_a_visible_field_of_another_size_is_refused():
 # The phantom's true masks against its true motion. It is synthetic: this tests the arithmetic, nothing clinical.
 
 
-EDGE_PIXELS = 0.2
-"""The phantom's raster draws outlines up to this much too large, by which small areas may differ from the truth."""
+EDGE_PIXELS = 0.05
+"""A mask of whole pixels has its outline off by about this much on average, by which small areas may differ."""
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2, 3])

@@ -93,8 +93,8 @@ def true_measures(study: PhantomStudy) -> dict[str, float]:
 def tolerances(study: PhantomStudy, truth: dict[str, float]) -> dict[str, float]:
     """What counts as right, by measure: 2% of the truth, or one frame where time is counted.
 
-    A coordinate is held to 2% of the whole vector, since its own share may be close to nothing. A speed is held to that
-    over one frame less from onset to peak.
+    A coordinate is held to 2% of the whole vector, since its own share may be close to nothing; a speed to 2% of its
+    distance and one frame of its duration.
 
     Args:
         study: What was measured.
@@ -106,7 +106,7 @@ def tolerances(study: PhantomStudy, truth: dict[str, float]) -> dict[str, float]
         "ues_opening_duration": interval_ms,
         "pharyngeal_transit": interval_ms,
         "bolus_in_airway": 1.0,
-        "hyoid_speed": truth["hyoid_speed"] / max(rise - 1, 1),
+        "hyoid_speed": truth["hyoid_speed"] * ((1 + SHARE) * rise / max(rise - 1, 1) - 1),
     }
     whole = {name: f"{name[:-2]}_xy" if name.endswith(("_x", "_y")) else name for name in truth}
     return {name: max(SHARE * abs(truth[whole[name]]), one_frame.get(name, 0.0)) + ROUNDING for name in truth}

@@ -17,7 +17,7 @@ REST_RANGE = 0.04
 PEAK_SHARE = 0.98
 """Frames with at least this share of the largest displacement are the peak, which is a plateau rather than a point."""
 
-ARRIVAL_SHARE = 0.995
+ARRIVAL_SHARE = 0.998
 """The peak is reached in the first frame with this share of the mean displacement on the plateau."""
 
 ONSET_SHARE = 0.15

@@ -8,7 +8,8 @@ from bundle.metrics.kinematics.hyoid import HyoidMotion
 from bundle.metrics.kinematics.measure import NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
-RIM_PIXELS = 2
+RIM_SHARE = 0.03
+"""Bolus this share of the C2-C4 length (about 1 mm) from the pharynx is in it still: a pool reaches beyond its mask."""
 
 REST_PERCENTILE = 75.0
 """The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less."""
@@ -52,17 +53,18 @@ def constriction_ratio(clip: ClipMasks, hyoid: HyoidMotion) -> Result:
     return smallest / rest_area_px(clip, hyoid)[0], None, num_frames
 
 
-def residue_px(clip: ClipMasks, closing_frame: int) -> tuple[float, float, int]:
+def residue_px(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> tuple[float, float, int]:
     """Median area of residue and pharynx over the frames after the sphincter shut, and their number.
 
-    Residue is bolus in the pharynx, or within two pixels of it, as in a pool that reaches into the top of the
-    sphincter, and not in the airway. Its space is the whole pharynx and itself, as valleculae and pyriform sinuses
+    Residue is bolus in the pharynx, or hardly outside it, as in a pool that reaches into the top of the sphincter, and
+    not in the airway. Its space is the whole pharynx and itself, as valleculae and pyriform sinuses
     have no masks of their own.
     """
     clip.require("pharynx")
     space = clip.mask("pharynx")[closing_frame:]
     airway = (clip.mask("laryngeal_vestibule") | clip.mask("trachea"))[closing_frame:]
-    residue = clip.mask("bolus")[closing_frame:] & binary_dilation(space, NEIGHBOURS, iterations=RIM_PIXELS) & ~airway
+    rim = max(1, round(RIM_SHARE * float(spine.length_px)))
+    residue = clip.mask("bolus")[closing_frame:] & binary_dilation(space, NEIGHBOURS, iterations=rim) & ~airway
     seen = space.any(axis=(1, 2))
     if not seen.any():
         raise NotComputableError("needs pharynx after the swallow")
@@ -70,13 +72,13 @@ def residue_px(clip: ClipMasks, closing_frame: int) -> tuple[float, float, int]:
     return float(sums[0]), float(sums[1]), int(seen.sum())
 
 
-def percent_full(clip: ClipMasks, closing_frame: int) -> Result:
+def percent_full(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Result:
     """Residue in % of the pharynx."""
-    residue, space, num_frames = residue_px(clip, closing_frame)
+    residue, space, num_frames = residue_px(clip, closing_frame, spine)
     return 100.0 * residue / space, None, num_frames
 
 
 def residue_scale(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Result:
     """Normalised residue ratio scale, (R / space) · (R / L²) · 10 (Pearson et al. 2013), with the pharynx as space."""
-    residue, space, num_frames = residue_px(clip, closing_frame)
+    residue, space, num_frames = residue_px(clip, closing_frame, spine)
     return 10.0 * residue / space * residue / spine.length_px**2, None, num_frames
