@@ -25,9 +25,8 @@ check: $(STAMP) ## lint, format and types only
 baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
 	$(PYTHON_IN_VENV) scripts/baseline.py
 
-bench: $(STAMP) ## speed of the phantom, and of reading against the bare decoders, on this machine
-	$(PYTHON_IN_VENV) scripts/make_phantom.py bench
-	$(PYTHON_IN_VENV) scripts/bench_reading.py
+bench: $(STAMP) ## measure speed and memory on this machine: docs/benchmarks.md and docs/benchmarks.json
+	$(PYTHON_IN_VENV) scripts/bench.py
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

@@ -1,18 +1,23 @@
 """Validation of phase 1: each teacher's distillation loss, and the cosine between its features and the student's."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from ignite.metrics import Average
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
 from monai.utils import CommonKeys
 from torch import Tensor
 
+from bundle.engines.dealt_batches import frames_of
 from bundle.losses.distillation import DistillationLoss
+from bundle.losses.ranks import gather_in_turn
 
 
-def distillation_metrics(loss: DistillationLoss) -> dict[str, Average]:
+def distillation_metrics(loss: DistillationLoss) -> dict[str, Metric]:
     """Ignite metrics of a phase-1 evaluator.
 
     Args:
@@ -23,11 +28,40 @@ def distillation_metrics(loss: DistillationLoss) -> dict[str, Average]:
         ``val_loss``, the sum over teachers; and per teacher ``val_loss_<teacher>`` and ``val_cosine_<teacher>``, the
         mean cosine over valid positions between the student's projection and the teacher's standardized features.
     """
-    metrics = {"val_loss": Average(output_transform=lambda output: sum(teacher_losses(loss, output).values()))}
+    metrics: dict[str, Metric] = {"val_loss": BatchMean(lambda output: sum(teacher_losses(loss, output).values()))}
     for name in loss.teachers:
-        metrics[f"val_loss_{name}"] = Average(output_transform=_TeacherLoss(loss, name))
-        metrics[f"val_cosine_{name}"] = Average(output_transform=_TeacherCosine(loss, name))
+        metrics[f"val_loss_{name}"] = BatchMean(_TeacherLoss(loss, name))
+        metrics[f"val_cosine_{name}"] = BatchMean(_TeacherCosine(loss, name))
     return metrics
+
+
+class BatchMean(Metric):
+    """Mean over batches; with several processes it is, to the last bit, that of one (see :class:`DealtBatches`).
+
+    Args:
+        value: From the evaluator's output for a batch to a number.
+    """
+
+    def __init__(self, value: Callable[[Any], float]) -> None:
+        super().__init__(output_transform=value)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._values: list[tuple[Any, float]] = []
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Called by the evaluator after each batch."""
+        self._values.append((frames_of(engine.state.batch), self._output_transform(engine.state.output)))
+
+    def update(self, output: Any) -> None:
+        """Not used: a batch is needed beside the output."""
+
+    def compute(self) -> float:
+        """Mean over the batches of all processes."""
+        values = gather_in_turn(self._values)
+        if not values:
+            raise NotComputableError("a mean needs at least one batch, got none")
+        return math.fsum(values) / len(values)
 
 
 class _TeacherLoss:

@@ -12,6 +12,7 @@ from monai.utils import CommonKeys
 from torch import nn
 from tqdm import tqdm
 
+from bundle.engines.accumulation import ends_optimizer_step
 from bundle.keys import CLIP, FRAME, PATIENT, PIXEL_SPACING_MM, VALID
 from bundle.metrics.report import EvaluationTable
 
@@ -29,6 +30,15 @@ class StepLog:
     def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
         """Called by ``MLFlowHandler`` with the engine's output."""
         return {"loss": output[CommonKeys.LOSS].item(), **self.loss.latest}  # type: ignore[dict-item]
+
+
+def shared(handler: Any) -> Any:
+    """The handler itself, which other parts of a config refer to too; MONAI wants every entry of its list written out.
+
+    Args:
+        handler: A handler.
+    """
+    return handler
 
 
 NO_END = 1_000_000
@@ -49,15 +59,22 @@ class ProgressBar:
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the engine."""
-        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.TERMINATE, self._close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Engine) -> None:
+        if self._bar is not None:
+            return
         steps = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 1)
         self._bar = tqdm(
-            total=steps if 0 < steps < NO_END else None, desc=self.description, unit="batch", mininterval=1.0
+            total=steps if 0 < steps < NO_END else None,
+            initial=engine.state.iteration,
+            desc=self.description,
+            unit="batch",
+            mininterval=1.0,
         )
 
     def _advance(self, engine: Engine) -> None:
@@ -82,7 +99,7 @@ class ProgressBar:
 
 
 class GradientClipping:
-    """Limit the norm of the gradients before each optimiser step.
+    """Limit the norm of the gradients before each optimizer step.
 
     Args:
         parameters: Parameters whose common norm is limited.
@@ -97,6 +114,8 @@ class GradientClipping:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
     def _clip(self, engine: Any) -> None:
+        if not ends_optimizer_step(engine):
+            return
         if engine.amp and engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
         nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
@@ -116,7 +135,14 @@ def _describe(value: Any) -> str:
 
 
 class StopOnNonFiniteLoss:
-    """Stop with the batch's clips and frames when the loss is no longer finite; nothing is saved after it."""
+    """Stop with the batch's clips and frames when the loss is no longer finite; nothing is saved after it.
+
+    Args:
+        checkpoint: File that the message names as the last good checkpoint, if it is there.
+    """
+
+    def __init__(self, checkpoint: str | Path | None = None) -> None:
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the engine."""
@@ -129,9 +155,11 @@ class StopOnNonFiniteLoss:
             return
         batch: Any = engine.state.batch
         frames = [f"{clip}:{int(frame)}" for clip, frame in zip(batch[CLIP], batch[FRAME], strict=True)]
+        is_saved = self.checkpoint is not None and self.checkpoint.is_file()
+        kept = f"the last good checkpoint is {self.checkpoint}" if is_saved else "no checkpoint has been saved yet"
         raise ValueError(
-            f"the loss is {loss} at step {engine.state.iteration} (clip:frame {', '.join(frames)}); the last "
-            "checkpoint is kept: lower the learning rate, or look at these frames"
+            f"the loss is {loss} at step {engine.state.iteration} (clip:frame {', '.join(frames)}); {kept}: lower the "
+            "learning rate, or look at these frames"
         )
 
 

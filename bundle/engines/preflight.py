@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from monai.bundle import ConfigParser
 from monai.utils import optional_import
 
+from bundle.engines.checkpoint_folder import CheckpointError
+
 SEPARATOR = "::"
 REFERENCE = re.compile(r"[@%]([\w:#]+)")
 RUN_OPTIONS = {
@@ -34,6 +36,7 @@ RUN_OPTIONS = {
 }
 """Arguments of ``monai.bundle run`` itself; every other one overrides a config key."""
 RUN_IDS = ("training", "evaluating", "run", "initialize", "finalize")
+USERS_ERRORS = (ValueError, FileNotFoundError, FileExistsError, CheckpointError)
 ALWAYS_KNOWN = {"imports", "_meta_"}
 
 logger = logging.getLogger(__name__)
@@ -212,7 +215,7 @@ def report_in_one_line(kind: type[BaseException], error: BaseException, trace: T
     cause: BaseException = error
     while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    if isinstance(cause, ValueError | FileNotFoundError) and not isinstance(cause, UnicodeError):
+    if isinstance(cause, USERS_ERRORS) and not isinstance(cause, UnicodeError):
         print(f"error: {' '.join(str(cause).split())}", file=sys.stderr)  # noqa: T201 - this is the command line
         logger.debug("".join(traceback.format_exception(kind, error, trace)))
     else:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from bundle.keys import IMAGE, LABEL, VALID
 from bundle.losses.retained import DISTILLATION
 from bundle.segmentation.prompts import PromptSampler
+from bundle.store.dataset import FEATURES
+from bundle.store.views import as_float
 
 
 class PrepareDistillationBatch:
@@ -34,6 +36,32 @@ class PrepareDistillationBatch:
             features[name] = teacher.to(device)(frames)
             coverage[name] = teacher.valid_grid(valid)  # type: ignore[operator]
         return frames, {"features": features, "valid": coverage}
+
+
+class PrepareStoredBatch:
+    """Phase 1 from the store: what :class:`PrepareDistillationBatch` gives for the same views; no teacher runs.
+
+    Args:
+        teachers: The teachers by name, for their feature grids only.
+        decoders: What turns each teacher's stored features into float32, such as ``StoredViews.decoders``.
+    """
+
+    def __init__(self, teachers: Mapping[str, nn.Module], decoders: Mapping[str, nn.Module]) -> None:
+        self.teachers, self.decoders = dict(teachers), dict(decoders)
+
+    @torch.no_grad()
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+        """Frames ``(B, 1, H, W)``; per teacher its features ``(B, C, h, w)`` and the share of image in each cell."""
+        frames = _to_device(batchdata[IMAGE], device, non_blocking, kwargs)
+        valid = _to_device(batchdata[VALID], device, non_blocking, kwargs)
+        features, coverage = {}, {}
+        for name, teacher in self.teachers.items():
+            stored = _to_device(batchdata[FEATURES][name], device, non_blocking, kwargs)
+            features[name] = self.decoders[name].to(device)(stored)
+            coverage[name] = teacher.valid_grid(valid)  # type: ignore[operator]
+        return as_float(frames) if frames.dtype == torch.uint8 else frames, {"features": features, "valid": coverage}
 
 
 class PrepareSegmentationBatch:

@@ -1,4 +1,7 @@
-"""Run the frozen teachers once over training frames and build their standardizers; later runs reuse the file."""
+"""Run the frozen teachers once over training frames and build their standardizers; later runs reuse the file.
+
+With several processes each measures its share of the frames; the merged statistics are the same on all of them.
+"""
 
 import hashlib
 import itertools
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.keys import IMAGE, VALID
+from bundle.losses.ranks import from_first_rank, gather, rank, world_size
 from bundle.losses.statistics import FeatureStatistics, load_statistics, save_statistics
 
 logger = logging.getLogger(__name__)
@@ -30,11 +34,12 @@ def fit_standardizers(
     Args:
         teachers: Frozen teachers by name; their order is the order of the result.
         frames: Batches with ``image`` ``(B, 1, H, W)`` and, where frames are padded, ``valid``, such as a data loader
-            over *training* patients; read only if the statistics are not yet in ``path``.
+            over *training* patients; read only if the statistics are not yet in ``path``. Of several processes each
+            gives its own frames.
         kind: A class of :mod:`bundle.losses.standardize`, or any function from statistics to a standardizer.
         path: Safetensors file of the statistics, reused for every teacher whose weights, input size and ``frames_id``
             are the same.
-        num_batches: How many batches to use; all if None.
+        num_batches: How many batches to use, in all processes together; all if None.
         frames_id: What tells these frames from others, such as the data list's checksum.
 
     Raises:
@@ -52,18 +57,34 @@ def fit_statistics(
     num_batches: int | None = None,
     frames_id: str = "",
 ) -> dict[str, FeatureStatistics]:
-    """Feature statistics of every teacher, from ``path`` where they fit and measured where not."""
-    known = load_statistics(path) if path is not None and Path(path).is_file() else {}
-    wanted = {name: _empty_statistics(teacher, frames_id) for name, teacher in teachers.items()}
+    """Feature statistics of every teacher, from ``path`` where they fit and measured where not.
+
+    The first of several processes reads and writes the file, and decides for all what fits.
+    """
+    is_stored = path is not None and Path(path).is_file() and rank() == 0
+    known = from_first_rank(load_statistics(path) if path is not None and is_stored else {})
+    wanted = {name: empty_statistics(teacher, frames_id) for name, teacher in teachers.items()}
     missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name)}
     if missing:
-        _measure(missing, wanted, itertools.islice(frames, num_batches), num_batches)
+        own = None if num_batches is None else len(range(rank(), num_batches, world_size()))
+        _measure(missing, wanted, itertools.islice(frames, own), own)
+        wanted = {name: _of_all_ranks(entry) if name in missing else entry for name, entry in wanted.items()}
     result = {name: wanted[name] if name in missing else known[name] for name in teachers}
-    if missing and path is not None:
+    if missing and path is not None and rank() == 0:
         save_statistics({**known, **result}, path)
-    for name, entry in result.items():
+    for name, entry in result.items() if rank() == 0 else ():
         entry.warn_if_small(name)
     return result
+
+
+def _of_all_ranks(own: FeatureStatistics) -> FeatureStatistics:
+    """One statistics of what all processes have seen, to the last bit the same on all of them."""
+    first, *others = gather(own)
+    for other in others:
+        first.merge(other)
+    if first.num_images == 0:
+        raise ValueError("feature statistics need at least one batch of training frames, got none: check the data list")
+    return first
 
 
 def weights_sha256(module: nn.Module) -> str:
@@ -75,7 +96,8 @@ def weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:
+def empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:
+    """Statistics of no features yet, with the ``source`` by which a file of them is known to fit."""
     source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels, frames {frames_id or 'not named'}"
     return FeatureStatistics(int(teacher.embed_dim), source)  # type: ignore[arg-type]
 
@@ -98,13 +120,10 @@ def _measure(
     batches: Iterable[Mapping[str, Any]],
     num_batches: int | None,
 ) -> None:
-    is_empty = True
-    for batch in tqdm(batches, total=num_batches, desc="teachers' feature statistics", unit="batch"):
-        is_empty = False
+    title = "teachers' feature statistics"
+    for batch in tqdm(batches, total=num_batches, desc=title, unit="batch", disable=rank() > 0):
         for name, teacher in teachers.items():
             device = next(itertools.chain(teacher.parameters(), teacher.buffers())).device
             image: Tensor = batch[IMAGE].to(device)
             coverage = teacher.valid_grid(batch[VALID].to(device)) if VALID in batch else None  # type: ignore[operator]
             statistics[name].update(teacher(image), coverage)
-    if is_empty:
-        raise ValueError("feature statistics need at least one batch of training frames, got none: check the data list")

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
+from bundle.losses.ranks import mean_over_ranks, world_size
+
 
 class MaskLoss(nn.Module):
     """Pixel loss in every mask plus soft Dice in every mask whose structure is present.
@@ -161,8 +163,9 @@ def is_present(label: Tensor, valid: Tensor) -> Tensor:  # (B, S, h, w), (B, 1, 
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:  # (B, S), (B, S) -> ()
-    """Mean of the values where the mask is 1; 0 where it never is."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
+    """Mean of the values where the mask is 1, over the frames of all processes; 0 where it never is."""
+    total, count = mean_over_ranks(torch.stack([(values * mask).sum(), mask.sum()]))
+    return total / count.clamp_min(1 / world_size())
 
 
 def iou_loss(iou: Tensor, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:  # (B, S), 3 x (B, S, h, w) -> ()

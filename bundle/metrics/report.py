@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bundle.losses.ranks import gather_in_turn, rank, world_size
 from bundle.metrics.atomic import write_csv, write_json
 from bundle.metrics.figure import save_figure
 from bundle.metrics.overlap import dice
@@ -28,6 +29,10 @@ RULE = (
     "Frames whose label lacks a structure are left out of its Dice and HD95 (see false_presence_rate). "
     "A missed structure has Dice 0 and no HD95 (see missed_rate). Means over frames, then patients, then structures."
 )
+
+
+Frame = tuple[str, str, int]
+"""Patient, clip and index of a frame."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,9 @@ class EvaluationTable:
     def reset(self) -> None:
         """Forget all frames."""
         self.scores: list[FrameScore] = []
-        self._frames: dict[tuple[str, str, int], bool] = {}  # -> has a pixel spacing
+        self._frames: dict[Frame, bool] = {}  # -> has a pixel spacing
+        self._batches: list[tuple[list[FrameScore], dict[Frame, bool]]] = []
+        self._is_gathered = False
 
     def update(
         self,
@@ -114,10 +121,12 @@ class EvaluationTable:
             distances_px.tolist(),
             distances_mm.tolist(),
         )
-        for (patient, clip, frame), *rows in zip(keys, *columns, strict=True):
-            for structure, *values in zip(self.structures, *rows, strict=True):
-                self.scores.append(FrameScore(patient, clip, frame, structure, *values))
-        self._frames.update(zip(keys, (~spacing.isnan().any(dim=1)).tolist(), strict=True))
+        scores = [
+            FrameScore(patient, clip, frame, structure, *values)
+            for (patient, clip, frame), *rows in zip(keys, *columns, strict=True)
+            for structure, *values in zip(self.structures, *rows, strict=True)
+        ]
+        self._add(scores, dict(zip(keys, (~spacing.isnan().any(dim=1)).tolist(), strict=True)))
 
     @property
     def unit(self) -> str:
@@ -134,9 +143,13 @@ class EvaluationTable:
     def summary(self) -> dict[str, Any]:
         """The whole evaluation as plain values; None where nothing can be said.
 
+        Several processes call it together, after batches were dealt to them in turn
+        (:class:`bundle.engines.dealt_batches.DealtBatches`): from then on each has the frames of all.
+
         Raises:
             ValueError: If no frame has been scored.
         """
+        self._gather()
         if not self.scores:
             raise ValueError("no frame has been evaluated: expected at least one call of update()")
         rows = self.per_patient()
@@ -195,13 +208,17 @@ class EvaluationTable:
     def write(self, folder: str | Path) -> dict[str, Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``metrics_frames.csv`` and ``metrics.png``, each atomically.
 
+        Of several processes, which call it together, the first writes.
+
         Args:
             folder: Made if it is not there.
 
         Returns:
-            The files, by kind: ``json``, ``csv``, ``frames_csv``, ``png``.
+            The files that this process wrote, by kind: ``json``, ``csv``, ``frames_csv``, ``png``.
         """
         folder, summary, rows = Path(folder), self.summary(), self.per_patient()
+        if rank() > 0:
+            return {}
         return {
             "json": write_json(folder / "metrics.json", summary),
             "csv": write_csv(folder / "metrics.csv", _columns(PatientScore), (vars(row) for row in rows)),
@@ -211,9 +228,24 @@ class EvaluationTable:
             "png": save_figure(rows, self.structures, self.unit, folder / "metrics.png"),
         }
 
+    def _gather(self) -> None:
+        """Take in what other processes have scored, as if this one had scored all."""
+        if world_size() == 1 or self._is_gathered:
+            return
+        batches = gather_in_turn((tuple(frames), (scores, frames)) for scores, frames in self._batches)
+        self.reset()
+        for scores, frames in batches:
+            self._add(scores, frames)
+        self._is_gathered = True
+
+    def _add(self, scores: list[FrameScore], frames: dict[Frame, bool]) -> None:
+        self.scores += scores
+        self._frames |= frames
+        self._batches.append((scores, frames))
+
     def _new_frames(
         self, pred: Tensor, patients: Sequence[str], clips: Sequence[str], frames: Sequence[int] | Tensor
-    ) -> list[tuple[str, str, int]]:
+    ) -> list[Frame]:
         if pred.ndim != 4 or pred.shape[1] != len(self.structures):
             raise ValueError(
                 f"pred must be (B, {len(self.structures)}, H, W), one channel per structure {list(self.structures)}, "

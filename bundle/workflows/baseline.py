@@ -44,7 +44,7 @@ def baseline_stages(name: str, overlay: str, folder: Path, target: Path, seconds
         Stage(
             f"{name}: training for {seconds / 60:.1f} minutes",
             ["train.json", overlay, "time_budget.json"],
-            {**data, "output_dir": str(target), "seconds": seconds},
+            {**data, "output_dir": str(target), "seconds": seconds, "resume": "False"},
         ),
         Stage(
             f"{name}: evaluation",

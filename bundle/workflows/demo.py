@@ -60,18 +60,19 @@ def make_input(path: Path) -> None:
 def demo_stages(folder: Path) -> list[Stage]:
     """The demo's stages, which only say where things are; everything else is the configs' default."""
     data = {"dataset_dir": str(folder / "phantom")}
+    training = {**data, "resume": "False"}  # the whole is timed
     model = str(folder / "train" / "model.pt")
     return [
         Stage(
             DISTILLATION,
             ["distill.json"],
-            {**data, "output_dir": str(folder / "distill")},
+            {**training, "output_dir": str(folder / "distill")},
         ),
         Stage(
             TRAINING,
             ["train.json"],
             {
-                **data,
+                **training,
                 "output_dir": str(folder / "train"),
                 "student_checkpoint": str(folder / "distill" / "student.pt"),
             },

@@ -105,12 +105,12 @@ def lung_stages(folder: Path, checkpoints: Mapping[str, str | Path]) -> list[Sta
         Stage(
             DISTILLATION,
             ["distill.json", "lungs.json"],
-            {**data, "output_dir": str(folder / "distill"), **weights},
+            {**data, "output_dir": str(folder / "distill"), "resume": "False", **weights},
         ),
         Stage(
             TRAINING,
             ["train.json", "lungs_train.json"],
-            {**data, "output_dir": str(folder / "train"), "student_checkpoint": student},
+            {**data, "output_dir": str(folder / "train"), "student_checkpoint": student, "resume": "False"},
         ),
         Stage(
             EVALUATION,
@@ -176,7 +176,7 @@ class TeacherFeaturesd(MapTransform):
         return entry
 
 
-class PrepareStoredBatch:
+class PrepareCachedBatch:
     """Phase 1 with stored features: what ``PrepareDistillationBatch`` gives, without running a teacher.
 
     Args:

@@ -27,6 +27,17 @@ STACKS = {
     "evaluate lungs": ["train.json", "lungs_train.json", "evaluate.json"],
     "unet on lungs": ["train.json", "lungs_train.json", "unet.json", "time_budget.json"],
     "inference": ["inference.json"],
+    "distill, stored features": ["distill.json", "stored_features.json"],
+    "fill the store": ["distill.json", "stored_features.json", "cache_features.json"],
+    "fill the store, many processes": [
+        "distill.json",
+        "stored_features.json",
+        "cache_features.json",
+        "multi_gpu_cache_features.json",
+    ],
+    "distill, many processes": ["distill.json", "multi_gpu_distill.json"],
+    "distill, stored features, many processes": ["distill.json", "stored_features.json", "multi_gpu_distill.json"],
+    "train, many processes": ["train.json", "multi_gpu_train.json"],
 }
 
 

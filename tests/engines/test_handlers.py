@@ -61,6 +61,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_clips_and_frames():
         trainer.run()
 
 
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_a_stopped_run_names_the_last_good_checkpoint(tmp_path, is_saved):
+    if is_saved:
+        (tmp_path / "last.pt").touch()
+    network = Constant(1.0)
+    stop = StopOnNonFiniteLoss(tmp_path / "last.pt")
+    trainer = trainer_of(network, lambda pred, _: pred.mean() * float("nan"), [stop])
+    words = f"the last good checkpoint is {tmp_path / 'last.pt'}:" if is_saved else "no checkpoint has been saved yet:"
+    with pytest.raises(ValueError, match=words):
+        trainer.run()
+
+
 def test_gradients_are_no_longer_than_allowed():
     network = Constant(1.0)
     clipping = GradientClipping(network.parameters(), max_norm=0.5)

@@ -12,7 +12,7 @@ from bundle.losses.fit import fit_statistics
 from bundle.losses.standardize.phi_s import PhiS
 from bundle.teachers.base import Teacher
 from bundle.workflows import lungs
-from bundle.workflows.lungs import PrepareStoredBatch, TeacherFeaturesd, fit_stored_standardizers, format_lungs
+from bundle.workflows.lungs import PrepareCachedBatch, TeacherFeaturesd, fit_stored_standardizers, format_lungs
 from bundle.workflows.stages import ROOT, Stage
 
 
@@ -51,7 +51,7 @@ def test_stored_features_are_those_of_the_live_teacher(teachers, frames):
     stored = collate([TeacherFeaturesd(teachers)(frame) for frame in frames])
     assert stored["toy"].dtype == torch.float16
     device = torch.device("cpu")
-    image, target = PrepareStoredBatch(teachers)(stored, device)
+    image, target = PrepareCachedBatch(teachers)(stored, device)
     live_image, live_target = PrepareDistillationBatch(teachers)(collate(frames), device)
     assert torch.equal(image, live_image)
     torch.testing.assert_close(target["features"]["toy"], live_target["features"]["toy"], rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ from bundle.metrics.kinematics.hyoid import HyoidMotion
 from bundle.metrics.kinematics.measure import NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
-RIM_SHARE = 0.03
+RIM_SHARE = 0.04
 """Bolus this share of the C2-C4 length (about 1 mm) from the pharynx is in it still: a pool reaches beyond its mask."""
 
 REST_PERCENTILE = 75.0

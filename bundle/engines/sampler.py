@@ -1,0 +1,121 @@
+"""The order in which training sees its frames: drawn anew for every epoch, and the same again after a resume."""
+
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from monai.transforms import Randomizable
+from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from bundle.data.clip import UnreadableStudyError
+
+UNREADABLE = "unreadable"
+"""Entry of a batch: per item, why the frame that was meant could not be read; empty if it could."""
+
+
+class EpochIndex(int):
+    """Index of an item that also knows the epoch it is drawn for; any data set takes it as a plain index."""
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int) -> "EpochIndex":
+        self = super().__new__(cls, index)
+        self.epoch = epoch
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]  # how workers unpickle it
+        return int(self), self.epoch
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffle by seed and epoch, give every process a share of equal length, and start anywhere in an epoch.
+
+    It holds no running state: epoch and position follow from the trainer's iteration. MONAI's trainers call
+    ``set_epoch`` when an epoch starts, as for every ``DistributedSampler``.
+
+    Args:
+        items: What is drawn from; only its length counts. Items that do not divide among processes are left out, others
+            in each epoch.
+        seed: Of the order.
+        rank: This process among all; None asks ``torch.distributed``, and is 0 without it.
+        world_size: Number of processes; None as ``rank``, and is 1.
+
+    Raises:
+        ValueError: If there are fewer items than processes.
+    """
+
+    def __init__(self, items: Sized, seed: int = 0, rank: int | None = None, world_size: int | None = None) -> None:
+        is_distributed = dist.is_available() and dist.is_initialized()
+        if world_size is None:
+            world_size = dist.get_world_size() if is_distributed else 1
+        if rank is None:
+            rank = dist.get_rank() if is_distributed else 0
+        if len(items) < world_size:
+            raise ValueError(f"{world_size} processes need at least as many frames to train on, got {len(items)}")
+        super().__init__(items, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
+        self._start = 0
+
+    def start_at(self, epoch: int, position: int) -> None:
+        """Resume: the next pass is over the items of ``epoch`` from ``position`` (in this process's share) on."""
+        self.epoch, self._start = epoch, position
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch; from its first item, unless it is the one that ``start_at`` named."""
+        if epoch != self.epoch:
+            self.start_at(epoch, 0)
+
+    def __iter__(self) -> Iterator[EpochIndex]:
+        epoch = self.epoch
+        return (EpochIndex(index, epoch) for index in islice(super().__iter__(), self._start, None))
+
+
+class SeededDataset(Dataset):
+    """Draw an item's random transforms from seed, epoch and index alone: no matter which process comes to it, and when.
+
+    Where a frame cannot be read the next one takes its place, and its entry ``unreadable`` says why; it is empty in all
+    others (:class:`bundle.engines.unreadable_frames.UnreadableFrames`).
+
+    Args:
+        dataset: A data set of dictionaries with random transforms.
+        transform: Those transforms; ``dataset`` applies this very object.
+        seed: Of the draws.
+    """
+
+    def __init__(self, dataset: Any, transform: Randomizable, seed: int = 0) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: EpochIndex) -> dict[str, Any]:
+        if not isinstance(index, EpochIndex):
+            raise TypeError(
+                f"SeededDataset needs the indices of an EpochSampler, which know their epoch, got {index!r}"
+            )
+        unreadable = ""
+        for offset in range(len(self)):
+            candidate = (index + offset) % len(self)
+            self.transform.set_random_state(seed=item_seed(self.seed, index.epoch, candidate))
+            try:
+                return {**self.dataset[candidate], UNREADABLE: unreadable}
+            except Exception as error:
+                unreadable = unreadable or _why_unreadable(error)
+        raise ValueError(f"no frame can be read: {unreadable}")
+
+
+def _why_unreadable(error: Exception) -> str:
+    """The reader's message; any other error is raised again."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UnreadableStudyError | OSError):
+        cause = cause.__cause__
+    if cause is None:
+        raise error
+    return " ".join(str(cause).split())
+
+
+def item_seed(seed: int, epoch: int, index: int) -> int:
+    """Seed of one item's draws in one epoch, in [0, 2³²)."""
+    return int(np.random.SeedSequence([seed, epoch, int(index)]).generate_state(1)[0])

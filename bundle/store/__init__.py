@@ -1,0 +1,1 @@
+"""Teachers' features of augmented views, computed once and kept on disk (docs/concepts/store.md)."""

@@ -1,0 +1,73 @@
+"""Statistics of the stored features: merged from the shards, without running a teacher."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from bundle.losses.fit import empty_statistics
+from bundle.losses.ranks import rank
+from bundle.losses.statistics import FeatureStatistics, save_statistics
+from bundle.store.dataset import StoredViews
+from bundle.store.passes import read_view
+from bundle.store.shard_statistics import from_shard
+
+
+def save_stored_statistics(
+    views: StoredViews, teachers: Mapping[str, nn.Module], path: str | Path, frames_id: str = ""
+) -> Path:
+    """Write the statistics where ``fit_standardizers`` finds them, so that it runs no teacher.
+
+    Of several processes the first writes; ``fit_standardizers`` tells the others.
+
+    Args:
+        views: The training views.
+        teachers: As for :func:`stored_statistics`.
+        path: Safetensors file, as for ``fit_standardizers``.
+        frames_id: As for ``fit_standardizers``.
+
+    Returns:
+        ``path``.
+    """
+    if rank() > 0:
+        return Path(path)
+    labelled = {}
+    for name, measured in stored_statistics(views, teachers).items():
+        labelled[name] = empty_statistics(teachers[name], frames_id)
+        measured.source = labelled[name].source
+        labelled[name].merge(measured)
+    save_statistics(labelled, path)
+    return Path(path)
+
+
+def stored_statistics(views: StoredViews, teachers: Mapping[str, nn.Module]) -> dict[str, FeatureStatistics]:
+    """Feature statistics over all distinct views of a data set, by teacher.
+
+    Shards that belong to the data set as a whole give the float64 statistics that they carry; of the others (after the
+    data list has changed) the wanted features are read and decoded.
+
+    Args:
+        views: The training views.
+        teachers: The same teachers, for the grid on which padding is left out.
+    """
+    return {name: _merge(views, name, teacher) for name, teacher in teachers.items()}
+
+
+def _merge(views: StoredViews, name: str, teacher: nn.Module) -> FeatureStatistics:
+    features = views.features[name]
+    statistics = FeatureStatistics(features.teacher.embed_dim, features.teacher.address)
+    places, first = np.unique(views.feature_rows[name], axis=0, return_index=True)
+    for number in np.unique(places[:, 0]):
+        shard = features.table.shard(number)
+        wanted = places[:, 0] == number
+        whole = from_shard(shard) if wanted.sum() == len(shard) else None
+        if whole is not None:
+            statistics.merge(whole)
+            continue
+        for row, index in zip(places[wanted, 1], first[wanted], strict=True):
+            view_shard, view_row = views.view_rows[index]
+            valid = read_view(views.store.views.read_at(view_shard, view_row)).valid
+            decoded = features.codec(features.table.read_at(number, row)["features"][None])
+            statistics.update(decoded, teacher.valid_grid(valid[None]))  # type: ignore[operator]
+    return statistics

@@ -1,0 +1,104 @@
+"""Every benchmark of ``docs/benchmarks.md``: what it measures, and with which command."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundle.data.benchmark_reading import measure_reading
+from bundle.data.phantom.benchmark import frames_per_second
+from bundle.workflows.benchmark_epochs import measure_epochs
+from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
+from bundle.workflows.benchmark_training import Setting, measure_training
+from bundle.workflows.stages import ROOT
+
+JSON_PATH = ROOT / "docs" / "benchmarks.json"
+PAGE_PATH = ROOT / "docs" / "benchmarks.md"
+
+
+def _phantom() -> list[Row]:
+    return [{"size": size, "frames/s": frames_per_second(size)} for size in (256, 512)]
+
+
+def _reading() -> list[Row]:
+    return [
+        {
+            "file": speed.kind,
+            "bare decoder, frames/s": speed.bare,
+            "decode_clip": speed.in_process,
+            "read_clip": speed.read,
+            "read_clip / bare": speed.ratio,
+        }
+        for speed in measure_reading(repeats=7)
+    ]
+
+
+def _epochs() -> list[Row]:
+    return [
+        {
+            "student": times.backbone,
+            "live, s": times.live_seconds,
+            "stored, s": times.stored_seconds,
+            "live / stored": times.speedup,
+            "FLOP ratio": times.compute_ratio,
+            "share of it": times.speedup / times.compute_ratio,
+            "waiting for data": times.waiting,
+        }
+        for times in measure_epochs()
+    ]
+
+
+def _training_step() -> list[Row]:
+    report = measure_training(Setting())
+    columns = {"name": "option", "images_per_second": "images/s", "ratio": "ratio", "lowest_ratio": "lowest"}
+    columns |= {"highest_ratio": "highest", "peak_memory_mb": "peak memory, MiB"}
+    return [{shown: option[key] for key, shown in columns.items()} for option in report["options"]]
+
+
+SECTIONS = {
+    "phantom": Section(
+        title="Phantom",
+        text="Synthetic frames made in one process.",
+        measure=_phantom,
+    ),
+    "reading": Section(
+        title="Reading against the bare decoder",
+        text=(
+            "200 frames of 512 x 512. The bare decoder gives stored values (of video the luma) in a list; "
+            "`read_clip` gives the same in one array, with how it is shown, times and warnings, by way of the decoding "
+            "process. The best of seven turns."
+        ),
+        measure=_reading,
+    ),
+    "epochs": Section(
+        title="An epoch from the store against live full-size teachers",
+        text=(
+            "Phase 1 at 512 x 512, the same batches of 2 synthetic frames; teachers of the published architectures "
+            "with random weights. FLOP ratio: operations of teachers and student over the student's own (forward and "
+            "backward), which the speed-up would be if every operation took the same time. Medians of 3 epochs of 8 "
+            "frames."
+        ),
+        measure=_epochs,
+    ),
+    "training-step": Section(
+        title="Engine options of phase 1's step",
+        text=(
+            "EfficientViT-B0, 512 x 512, batch 4, features of full-size teachers given. Each option against the "
+            "default of its own round; above 1 is faster. What does not help is off by default."
+        ),
+        measure=_training_step,
+    ),
+}
+
+
+def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path: Path = PAGE_PATH) -> None:
+    """Measure some sections again; the others keep their figures.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise ValueError(f"benchmarks are {list(SECTIONS)}, got {unknown}")
+    for name in names:
+        section = measure_section(name, SECTIONS[name])
+        record = load_record(json_path) | {name: section}
+        write_record({key: record[key] for key in SECTIONS if key in record}, json_path, page_path)
