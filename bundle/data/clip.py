@@ -56,8 +56,8 @@ class Display:
     visible: np.ndarray | None = None
 
     def apply(self, stored: np.ndarray, step: int = 1) -> np.ndarray:
-        """Display values of a frame ``(H, W)``, or of every ``step``-th row and column of it."""
-        shown = np.take(self.table, stored[::step, ::step])
+        """Display values of frames ``(..., H, W)``, of which every ``step``-th row and column is given."""
+        shown = np.take(self.table, stored)
         if self.visible is not None:
             shown *= self.visible[::step, ::step]
         return shown
@@ -133,15 +133,23 @@ class Clip:
 
     def frame(self, index: int) -> np.ndarray:
         """One frame as shown, ``(1, H, W)``, float32 in [0, 1]."""
-        return self.sample(index, 1)[None]
+        stored = self.stored[index]
+        return self.displays[index].apply(stored) if self.displays else _full_scale(stored)
 
-    def sample(self, index: int, step: int) -> np.ndarray:
-        """Every ``step``-th row and column of a frame as shown, ``(ceil(H / step), ceil(W / step))``."""
-        stored = self.stored[index, 0]
-        if self.displays:
-            return self.displays[index].apply(stored, step)
-        shown = stored[::step, ::step].astype(np.float32)
-        return shown if stored.dtype == np.float32 else shown / np.float32(np.iinfo(stored.dtype).max)
+    def sample(self, step: int) -> np.ndarray:
+        """Every ``step``-th row and column of all frames as shown, ``(T, ceil(H / step), ceil(W / step))``."""
+        stored = self.stored[:, 0, ::step, ::step]
+        if not self.displays:
+            return _full_scale(stored)
+        if all(display is self.displays[0] for display in self.displays):
+            return self.displays[0].apply(stored, step)
+        frames = zip(self.displays, stored, strict=True)
+        return np.stack([display.apply(frame, step) for display, frame in frames])
+
+
+def _full_scale(stored: np.ndarray) -> np.ndarray:
+    shown = stored.astype(np.float32)
+    return shown if stored.dtype == np.float32 else shown / np.float32(np.iinfo(stored.dtype).max)
 
 
 def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:

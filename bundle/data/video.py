@@ -26,6 +26,7 @@ VIDEO_SUFFIXES = (
     *(".wmv", ".asf"),
 )
 COLOUR_SAMPLES = 128  # rows and columns that are looked at
+COLOUR_FRAMES = (0, *(4**power for power in range(12)))
 LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (411, 420, 422, 440, 444)))
 """Formats of 8 bits whose first plane is the luma."""
 
@@ -176,7 +177,7 @@ def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[Decoded
                 aspect = pixel_aspect(stream, warnings)
                 decoded.pixel_aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
-            if index & (index - 1) == 0:  # a sample: 0, 1, 2, 4, 8, ...
+            if index in COLOUR_FRAMES:
                 warnings += _colour_warnings(frame)
             grey, display = _to_grey(frame)
             _add_frame(path, decoded, orientation.apply(grey), max(num_expected, 2 * index))
@@ -255,6 +256,8 @@ def _colour_warnings(frame: av.VideoFrame) -> list[str]:
     if "gray" in frame.format.name:
         return []
     width, height = min(frame.width, COLOUR_SAMPLES), min(frame.height, COLOUR_SAMPLES)
-    rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="POINT").astype(np.int16)
-    share = float((np.ptp(rgb, axis=-1) > 2 * GREY_TOLERANCE).mean())
+    rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="POINT")
+    red, green, blue = (rgb[..., channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    share = float((spread > 2 * GREY_TOLERANCE).mean())
     return [colour_warning(share)] if share > 0.001 else []
