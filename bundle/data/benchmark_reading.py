@@ -69,15 +69,6 @@ def measure_reading(
         return [_measure(kind, path, bare, num_frames, repeats, clock) for kind, path, bare in files]
 
 
-def table(speeds: list[ReadingSpeed]) -> str:
-    """The measurements as lines of text."""
-    lines = [f"{'file':22s} {'bare':>8s} {'in process':>11s} {'read_clip':>10s}   read_clip / bare"]
-    for speed in speeds:
-        numbers = f"{speed.bare:8.0f} {speed.in_process:11.0f} {speed.read:10.0f}"
-        lines.append(f"{speed.kind:22s} {numbers}   {speed.ratio:.0%}")
-    return "\n".join(lines)
-
-
 def _measure(
     kind: str,
     path: Path,

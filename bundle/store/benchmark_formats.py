@@ -219,15 +219,3 @@ def forget(folder: Path) -> None:
             os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
-
-
-def table(speeds: Sequence[FormatSpeed]) -> str:
-    """A Markdown table of entries per second."""
-    lines = [
-        "| entries/s | written | in order | at random | in order, cached, CPU | at random, cached, CPU |",
-        "|---|---|---|---|---|---|",
-    ]
-    for speed in speeds:
-        values = (speed.written, speed.in_order, speed.at_random, speed.in_order_cached, speed.at_random_cached)
-        lines.append(f"| {speed.name} | " + " | ".join(f"{value:.0f}" for value in values) + " |")
-    return "\n".join(lines)

@@ -85,19 +85,6 @@ def plain_int8(features: Tensor) -> Tensor:
     return (features / step).round() * step
 
 
-def table(errors: Sequence[PrecisionError]) -> str:
-    """A Markdown table; errors in percent."""
-    lines = [
-        "| teacher | kB, float16 | kB, int8 | error, float16 | int8 after PHI-S | plain int8 | flipped | upside down |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for error in errors:
-        sizes = f"{error.float16_bytes / 1000:.1f} | {error.int8_bytes / 1000:.1f}"
-        values = (error.float16, error.int8, error.plain_int8, error.horizontal_flip, error.vertical_flip)
-        lines.append(f"| {error.teacher} | {sizes} | " + " | ".join(f"{100 * value:.3g}%" for value in values) + " |")
-    return "\n".join(lines)
-
-
 def _through(codec: Float16 | PhiSInt8, features: Tensor) -> Tensor:
     encode: Callable[[Tensor], Tensor] = codec.encode
     return codec(encode(features))

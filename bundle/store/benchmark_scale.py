@@ -157,19 +157,5 @@ def memory_mib() -> float:
     return psutil.Process().memory_info().rss / 2**20
 
 
-def table(costs: Sequence[ScaleCost]) -> str:
-    """A Markdown table."""
-    lines = [
-        "| entries | kB each | write, CPU ms | open, CPU ms | read, CPU ms | from disk, ms | open, MiB | peak, MiB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for cost in costs:
-        times = (cost.write_ms, cost.open_ms, cost.read_ms, cost.read_wall_ms)
-        shown = " | ".join(f"{value:.3f}" for value in times)
-        memory = f"{cost.open_mib:.0f} | {cost.peak_mib:.0f}"
-        lines.append(f"| {cost.num_entries:,} | {cost.bytes_per_entry / 1000:.1f} | {shown} | {memory} |")
-    return "\n".join(lines)
-
-
 def _column(addresses: list[bytes]) -> torch.Tensor:
     return torch.from_numpy(as_array(addresses).copy())

@@ -213,22 +213,6 @@ def count_flops(setting: Setting) -> int:
     return counter.get_total_flops() // 4
 
 
-def format_training(report: Mapping[str, Any]) -> str:
-    """The table that a person reads."""
-    width = max(len(option["name"]) for option in report["options"])
-    lines = [
-        f"{report['backbone']}, {report['image_size']} pixels, batch {report['batch_size']}, {report['device']}, "
-        f"{report['threads']} threads, {report['clock']}; {report['gflop_per_image']} GFLOP per image",
-        f"{'option':<{width}}  images/s   ratio  lowest  highest  memory MiB",
-    ]
-    for option in report["options"]:
-        lines.append(
-            f"{option['name']:<{width}}  {option['images_per_second']:>8.2f}  {option['ratio']:>6.2f}  "
-            f"{option['lowest_ratio']:>6.2f}  {option['highest_ratio']:>7.2f}  {option['peak_memory_mb'] or '–':>10}"
-        )
-    return "\n".join(lines)
-
-
 def make_network(setting: Setting) -> StudentWithHeads:
     """The student with a head for every teacher."""
     student = StudentEncoder(TimmTrunk(setting.backbone), EMBED_DIM)

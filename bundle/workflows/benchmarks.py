@@ -1,10 +1,16 @@
 """Every benchmark of ``docs/benchmarks.md``: what it measures, and with which command."""
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from bundle.data.benchmark_reading import measure_reading
 from bundle.data.phantom.benchmark import frames_per_second
+from bundle.store.benchmark import phantom_frames, small_teachers
+from bundle.store.benchmark_formats import measure_formats
+from bundle.store.benchmark_precision import measure_precision
+from bundle.store.benchmark_scale import measure_scale
 from bundle.workflows.benchmark_epochs import measure_epochs
 from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
 from bundle.workflows.benchmark_training import Setting, measure_training
@@ -46,6 +52,33 @@ def _epochs() -> list[Row]:
     ]
 
 
+def _formats() -> list[Row]:
+    with _folder() as name:
+        return [_named(asdict(speed)) for speed in measure_formats(Path(name))]
+
+
+def _scale() -> list[Row]:
+    with _folder() as name:
+        return [_named(asdict(cost)) for cost in measure_scale(Path(name))]
+
+
+def _precision() -> list[Row]:
+    with _folder() as name:
+        fitted, held_out = phantom_frames(Path(name) / "phantom")
+    errors = measure_precision(small_teachers(ROOT / "models" / "teachers"), fitted, held_out)
+    return [_named(asdict(error)) for error in errors]
+
+
+def _folder() -> tempfile.TemporaryDirectory:
+    """On the disk that trainings use."""
+    (ROOT / "runs").mkdir(exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=ROOT / "runs")
+
+
+def _named(row: Row) -> Row:
+    return {name.replace("_", " "): value for name, value in row.items()}
+
+
 def _training_step() -> list[Row]:
     report = measure_training(Setting())
     columns = {"name": "option", "images_per_second": "images/s", "ratio": "ratio", "lowest_ratio": "lowest"}
@@ -78,6 +111,32 @@ SECTIONS = {
             "frames."
         ),
         measure=_epochs,
+    ),
+    "store-formats": Section(
+        title="Feature store: storage libraries side by side",
+        text=(
+            "256 entries with the full-size teachers' shapes, 3 MB each, per second; cached: per CPU second, from the "
+            "operating system's cache. Medians of 3 passes, the formats in turn."
+        ),
+        measure=_formats,
+    ),
+    "store-scale": Section(
+        title="Feature store: cost per entry and memory by size",
+        text=(
+            "Three teachers' random features on small grids. CPU time per entry; memory above the process's own; "
+            "batches of 32 at random, every checksum verified."
+        ),
+        measure=_scale,
+    ),
+    "store-precision": Section(
+        title="Feature store: what float16 and int8 cost",
+        text=(
+            "The shipped teachers on phantom frames of other patients than int8 was fitted on; relative error of the "
+            "centered features. Plain int8: one step per frame. Flips: features of flipped frames against flipped "
+            "features, where 1.41 would be two unrelated maps. The effect on the student: "
+            "[the store](concepts/store.md)."
+        ),
+        measure=_precision,
     ),
     "training-step": Section(
         title="Engine options of phase 1's step",
