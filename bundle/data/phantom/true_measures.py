@@ -10,6 +10,7 @@ from bundle.data.phantom.channel import NUM_UES
 from bundle.data.phantom.geometry import Points
 from bundle.data.phantom.patient import Patient
 from bundle.data.phantom.pose import Pose, pose_at
+from bundle.data.phantom.raster import Canvas
 from bundle.data.phantom.study import PhantomStudy
 from bundle.data.phantom.swallow import PHARYNX_END, Swallow, state_at
 
@@ -21,6 +22,9 @@ SAME = 1.0 - 1e-9
 
 
 SHARE, ROUNDING = 0.02, 1e-6
+
+FINE_PIXELS_PER_MM = 10.0
+"""Grid on which outlines are combined, finer than any frame's."""
 
 SCAN_LINE_MM = 0.05
 """Distance of the lines that an outline's area is summed from."""
@@ -85,7 +89,7 @@ def true_measures(study: PhantomStudy) -> dict[str, float]:
         "ues_maximal_width": percent * outlines.scale * opening,
         "ues_opening_duration": float(times[events["ues_closing"]] - times[events["ues_opening"]]),
         "pharyngeal_transit": float(times[events["ues_closing"]] - times[events["bolus_enters_pharynx"]]),
-        "residue": square * float(np.median([sum(map(_area, pose.residue)) for pose in after])),
+        "residue": square * float(np.median([_residue(pose) for pose in after])),
         "bolus_in_airway": float(np.count_nonzero(truth.bolus_in_airway)),
     }
 
@@ -143,6 +147,21 @@ def _area(outline: Points) -> float:
     x = start[edge, 0] + share * (end[edge, 0] - start[edge, 0])
     x = x[np.lexsort((x, line))]  # in pairs: into the outline and out of it
     return SCAN_LINE_MM * float((x[1::2] - x[::2]).sum())
+
+
+def _residue(pose: Pose) -> float:
+    """Area of the pools, and of contrast that reaches from the airway into the pharynx."""
+    pools = sum(map(_area, pose.residue))
+    if not pose.airway_bolus:
+        return pools
+    low, high = pose.pharynx.min(axis=0), pose.pharynx.max(axis=0)
+    canvas = Canvas(
+        int(np.ceil((high - low).max() * FINE_PIXELS_PER_MM)), FINE_PIXELS_PER_MM * np.eye(2), -low * FINE_PIXELS_PER_MM
+    )
+    inside = canvas.mask(pose.pharynx) * canvas.mask(*pose.airway_bolus)
+    airway = canvas.mask(pose.trachea, *([] if pose.vestibule is None else [pose.vestibule]))
+    beside = inside * (1 - airway) * (1 - canvas.mask(*pose.residue))
+    return pools + float(beside.sum()) / FINE_PIXELS_PER_MM**2
 
 
 def _narrowest(pose: Pose) -> float:

@@ -64,7 +64,8 @@ def residue_px(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> tuple[
     space = clip.mask("pharynx")[closing_frame:]
     airway = (clip.mask("laryngeal_vestibule") | clip.mask("trachea"))[closing_frame:]
     rim = max(1, round(RIM_SHARE * float(spine.length_px)))
-    residue = clip.mask("bolus")[closing_frame:] & binary_dilation(space, NEIGHBOURS, iterations=rim) & ~airway
+    near, near_airway = (binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (space, airway))
+    residue = clip.mask("bolus")[closing_frame:] & (space | near & ~near_airway) & ~airway
     seen = space.any(axis=(1, 2))
     if not seen.any():
         raise NotComputableError("needs pharynx after the swallow")
