@@ -23,11 +23,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:statistics of
 
 @pytest.fixture(scope="module")
 def one() -> dict:
-    """Everything, computed by this process alone."""
+    """Everything, computed by this process alone; with one thread, as torchrun's, since sums depend on the threads."""
     spec = importlib.util.spec_from_file_location("computations", COMPUTATIONS)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.compute_all()
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return module.compute_all()
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")
