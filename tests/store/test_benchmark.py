@@ -26,7 +26,8 @@ def test_a_synthetic_store_is_read_as_any_other(tmp_path):
     frame.write_bytes(b"any")
     benchmark_scale.write_synthetic(tmp_path / "store", benchmark_scale.synthetic_entries(frame, 150))
     cost = benchmark_scale.read_all(tmp_path / "store", frame, 150)
-    assert min(cost["open_ms"], cost["read_ms"], cost["read_wall_ms"], cost["peak_mib"]) > 0
+    assert min(cost["open_ms"], cost["read_ms"], cost["read_wall_ms"]) > 0
+    assert cost["peak_mib"] >= 0  # none where this process has had as much before
 
 
 class Mean(nn.Module):
