@@ -7,12 +7,12 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from bundle.atomic import atomic_path
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.dicom_files import damage_refused, read_dataset
 from bundle.deidentify.blacken import Rectangle, blacken
 from bundle.deidentify.profile import apply_basic_profile, has_graphics_in_pixels
 from bundle.deidentify.pseudonyms import Pseudonyms
-from bundle.metrics.atomic import atomic_path
 
 BURNED_IN_UNKNOWN = "look at the pixels: BurnedInAnnotation is absent"
 BURNED_IN = "look at the pixels: BurnedInAnnotation is YES"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import av
 
+from bundle.atomic import atomic_path
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.video import OPTIONS
 from bundle.deidentify.pseudonyms import Pseudonyms
-from bundle.metrics.atomic import atomic_path
 
 FORMATS = {".avi": "avi", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 NOTE = "look at the pixels: text in a video is not described anywhere"

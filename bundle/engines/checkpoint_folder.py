@@ -1,7 +1,6 @@
 """Checkpoint files that survive a crash at any moment: the last, the one before it, and the best."""
 
 import logging
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from typing import IO, Any
 
 import torch
 
-from bundle.metrics.atomic import atomic_path
+from bundle.atomic import atomic_path, to_disk
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +95,9 @@ def write_whole(target: Path, write: Callable[[IO[bytes]], object], keep: Path |
         with atomic_path(target) as temporary:
             with temporary.open("wb") as file:
                 write(file)
-                file.flush()
-                os.fsync(file.fileno())
+            to_disk(temporary)
             if keep is not None and target.is_file():
                 target.replace(keep)
-        flush_folder(target.parent)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides it behind its own
         if not isinstance(cause, OSError):
@@ -118,12 +115,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if damaged is not None:
         raise ValueError(f"wrong checksum of {damaged}")
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def flush_folder(path: Path) -> None:
-    """Have the names in a folder, and not only the files' contents, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from bundle.metrics.atomic import atomic_path, write_text
+from bundle.atomic import atomic_path, write_text
 
 SQLITE = "sqlite:///"
 

@@ -23,12 +23,12 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds, validate_value
 
+from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
 from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
 from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks
 from bundle.inference.study_key import study_key
-from bundle.metrics.atomic import atomic_path
 from bundle.structures import COLOURS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters

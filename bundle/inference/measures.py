@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bundle.atomic import write_csv, write_json
 from bundle.inference.sidecar import INTENDED_USE
-from bundle.metrics.atomic import write_csv, write_json
 from bundle.metrics.kinematics import SwallowMeasures
 
 COLUMNS = ["measure", "value", "unit", "uncertainty", "frames", "reason"]

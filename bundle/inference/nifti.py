@@ -6,9 +6,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from bundle.atomic import atomic_path, write_json
 from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks, describe_masks
-from bundle.metrics.atomic import atomic_path, write_json
 
 
 def write_nifti(

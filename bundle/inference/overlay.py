@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks
-from bundle.metrics.atomic import atomic_path
 from bundle.structures import COLOURS
 
 FILL_OPACITY, OUTLINE_OPACITY = 0.22, 0.95

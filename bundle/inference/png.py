@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from bundle.atomic import atomic_folder, write_csv
 from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks
-from bundle.metrics.atomic import atomic_folder, write_csv
 
 END_OF_HEADER = 33
 """Bytes of a PNG's signature and of its first chunk, IHDR."""

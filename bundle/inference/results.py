@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.metrics.atomic import write_csv, write_json
+from bundle.atomic import write_csv, write_json
 
 DONE, REFUSED, DUPLICATE, NO_IMAGE = "done", "refused", "duplicate", "no image"
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]

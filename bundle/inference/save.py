@@ -13,12 +13,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import CommonKeys
 
+from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip, FrameOrigin
 from bundle.inference.results import DONE, StudyResult, StudyResults, without_names
 from bundle.inference.study_dataset import SOURCE, STUDY_KEY
 from bundle.inference.writers import WRITERS, Study
 from bundle.keys import IMAGE, PIXEL_ASPECT, PIXEL_SPACING_MM
-from bundle.metrics.atomic import atomic_folder
 
 
 class SaveStudyd(MapTransform):

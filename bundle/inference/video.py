@@ -8,11 +8,11 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from bundle.atomic import atomic_path, write_json
 from bundle.data.clip import Clip
 from bundle.inference.nifti import mean_interval_ms
 from bundle.inference.overlay import OverlayPainter
 from bundle.inference.sidecar import INTENDED_USE, check_masks
-from bundle.metrics.atomic import atomic_path, write_json
 
 DISPLAY_RATE = Fraction(12)
 IRREGULAR = 0.1  # an interval that differs by more than this share from the mean

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from bundle.atomic import atomic_path
 
 MIN_TOKENS = 10_000
 MIN_IMAGES = 200
@@ -124,8 +125,6 @@ class FeatureStatistics:
 
 def save_statistics(statistics: Mapping[str, FeatureStatistics], path: str | Path) -> None:
     """Write the statistics of all teachers to one safetensors file, completely or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     entries: dict[str, dict[str, str | int]] = {}
     for name, entry in statistics.items():
@@ -137,12 +136,8 @@ def save_statistics(statistics: Mapping[str, FeatureStatistics], path: str | Pat
             "source": entry.source,
             "sha256": entry.sha256,
         }
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, unfinished, metadata={"format": FILE_FORMAT, "teachers": json.dumps(entries)})
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": FILE_FORMAT, "teachers": json.dumps(entries)})
 
 
 def load_statistics(path: str | Path) -> dict[str, FeatureStatistics]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bundle.metrics.atomic import atomic_path
+from bundle.atomic import atomic_path
 from bundle.structures import COLOURS
 
 FALLBACK_COLOUR = (120, 120, 120)

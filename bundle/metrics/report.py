@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bundle.atomic import write_csv, write_json
 from bundle.losses.ranks import gather_in_turn, rank, world_size
-from bundle.metrics.atomic import write_csv, write_json
 from bundle.metrics.figure import save_figure
 from bundle.metrics.overlap import dice
 from bundle.metrics.surface import hausdorff_95

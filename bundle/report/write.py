@@ -8,8 +8,8 @@ from string import Template
 
 import numpy as np
 
+from bundle.atomic import write_text
 from bundle.data.clip import Clip
-from bundle.metrics.atomic import write_text
 from bundle.metrics.kinematics import SwallowMeasures
 from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.report import sections

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bundle.atomic import write_json
 from bundle.keys import CLIP, FRAME, IMAGE
 from bundle.store.benchmark_formats import forget
 from bundle.store.dataset import StoredViews
 from bundle.store.digest import as_array, digest
 from bundle.store.precision import Float16
-from bundle.store.store import CODEC, FeatureStore, TeacherIdentity, write_json
+from bundle.store.store import CODEC, FeatureStore, TeacherIdentity
 from bundle.store.views import ViewRecipe, file_fingerprint
 
 SIZE = 64

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from bundle.atomic import write_json
 from bundle.store.errors import REMEDY, StoreError
 from bundle.store.passes import BlockViews, FeaturePass, ViewPass
 from bundle.store.plan import check_disk, feature_bytes, make_plan
 from bundle.store.precision import Codec, Float16
 from bundle.store.quantizer import fit_quantizer
 from bundle.store.requests import Finder, Request, make_requests, training_views
-from bundle.store.store import FeatureStore, FeatureTable, TeacherIdentity, identities, write_json
+from bundle.store.store import FeatureStore, FeatureTable, TeacherIdentity, identities
 from bundle.store.table import remove_unfinished
 from bundle.store.views import ViewRecipe
 

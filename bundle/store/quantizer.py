@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bundle.atomic import atomic_path
 from bundle.losses.statistics import FeatureStatistics
 from bundle.store.errors import StoreError
 from bundle.store.precision import PhiSInt8
@@ -52,9 +53,8 @@ def fit_quantizer(
         if not path.is_file():
             logger.info("measuring PHI-S of %s for int8", folder.name)
             quantizer = _measure(teacher, identity, _sample(requests, recipe), batch_size, device)
-            unfinished = path.with_name(f".{FILE_NAME}")
-            quantizer.save(unfinished)
-            unfinished.replace(path)
+            with atomic_path(path) as temporary:
+                quantizer.save(temporary)
     return PhiSInt8.load(path)
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses, as_array, digest
 from bundle.store.errors import REMEDY, StoreError
 
@@ -203,10 +204,10 @@ def write_shard(
     temporary = temporary or path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
         save_file(tensors, temporary, metadata={**(metadata or {}), "format": FORMAT})
-        temporary.chmod(0o666 & ~_umask())  # safetensors gives 0600
-        _to_disk(temporary)
+        temporary.chmod(0o666 & ~umask())  # safetensors gives 0600
+        to_disk(temporary)
         temporary.replace(path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
     except (SafetensorError, OSError) as error:
         raise StoreError(
             f"cannot write {path} ({error}); what was stored before is kept: free some space, then {REMEDY}"
@@ -224,17 +225,3 @@ def _crc(key: bytes, entry: Mapping[str, Tensor]) -> int:
 
 def _bytes(tensor: Tensor) -> memoryview:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

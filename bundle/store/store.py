@@ -1,14 +1,13 @@
 """The store: a folder with one table of frames, one of views, and one of features per teacher and precision."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
+from bundle.atomic import write_json
 from bundle.losses.fit import weights_sha256
 from bundle.store.digest import digest
 from bundle.store.errors import REMEDY, StoreError
@@ -145,10 +144,3 @@ def load_codec(folder: Path, precision: str) -> Codec:
 def identities(teachers: Mapping[str, nn.Module]) -> dict[str, TeacherIdentity]:
     """Identity of each teacher, by name."""
     return {name: TeacherIdentity.of(teacher) for name, teacher in teachers.items()}
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small file completely or not at all."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from tqdm import trange
 
+from bundle.atomic import write_csv, write_json
 from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.data.phantom.true_measures import tolerances, true_measures
 from bundle.inference.predictor import ClipInferer
 from bundle.metrics.agreement import bland_altman
-from bundle.metrics.atomic import write_csv, write_json
 from bundle.metrics.kinematics import measure_swallow, visible_field
 
 FIRST_SEED = 31_000_000

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bundle.metrics.atomic import write_json
+from bundle.atomic import write_json
 from bundle.workflows.demo import DISTILLATION, TRAINING, run_demo
 from bundle.workflows.stages import ROOT, Stage, run_stages
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from bundle.metrics.atomic import atomic_path
+from bundle.atomic import write_json, write_text
 
 PACKAGES = ("torch", "monai", "timm", "numpy", "av", "pydicom", "safetensors")
 Row = Mapping[str, str | int | float | None]
@@ -61,10 +61,8 @@ def load_record(path: Path) -> dict[str, dict[str, Any]]:
 
 def write_record(record: Mapping[str, Mapping[str, Any]], json_path: Path, page_path: Path) -> None:
     """Write the JSON, and the page made of it alone."""
-    with atomic_path(json_path) as unfinished:
-        unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with atomic_path(page_path) as unfinished:
-        unfinished.write_text(page(record), encoding="utf-8")
+    write_json(json_path, record)
+    write_text(page_path, page(record))
 
 
 def page(record: Mapping[str, Mapping[str, Any]]) -> str:

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bundle.atomic import write_json
 from bundle.data.phantom import generate_study
 from bundle.data.phantom.writer import write_dicom
-from bundle.metrics.atomic import write_json
 from bundle.workflows.stages import ROOT, Stage, peak_memory_gb, run_stages
 
 DISTILLATION = "phase 1: distil three teachers into the student"

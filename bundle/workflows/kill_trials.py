@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mlflow import MlflowClient
 
-from bundle.metrics.atomic import write_json
+from bundle.atomic import write_json
 from bundle.workflows.stages import ROOT, Stage
 
 PHASE_1, PHASE_2 = "phase 1", "phase 2"

@@ -13,11 +13,11 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from torch import Tensor, nn
 
+from bundle.atomic import write_json
 from bundle.data.make_datalist import make_datalist
 from bundle.keys import IMAGE, VALID
 from bundle.losses.fit import weights_sha256
 from bundle.losses.statistics import FeatureStatistics
-from bundle.metrics.atomic import write_json
 from bundle.workflows.baseline import BASELINES, baseline_stages
 from bundle.workflows.stages import ROOT, Stage, peak_memory_gb, run_stages
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bundle.metrics.atomic import write_json
+from bundle.atomic import write_json
 from bundle.store.contents import contents, unfinished
 from bundle.workflows.kill_trials import run_quietly
 from bundle.workflows.stages import ROOT, Stage

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from bundle.metrics.atomic import write_json
+from bundle.atomic import write_json
 from bundle.workflows.stages import Stage, run_stages
 
 SMALL: dict[str, str | int | float] = {

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bundle.metrics.atomic import atomic_folder, atomic_path, write_csv, write_json
+from bundle.atomic import atomic_folder, atomic_path, write_csv, write_json
 
 
 def break_off(manager, name: str) -> None:

@@ -26,9 +26,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600
+        to_disk(temporary)
+        temporary.chmod(0o666 & ~umask())  # mkstemp gives 0600
         temporary.replace(path)
+        to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,7 +47,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     replaced = temporary.with_name(temporary.name + "-replaced")
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp gives 0700
+        temporary.chmod(0o777 & ~umask())  # mkdtemp gives 0700
         if path.exists():
             path.rename(replaced)  # a folder that is not empty cannot be renamed onto
         temporary.rename(path)
@@ -85,12 +86,17 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def to_disk(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
