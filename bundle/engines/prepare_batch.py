@@ -1,6 +1,6 @@
 """From a data loader's batch to a network's input and a loss's target, for MONAI's stock trainer and evaluator."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,17 +29,24 @@ class PrepareDistillationBatch:
         self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
         """Frames ``(B, 1, H, W)``; per teacher its features ``(B, C, h, w)`` and the share of image in each cell."""
-        frames = _to_device(batchdata[IMAGE], device, non_blocking, kwargs)
-        valid = _to_device(batchdata[VALID], device, non_blocking, kwargs)
-        features, coverage = {}, {}
-        for name, teacher in self.teachers.items():
-            features[name] = teacher.to(device)(frames)
-            coverage[name] = teacher.valid_grid(valid)  # type: ignore[operator]
-        return frames, {"features": features, "valid": coverage}
+
+        def move(tensor: Tensor) -> Tensor:
+            return _to_device(tensor, device, non_blocking, kwargs)
+
+        frames, valid = move(batchdata[IMAGE]), move(batchdata[VALID])
+        frames = as_float(frames) if frames.dtype == torch.uint8 else frames
+        coverage = {name: teacher.valid_grid(valid) for name, teacher in self.teachers.items()}  # type: ignore[operator]
+        return frames, {"features": self.features(frames, batchdata, move), "valid": coverage}
+
+    def features(
+        self, frames: Tensor, _batchdata: Mapping[str, Any], _move: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Every teacher's features of the frames, on their device."""
+        return {name: teacher.to(frames.device)(frames) for name, teacher in self.teachers.items()}
 
 
-class PrepareStoredBatch:
-    """Phase 1 from the store: what :class:`PrepareDistillationBatch` gives for the same views; no teacher runs.
+class PrepareStoredBatch(PrepareDistillationBatch):
+    """Phase 1 from the store: the same for the same views; no teacher runs.
 
     Args:
         teachers: The teachers by name, for their feature grids only.
@@ -47,21 +54,16 @@ class PrepareStoredBatch:
     """
 
     def __init__(self, teachers: Mapping[str, nn.Module], decoders: Mapping[str, nn.Module]) -> None:
-        self.teachers, self.decoders = dict(teachers), dict(decoders)
+        super().__init__(teachers)
+        self.decoders = dict(decoders)
 
     @torch.no_grad()
-    def __call__(
-        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
-        """Frames ``(B, 1, H, W)``; per teacher its features ``(B, C, h, w)`` and the share of image in each cell."""
-        frames = _to_device(batchdata[IMAGE], device, non_blocking, kwargs)
-        valid = _to_device(batchdata[VALID], device, non_blocking, kwargs)
-        features, coverage = {}, {}
-        for name, teacher in self.teachers.items():
-            stored = _to_device(batchdata[FEATURES][name], device, non_blocking, kwargs)
-            features[name] = self.decoders[name].to(device)(stored)
-            coverage[name] = teacher.valid_grid(valid)  # type: ignore[operator]
-        return as_float(frames) if frames.dtype == torch.uint8 else frames, {"features": features, "valid": coverage}
+    def features(
+        self, frames: Tensor, batchdata: Mapping[str, Any], move: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Decoded from the batch."""
+        stored = batchdata[FEATURES]
+        return {name: self.decoders[name].to(frames.device)(move(stored[name])) for name in self.teachers}
 
 
 class PrepareSegmentationBatch:

@@ -21,7 +21,7 @@ from bundle.engines.prepare_batch import PrepareDistillationBatch, PrepareStored
 from bundle.keys import IMAGE
 from bundle.store.dataset import StoredViews
 from bundle.store.fill import StoreFiller
-from bundle.store.views import ViewRecipe, as_float
+from bundle.store.views import ViewRecipe
 from bundle.teachers.base import Teacher
 from bundle.teachers.medclip import MedClipSwin
 from bundle.teachers.medsam2 import MedSAM2
@@ -134,7 +134,7 @@ def measure_epochs(
         loader = DataLoader(
             views, batch_size, num_workers=num_workers, persistent_workers=num_workers > 0, pin_memory=device != "cpu"
         )
-        ways = {"live": _LiveBatch(teachers), "stored": PrepareStoredBatch(teachers, views.decoders)}
+        ways = {"live": PrepareDistillationBatch(teachers), "stored": PrepareStoredBatch(teachers, views.decoders)}
         teacher_flops = _flops_of_teachers(teachers, image_size)
         settings = [Setting(backbone, image_size, batch_size, device) for backbone in backbones]
         return [_measure(setting, loader, ways, teacher_flops, rounds) for setting in settings]
@@ -144,13 +144,6 @@ def full_size_teachers() -> dict[str, Teacher]:
     """The three published architectures with random weights: their time does not depend on what they know."""
     encoders: dict[str, nn.Module] = {"medsam2": MedSAM2(), "rad_dino": RadDino(), "medclip": MedClipSwin()}
     return {name: Teacher(name, encoder, "random, for a benchmark") for name, encoder in encoders.items()}
-
-
-class _LiveBatch(PrepareDistillationBatch):
-    """Live teachers on the store's own views: the same batches, and the same reading of them."""
-
-    def __call__(self, batchdata: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        return super().__call__({**batchdata, IMAGE: as_float(batchdata[IMAGE])}, *args, **kwargs)
 
 
 def _measure(

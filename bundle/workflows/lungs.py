@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bundle.atomic import write_json
 from bundle.data.make_datalist import make_datalist
+from bundle.engines.prepare_batch import PrepareDistillationBatch
 from bundle.keys import IMAGE, VALID
 from bundle.losses.fit import weights_sha256
 from bundle.losses.statistics import FeatureStatistics
@@ -176,25 +177,14 @@ class TeacherFeaturesd(MapTransform):
         return entry
 
 
-class PrepareCachedBatch:
-    """Phase 1 with stored features: what ``PrepareDistillationBatch`` gives, without running a teacher.
+class PrepareCachedBatch(PrepareDistillationBatch):
+    """Phase 1 with features that :class:`TeacherFeaturesd` has put into the batch; no teacher runs."""
 
-    Args:
-        teachers: The teachers that :class:`TeacherFeaturesd` ran.
-    """
-
-    def __init__(self, teachers: Mapping[str, nn.Module]) -> None:
-        self.teachers = dict(teachers)
-
-    def __call__(
-        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
-        """Frames ``(B, 1, H, W)``; per teacher its features ``(B, C, h, w)`` and the share of image in each cell."""
-        move = {"device": device, "non_blocking": non_blocking, **kwargs}
-        valid = batchdata[VALID].to(**move)
-        features = {name: batchdata[name].to(**move).float() for name in self.teachers}
-        coverage = {name: teacher.valid_grid(valid) for name, teacher in self.teachers.items()}  # type: ignore[operator]
-        return batchdata[IMAGE].to(**move), {"features": features, "valid": coverage}
+    def features(
+        self, _frames: Tensor, batchdata: Mapping[str, Any], move: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """From the batch, as float32."""
+        return {name: move(batchdata[name]).float() for name in self.teachers}
 
 
 def fit_stored_standardizers(
