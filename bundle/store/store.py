@@ -111,10 +111,9 @@ class FeatureStore:
         folder = self.feature_folder(teacher, precision)
         if not folder.is_dir():
             asked = f"{name!r} (weights {teacher.weights[:12]}, input {teacher.input_size}²)"
-            raise StoreError(
-                f"the store {self.folder} has no {precision} features of teacher {asked}, only of"
-                f" {self.describe() or 'nobody'}: {REMEDY}"
-            )
+            there = self.describe()
+            others = f", only of {there}: {REMEDY}" if there else "; it is empty: run configs/cache_features.json first"
+            raise StoreError(f"the store {self.folder} has no {precision} features of teacher {asked}{others}")
         return FeatureTable(folder, teacher, load_codec(folder, precision), self._mend)
 
     def describe(self) -> str:

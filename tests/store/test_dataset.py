@@ -129,7 +129,7 @@ def test_another_precision_than_stored_is_refused(filled):
 
 
 def test_a_store_that_is_not_there_is_refused(stage):
-    with pytest.raises(StoreError, match=r"has no float16 features of teacher 'loud' .*, only of nobody: run configs/"):
+    with pytest.raises(StoreError, match=r"has no float16 features of teacher 'loud' .*; it is empty: run configs/"):
         stage.views()
 
 
