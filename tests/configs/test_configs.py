@@ -19,6 +19,8 @@ STACKS = {
     "train paper": ["train.json", "paper_train.json"],
     "train, distillation retained": ["distill.json", "train.json", "retain_distillation.json"],
     "train without distillation": ["train.json", "no_distillation.json"],
+    "fine-tune": ["train.json", "fine_tune.json"],
+    "the shipped model": ["train.json", "fine_tune.json", "shipped_model.json"],
     "unet": ["train.json", "unet.json"],
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
     "evaluate": ["train.json", "evaluate.json"],

@@ -87,6 +87,24 @@ def evaluated(run, trained) -> Path:
     return Path(run.path("evaluate"))
 
 
+def test_fine_tuning_starts_from_a_whole_segmenter(run, trained):
+    run(
+        "train",
+        "fine_tune",
+        "smoke",
+        dataset_dir=run.path("phantom"),
+        output_dir=run.path("fine_tune"),
+        segmenter_checkpoint=run.path("train", "model.pt"),
+        encoder_learning_rate=1e-6,
+        decoder_learning_rate=1e-6,
+    )
+    before = torch.load(run.path("train", "model.pt"), weights_only=True)
+    after = torch.load(run.path("fine_tune", "model.pt"), weights_only=True)
+    parameters = [name for name, value in before.items() if value.is_floating_point() and "running" not in name]
+    changes = [float((after[name] - before[name]).abs().max()) for name in parameters]
+    assert 0 < max(changes) < 1e-4
+
+
 @pytest.fixture(scope="module")
 def inferred(run, trained) -> Path:
     patient = json.loads(Path(run.path("phantom", "datalist.json")).read_text())["test"][0]
