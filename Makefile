@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers clean FORCE
+.PHONY: help demo test check baseline bench docs-figures teachers model package annotate clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,17 @@ teachers: $(STAMP) ## train the small teachers that ship in models/teachers/ aga
 	@mkdir -p runs/teachers
 	for teacher in $(TEACHERS) compare; do \
 	  $(PYTHON_IN_VENV) scripts/train_teacher.py $$teacher --frames runs/teachers/frames.npz || exit 1; done
+
+model: $(STAMP) ## train models/model.pt again, from the demo's model: run `make demo` first
+	$(PYTHON_IN_VENV) scripts/make_model.py
+
+package: $(STAMP) ## the bundle as one zip with checksums, for sites: dist/
+	$(PYTHON_IN_VENV) scripts/package.py
+
+annotate: $(STAMP) ## serve STUDIES=folder (or a DICOMweb address) to annotators with MONAI Label, on this machine only
+	@test -n "$(STUDIES)" || { echo "say what to annotate: make annotate STUDIES=path/to/folder"; exit 1; }
+	@bash scripts/setup_annotation.sh
+	.venv-annotation/bin/python scripts/annotate.py "$(STUDIES)" $(OPTIONS)
 
 clean: ## remove caches; keeps .venv, models/ and runs/ (delete those by hand)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info

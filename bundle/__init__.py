@@ -15,7 +15,8 @@ The folders are the data flow; a module imports only from its own stage or an ea
     report             one HTML page per study: cine with masks, plots, key frames, measures
     deidentify         copies of studies without identity, for sharing
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
-    export             checkpoints, TorchScript, ONNX
+    export             checkpoints, TorchScript, ONNX, OpenVINO, int8; the packaged bundle
     inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
     workflows          whole runs made of the stages' configs: the demo, the baselines
+    annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
 """

@@ -23,3 +23,6 @@ PIXEL_SPACING_MM = "pixel_spacing_mm"
 
 PIXEL_ASPECT = "pixel_aspect"
 """Height of a frame's pixel divided by its width, before the letterbox, which makes pixels square."""
+
+FIELD_OF_VIEW = "field_of_view"
+"""Part of a film's frames that the network looks at: top, bottom, left and right, the ends not included."""

@@ -1,13 +1,15 @@
 """The clip: what every reader returns and every later stage starts from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 MAX_CLIP_BYTES = 8 * 2**30
-"""Largest clip that is decoded, counted as float32. Larger headers are damaged, or the file needs cutting first."""
+"""Largest clip that is decoded as a whole, and largest frame, counted as float32. Longer clips can be streamed."""
 
 
 class UnreadableStudyError(ValueError):
@@ -63,6 +65,21 @@ class Display:
         return shown
 
 
+class StoredFrames(Protocol):
+    """Frames ``(T, 1, H, W)``: an array, or what gives one frame at a time, such as a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T, 1, H, W)``."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a pixel."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """A frame ``(1, H, W)``."""
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """X-ray video, which ``frames`` and ``frame`` give as the viewer would show it.
@@ -83,7 +100,7 @@ class Clip:
         frame_times_source: Where the times come from, in words; "none" where there are none.
     """
 
-    stored: np.ndarray
+    stored: StoredFrames
     frame_times_ms: np.ndarray | None
     pixel_spacing_mm: tuple[float, float] | None
     spacing_source: str
@@ -124,7 +141,7 @@ class Clip:
     @cached_property
     def frames(self) -> np.ndarray:
         """All frames as shown, ``(T, 1, H, W)``, float32 in [0, 1]; made at first use, then kept."""
-        if self.stored.dtype == np.float32:
+        if isinstance(self.stored, np.ndarray) and self.stored.dtype == np.float32:
             return self.stored
         shown = np.empty(self.stored.shape, np.float32)
         for index in range(self.num_frames):
@@ -134,22 +151,44 @@ class Clip:
     def frame(self, index: int) -> np.ndarray:
         """One frame as shown, ``(1, H, W)``, float32 in [0, 1]."""
         stored = self.stored[index]
-        return self.displays[index].apply(stored) if self.displays else _full_scale(stored)
+        return self.displays[index].apply(stored) if self.displays else full_scale(stored)
 
     def sample(self, step: int) -> np.ndarray:
         """Every ``step``-th row and column of all frames as shown, ``(T, ceil(H / step), ceil(W / step))``."""
-        stored = self.stored[:, 0, ::step, ::step]
-        if not self.displays:
-            return _full_scale(stored)
-        if all(display is self.displays[0] for display in self.displays):
-            return self.displays[0].apply(stored, step)
-        frames = zip(self.displays, stored, strict=True)
-        return np.stack([display.apply(frame, step) for display, frame in frames])
+        return show(self.stored[:, 0, ::step, ::step], self.displays, step)
 
 
-def _full_scale(stored: np.ndarray) -> np.ndarray:
+def show(stored: np.ndarray, displays: Sequence[Display], step: int = 1) -> np.ndarray:
+    """Display values of frames ``(T, ..., H, W)``, of which every ``step``-th row and column is given."""
+    if not displays:
+        return full_scale(stored)
+    if all(display is displays[0] for display in displays):
+        return displays[0].apply(stored, step)
+    return np.stack([display.apply(frame, step) for display, frame in zip(displays, stored, strict=True)])
+
+
+def full_scale(stored: np.ndarray) -> np.ndarray:
+    """Integers with 0 as black and the type's largest value as white; float32 as it is."""
     shown = stored.astype(np.float32)
     return shown if stored.dtype == np.float32 else shown / np.float32(np.iinfo(stored.dtype).max)
+
+
+def as_displays(displays: Sequence[Display | None], dtype: np.dtype) -> tuple[Display, ...]:
+    """One display for each frame, where None stands for the full scale; empty where all are at full scale."""
+    if all(display is None for display in displays):
+        return ()
+    full = Display(full_scale(np.arange(np.iinfo(dtype).max + 1, dtype=dtype)))
+    return tuple(full if display is None else display for display in displays)
+
+
+def check_frame(path: Path, num_frames: int, rows: int, columns: int) -> None:
+    """Refuse, before decoding, what cannot be a clip, or has frames that could not be held in memory.
+
+    Raises:
+        UnreadableStudyError: If a size is not positive, or a decoded frame would exceed ``MAX_CLIP_BYTES``.
+    """
+    if min(num_frames, rows, columns) < 1 or 4 * rows * columns > MAX_CLIP_BYTES:
+        check_size(path, num_frames, rows, columns)
 
 
 def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
@@ -167,17 +206,6 @@ def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
             f"the header says {num_frames} frames of {rows} x {columns} pixels, {num_bytes / 2**30:.0f} GiB decoded; "
             f"the limit is {MAX_CLIP_BYTES / 2**30:.0f} GiB: the header is damaged, or the clip must be cut first",
         )
-
-
-def percentile_window(frames: np.ndarray) -> tuple[float, float]:
-    """Lower and upper limit of a display window for values that have no stated one: percentiles 0.5 and 99.5.
-
-    Takes them over the whole clip (on at most about a million pixels), so that brightness does not flicker.
-    """
-    step = max(1, frames.size // 1_000_000) | 1  # odd: not the same columns in every row
-    sample = frames.reshape(-1)[::step]
-    lower, upper = np.percentile(sample, (0.5, 99.5))
-    return float(lower), float(upper)
 
 
 def apply_limits(frames: np.ndarray, lower: float, upper: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_size
+from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame
 
 MAX_INFLATED_BYTES = 2**29
 """Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB."""
@@ -60,12 +60,12 @@ def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
     """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame.
 
     Raises:
-        UnreadableStudyError: If a number is damaged, or the clip would be too large.
+        UnreadableStudyError: If a number is damaged, or a frame would be too large.
     """
     with damage_refused(path):
         num_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))
-    check_size(path, shape.num_frames, shape.rows, shape.columns)
+    check_frame(path, shape.num_frames, shape.rows, shape.columns)
     return shape
 
 

@@ -1,4 +1,4 @@
-"""Decoded DICOM frames, one after the other, into one clip's memory, with how each of them is shown."""
+"""Decoded DICOM frames, one after the other, with how each of them is shown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from bundle.data.dicom_grayscale import (
 )
 from bundle.data.dicom_pixels import decode_frames, stored_dtype
 from bundle.data.dicom_shutter import shutter_varies_by_frame, visible_pixels
+from bundle.data.frame_stream import Frame
 
 MAX_COUNTED_PIXELS = 4_000_000
 """Pixels, spread over the clip, of which percentiles are taken."""
@@ -39,53 +40,80 @@ def is_colour(dataset: Dataset) -> bool:
     return dataset.get("PhotometricInterpretation") in COLOUR
 
 
-class ClipFiller:
-    """Fills a clip's memory; frames without a window are shown by the whole clip's percentiles.
+class FrameDecoder:
+    """Decodes a clip's files; frames without a window are shown by the whole clip's percentiles.
 
     Args:
-        stored: The clip's memory ``(T, H, W)``: unsigned of the stored values' width, or float32 for colour.
+        num_pixels: Of the whole clip, to spread the counted ones over it.
+        dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for colour.
         warnings: Gets what a reader of the results should know.
+        limits: Percentiles of the whole clip, if an earlier turn has counted them. Without them frames that need them
+            come without a display.
+        keeps_headers: Whether ``displays`` is to give at the end what frames did not say.
     """
 
-    def __init__(self, stored: np.ndarray, warnings: list[str]) -> None:
-        self.stored = stored
+    def __init__(
+        self,
+        num_pixels: int,
+        dtype: np.dtype,
+        warnings: list[str],
+        limits: tuple[float, float] | None = None,
+        keeps_headers: bool = True,
+    ) -> None:
+        self.dtype = dtype
         self.warnings = warnings
+        self.limits = limits
+        self.keeps_headers = keeps_headers
+        self._made: tuple[FrameHeader, Display] | None = None
         self._headers: list[FrameHeader] = []
+        self._uses_limits = False
         self._counts: np.ndarray | None = None
-        self._step = max(1, stored.size // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
+        self._counted: GreySteps | None = None
+        self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
-    def add_file(self, path: Path, dataset: Dataset, start: int, shape: ClipShape) -> None:
-        """Decode a file's frames to ``stored[start:]``.
+    def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[Frame]:
+        """Decode a file's frames.
 
         Raises:
             UnreadableStudyError: If a frame cannot be decoded, or its gray scale is not defined.
         """
         with damage_refused(path):
             frames = self._colour_frames if is_colour(dataset) else self._grey_frames
-            for offset, (values, header) in enumerate(frames(path, dataset, shape)):
-                frame = self.stored[start + offset]
-                if values.dtype != frame.dtype:
+            for values, header in frames(path, dataset, shape):
+                if values.dtype != self.dtype:
                     raise UnreadableStudyError(path, "stores values of another type than the first file of its series")
-                frame[:] = values
-                if values.dtype == np.float32 and header.visible is not None:
-                    frame *= header.visible
-                if header.steps is not None and not header.steps.has_window:
+                if header.steps is None:
+                    yield Frame(values if header.visible is None else values * header.visible)
+                    continue
+                if self.limits is None and not header.steps.has_window:
+                    self._counted = self._counted or header.steps
                     self._count(values, header.visible)
-                self._headers.append(header)
+                yield Frame(values, self._display(header))
 
     def displays(self) -> tuple[Display, ...]:
-        """How each frame is shown; empty for colour. One window for the whole clip: brightness does not flicker."""
-        limits = None
-        if self._counts is not None:
-            first = next(header.steps for header in self._headers if header.steps and not header.steps.has_window)
-            limits = percentile_limits(first, self._counts)
-            self.warnings.append(f"no window in the header: percentiles 0.5-99.5 used, {limits[0]:g} to {limits[1]:g}")
-        made: dict[int, Display] = {}  # frames of one header share their table, on the way to the caller too
-        for header in self._headers:
-            if header.steps is not None and id(header) not in made:
-                table = display_table(header.steps, None if header.steps.has_window else limits)
-                made[id(header)] = Display(table, header.visible)
-        return tuple(made[id(header)] for header in self._headers if header.steps is not None)
+        """How each frame is shown, if not all of them said it. One window for the whole clip: no flicker."""
+        if self._counts is not None and self._counted is not None:
+            self.limits = percentile_limits(self._counted, self._counts)
+        if self._uses_limits and self.limits is not None:
+            words = f"{self.limits[0]:g} to {self.limits[1]:g}"
+            self.warnings.append(f"no window in the header: percentiles 0.5-99.5 used, {words}")
+        return () if self._counts is None else tuple(self._shown_as(header) for header in self._headers)
+
+    def _display(self, header: FrameHeader) -> Display | None:
+        """None where percentiles are not known yet."""
+        has_window = header.steps is not None and header.steps.has_window
+        self._uses_limits |= not has_window
+        if self.keeps_headers:
+            self._headers.append(header)
+        return self._shown_as(header) if has_window or self.limits is not None else None
+
+    def _shown_as(self, header: FrameHeader) -> Display:
+        """Frames of one header share their table, on the way to the caller too."""
+        if self._made is None or self._made[0] is not header:
+            steps = header.steps or GreySteps(f"u{self.dtype.itemsize}")
+            table = display_table(steps, None if steps.has_window else self.limits)
+            self._made = header, Display(table, header.visible)
+        return self._made[1]
 
     def _colour_frames(
         self, path: Path, dataset: Dataset, shape: ClipShape

@@ -2,27 +2,28 @@
 
 import gzip
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from bundle.data.clip import (
-    Clip,
-    ClipShape,
-    FrameOrigin,
-    UnreadableStudyError,
-    apply_limits,
-    check_size,
-    percentile_window,
-)
-from bundle.data.frame_memory import empty_frames
+from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, apply_limits, check_frame
+from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
+BLOCK_BYTES = 2**22
+"""Of values that are read at a time."""
+
+DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
+SAMPLED_VALUES = 1_000_000
+"""Of which percentiles are taken, over the whole clip, so that brightness does not flicker."""
 
 
 def read_nifti(path: Path) -> Clip:
@@ -31,24 +32,29 @@ def read_nifti(path: Path) -> Clip:
     Raises:
         UnreadableStudyError: If the file is damaged or has other axes than X, Y and time.
     """
+    return collect(stream_nifti(path))
+
+
+def stream_nifti(path: Path) -> FrameStream:
+    """The same, frame by frame; other values than uint8 are read twice, first for their range."""
     image = open_nifti(path)
     shape = _clip_shape(path, image.shape)
-    values = read_array(path, image)
-    _check_type(path, values.dtype)
-    stored = values.reshape(shape.columns, shape.rows, shape.num_frames)  # (X, Y, T)
-    shown, warnings = _to_unit_range(path, stored.T, image.header)  # (T, Y, X)
-    frames = empty_frames((shape.num_frames, 1, shape.rows, shape.columns))
-    frames[:, 0] = shown
     header = _header_as_stored(path, image)
     length, time = _units(header)
     spacing = _spacing_mm(header, length)
+    aspect, dtype = _pixel_aspect(header), np.dtype(np.float32)
+    limits, warnings = _limits(path, image, shape)
+    yield Start(path, shape.num_frames, shape.rows, shape.columns, dtype, aspect, spacing is not None, is_film=False)
+    for block in _blocks(path, image, shape):
+        for frame in block.astype(np.float32) if limits is None else apply_limits(block, *limits):
+            yield Frame(frame)
     times = _frame_times_ms(header, shape.num_frames, time) if len(image.shape) == 4 else None
     if len(image.shape) == 3 and shape.num_frames > 1:
         warnings.append("NIfTI keeps no time step for a third axis: (X, Y, 1, T) has one")
     return Clip(
-        stored=frames,
+        stored=PassedFrames((shape.num_frames, 1, shape.rows, shape.columns), dtype),
         frame_times_ms=times,
-        pixel_aspect=_pixel_aspect(header),
+        pixel_aspect=aspect,
         frame_times_source="NIfTI header" if times is not None else "none",
         pixel_spacing_mm=spacing,
         spacing_source="NIfTI header" if spacing else "none",
@@ -89,21 +95,42 @@ def read_array(path: Path, image: Any) -> np.ndarray:
     Raises:
         UnreadableStudyError: If values are missing, or the checksum of a .gz does not fit.
     """
+    with _damage_refused(path), _open_values(path, image) as values:
+        return np.asanyarray(values)
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
     try:
-        return _read_gzip(path, image) if path.name.lower().endswith(".gz") else np.asanyarray(image.dataobj)
+        yield
     except (UnreadableStudyError, MemoryError):
         raise
     except Exception as error:  # as above
         raise UnreadableStudyError(path, f"its values are damaged or cut off ({type(error).__name__})") from error
 
 
-def _read_gzip(path: Path, image: Any) -> np.ndarray:
+@contextmanager
+def _open_values(path: Path, image: Any) -> Iterator[Any]:
+    """What gives the values, in the file's order, when it is sliced; the checksum of a .gz is compared at the end."""
+    if not path.name.lower().endswith(".gz"):
+        yield image.dataobj
+        return
     with gzip.open(path) as file:
-        values = np.asanyarray(type(image).from_stream(file).dataobj)
+        yield type(image).from_stream(file).dataobj
         for _ in range(MAX_TRAILING_MEGABYTES):
             if not file.read(2**20):  # the checksum stands at the end; nibabel alone does not go there
-                return values
+                return
     raise UnreadableStudyError(path, f"more than {MAX_TRAILING_MEGABYTES} MiB follow the values that its header counts")
+
+
+def _blocks(path: Path, image: Any, shape: ClipShape) -> Iterator[np.ndarray]:
+    """Values ``(n, H, W)``, a few frames at a time."""
+    step = max(1, BLOCK_BYTES // (shape.rows * shape.columns * image.header.get_data_dtype().itemsize))
+    with _damage_refused(path), _open_values(path, image) as values:
+        for first in range(0, shape.num_frames, step):
+            is_still = len(image.shape) == 2
+            block = np.asanyarray(values if is_still else values[..., first : first + step])
+            yield block.reshape(shape.columns, shape.rows, -1).T  # (X, Y, n) -> (n, Y, X)
 
 
 def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
@@ -111,7 +138,7 @@ def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
     if frames is None or (len(shape) == 4 and shape[2] != 1):
         raise UnreadableStudyError(path, f"expected (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
     clip_shape = ClipShape(int(frames[0]), int(shape[1]), int(shape[0]))
-    check_size(path, clip_shape.num_frames, clip_shape.rows, clip_shape.columns)
+    check_frame(path, clip_shape.num_frames, clip_shape.rows, clip_shape.columns)
     return clip_shape
 
 
@@ -130,19 +157,40 @@ def _excess_warnings(path: Path, image: Any) -> list[str]:
     return [f"{excess} bytes follow the values that the header says, and are left out"] if excess > 0 else []
 
 
-def _to_unit_range(path: Path, values: np.ndarray, header: Any) -> tuple[np.ndarray, list[str]]:
-    if not np.isfinite(values).all():
-        raise UnreadableStudyError(path, "values must be finite, got NaN or infinity")
-    if values.dtype == np.uint8:
-        return apply_limits(values, 0.0, 255.0), []
-    if values.dtype.kind == "f" and values.min() >= 0.0 and values.max() <= 1.0:
-        return values.astype(np.float32), []
-    lower, upper = float(header["cal_min"]), float(header["cal_max"])
+@dataclass
+class _Range:
+    """What blocks of values tell of the whole."""
+
+    step: int
+    lowest: float = np.inf
+    highest: float = -np.inf
+    num_values: int = 0
+    sample: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, values: np.ndarray) -> None:
+        self.lowest, self.highest = min(self.lowest, float(values.min())), max(self.highest, float(values.max()))
+        self.sample.append(values.reshape(-1)[-self.num_values % self.step :: self.step].copy())
+        self.num_values += values.size
+
+
+def _limits(path: Path, image: Any, shape: ClipShape) -> tuple[tuple[float, float] | None, list[str]]:
+    """Values that become 0 and 1, None for such as are shown as they are, and warnings."""
+    step = max(1, shape.num_frames * shape.rows * shape.columns // SAMPLED_VALUES) | 1  # odd: not always one column
+    found = _Range(step)
+    for block in _blocks(path, image, shape):
+        _check_type(path, block.dtype)
+        if block.dtype == np.uint8:
+            return (0.0, 255.0), []
+        if not np.isfinite(block).all():
+            raise UnreadableStudyError(path, "values must be finite, got NaN or infinity")
+        found.add(block)
+    if found.sample[0].dtype.kind == "f" and found.lowest >= 0.0 and found.highest <= 1.0:
+        return None, []
+    lower, upper = float(image.header["cal_min"]), float(image.header["cal_max"])
     if upper > lower:
-        return apply_limits(values, lower, upper), []
-    lower, upper = percentile_window(values)
-    warning = f"no display window: percentiles 0.5-99.5 used, {lower:g} to {upper:g}"
-    return apply_limits(values, lower, upper), [warning]
+        return (lower, upper), []
+    lower, upper = (float(limit) for limit in np.percentile(np.concatenate(found.sample), DISPLAY_WINDOW_PERCENT))
+    return (lower, upper), [f"no display window: percentiles 0.5-99.5 used, {lower:g} to {upper:g}"]
 
 
 def _header_as_stored(path: Path, image: Any) -> Any:

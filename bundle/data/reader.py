@@ -34,8 +34,7 @@ class ClipReader(ImageReader):
 
     def __init__(self, strict: bool = False, pixel_aspect: float | None = None) -> None:
         super().__init__()
-        if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
-            raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
+        check_aspect(pixel_aspect)
         self.strict = strict
         self.pixel_aspect = pixel_aspect
 
@@ -54,7 +53,7 @@ class ClipReader(ImageReader):
         Raises:
             UnreadableStudyError: If the file holds no X-ray clip.
         """
-        clip = self._with_aspect(read_clip(img if len(img) > 1 else img[0], self.strict))
+        clip = with_aspect(read_clip(img if len(img) > 1 else img[0], self.strict), self.pixel_aspect)
         spacing = clip.pixel_spacing_mm or (float("nan"), float("nan"))
         times = clip.frame_times_ms if clip.frame_times_ms is not None else np.full(clip.num_frames, np.nan)
         meta = {
@@ -74,10 +73,27 @@ class ClipReader(ImageReader):
         }
         return clip.frames, meta
 
-    def _with_aspect(self, clip: Clip) -> Clip:
-        if self.pixel_aspect is None or clip.pixel_spacing_mm is not None:
-            return clip
-        words = f"by the user's word pixels are {self.pixel_aspect:g} times as high as wide, and are taken so"
-        if clip.pixel_aspect not in (1, self.pixel_aspect):
-            words += f"; the file says {clip.pixel_aspect:g}"
-        return replace(clip, pixel_aspect=self.pixel_aspect, warnings=(*clip.warnings, words))
+
+def check_aspect(pixel_aspect: float | None) -> None:
+    """Refuse a user's word about the shape of pixels that cannot be.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+    if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
+        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
+
+
+def with_aspect(clip: Clip, pixel_aspect: float | None) -> Clip:
+    """The clip with the user's word about the shape of its pixels, and a warning that says so.
+
+    Args:
+        clip: As read. One with a pixel spacing says the shape itself, and is returned as it is.
+        pixel_aspect: Height of a pixel divided by its width; None: as the source states.
+    """
+    if pixel_aspect is None or clip.pixel_spacing_mm is not None:
+        return clip
+    words = f"by the user's word pixels are {pixel_aspect:g} times as high as wide, and are taken so"
+    if clip.pixel_aspect not in (1, pixel_aspect):
+        words += f"; the file says {clip.pixel_aspect:g}"
+    return replace(clip, pixel_aspect=pixel_aspect, warnings=(*clip.warnings, words))

@@ -1,24 +1,37 @@
 """One entry for every kind of source: a file or a folder in, a clip out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundle.data.clip import MAX_CLIP_BYTES, Clip, ClipShape, UnreadableStudyError
+from bundle.data.clip import MAX_CLIP_BYTES, Clip, ClipShape, UnreadableStudyError, check_size
 from bundle.data.dicom import (
     DICOM_SUFFIXES,
     has_dicom_preamble,
     probe_dicom,
     probe_dicom_series,
-    read_dicom,
-    read_dicom_series,
+    stream_dicom,
+    stream_dicom_series,
 )
-from bundle.data.nifti import NIFTI_SUFFIXES, probe_nifti, read_nifti
-from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, probe_stills, read_stills
-from bundle.data.video import VIDEO_SUFFIXES, probe_video, read_video
+from bundle.data.frame_stream import FrameChunk, FrameStream, chunked, collect
+from bundle.data.nifti import NIFTI_SUFFIXES, probe_nifti, stream_nifti
+from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, probe_stills, stream_stills
+from bundle.data.video import VIDEO_SUFFIXES, probe_video, stream_video
 from bundle.data.worker import WORKER, Limits, WorkerError, WorkerStartError, decodes_in_process
 
-__all__ = ["READABLE_SUFFIXES", "UnreadableStudyError", "decode_clip", "measure_clip", "probe_clip", "read_clip"]
+__all__ = [
+    "READABLE_SUFFIXES",
+    "FrameChunk",
+    "UnreadableStudyError",
+    "decode_chunks",
+    "decode_clip",
+    "measure_clip",
+    "probe_clip",
+    "read_clip",
+    "stream_clip",
+]
 
 READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
 SUFFIXES_OF_KIND = {
@@ -57,6 +70,47 @@ def read_clip(source: str | Path | Sequence[str | Path], strict: bool = False) -
     return run_for(path, _limits(path, files, shape), decode_clip, path, files, strict)
 
 
+def stream_clip(
+    source: str | Path | Sequence[str | Path], chunk_frames: int = 8, strict: bool = False
+) -> Generator[FrameChunk | Clip, None, None]:
+    """Read a clip of any length in chunks, of which a few are in memory at a time.
+
+    The decoding process works ahead. A chunk that begins at frame 0 comes first, and again where decoding has to start
+    anew, as for a film with a damaged frame in the middle: what came before is void. Time and memory are limited for
+    each chunk. What only the end tells, such as that a film is cut off, is raised there, after the frames.
+
+    Args:
+        source: As for ``read_clip``.
+        chunk_frames: Frames per chunk; the last one may have fewer.
+        strict: As for ``read_clip``.
+
+    Yields:
+        Chunks of frames, and at the end the clip without its frames.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: As from ``read_clip``, but for the size of the clip.
+    """
+    path, files = _to_paths(source)
+    if decodes_in_process():
+        yield from decode_chunks(path, files, strict, chunk_frames)
+        return
+    whole = run_for(path, _limits(path, files, None), _measure, path, files)
+    chunk = ClipShape(min(chunk_frames, whole.num_frames), whole.rows, whole.columns)
+    first_seconds = _limits(path, files, whole).seconds  # percentiles are of the whole clip
+    limits = replace(_limits(path, files, chunk), first_seconds=first_seconds)
+    stream = WORKER.stream(decode_chunks, path, files, strict, chunk_frames, limits=limits)
+    with closing(stream):
+        is_end = False
+        while not is_end:
+            with _files_fault(path):
+                item = next(stream)
+                is_end = isinstance(item, Clip)
+                if is_end:
+                    next(stream, None)  # the process is done, even if the caller does not come back
+            yield item
+
+
 def probe_clip(source: str | Path | Sequence[str | Path]) -> ClipShape:
     """Number of frames, rows and columns, from headers only.
 
@@ -72,22 +126,39 @@ def probe_clip(source: str | Path | Sequence[str | Path]) -> ClipShape:
 
 def decode_clip(path: Path, files: Sequence[Path] = (), strict: bool = False) -> Clip:
     """What ``read_clip`` does, in the calling process and without limits; ``files`` of the folder, if not all."""
+    return collect(_stream(path, files, strict, is_shown_at_once=False))
+
+
+def decode_chunks(
+    path: Path, files: Sequence[Path] = (), strict: bool = False, chunk_frames: int = 8
+) -> Iterator[FrameChunk | Clip]:
+    """What ``stream_clip`` does, in the calling process and without limits."""
+    yield from chunked(_stream(path, files, strict, is_shown_at_once=True), chunk_frames)
+
+
+def _stream(path: Path, files: Sequence[Path], strict: bool, is_shown_at_once: bool) -> FrameStream:
     if files:
-        return read_dicom_series(path, files)
+        return stream_dicom_series(path, files, is_shown_at_once=is_shown_at_once)
     kind = _kind(path)
     if kind == "folder":
-        return _read_folder(path)
+        return _stream_folder(path, is_shown_at_once)
     if kind == "DICOM":
-        return read_dicom(path)
+        return stream_dicom(path, is_shown_at_once)
     if kind == "video":
-        return read_video(path, strict)
+        return stream_video(path, strict)
     if kind == "picture":
-        return read_stills([path], name=path.stem)
-    return read_nifti(path)
+        return stream_stills([path], name=path.stem)
+    return stream_nifti(path)
 
 
 def measure_clip(path: Path, files: Sequence[Path] = ()) -> ClipShape:
     """What ``probe_clip`` does, in the calling process and without limits; ``files`` of the folder, if not all."""
+    shape = _measure(path, files)
+    check_size(files[0] if files else path, shape.num_frames, shape.rows, shape.columns)
+    return shape
+
+
+def _measure(path: Path, files: Sequence[Path] = ()) -> ClipShape:
     if files:
         return probe_dicom_series(path, files)
     kind = _kind(path)
@@ -108,8 +179,14 @@ def run_for(path: Path, limits: Limits, function: Callable[..., Any], *args: Any
         UnreadableStudyError: For every other failure of the function or the process.
         WorkerStartError: If there is no process.
     """
-    try:
+    with _files_fault(path):
         return WORKER.call(function, *args, limits=limits)
+
+
+@contextmanager
+def _files_fault(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (UnreadableStudyError, FileNotFoundError, WorkerStartError):
         raise
     except WorkerError as error:
@@ -191,11 +268,11 @@ def _kind_by_content(path: Path) -> str | None:
     return "video" if is_riff or is_mp4 or head.startswith(starts) or is_transport else None
 
 
-def _read_folder(folder: Path) -> Clip:
+def _stream_folder(folder: Path, is_shown_at_once: bool) -> FrameStream:
     dicoms, pictures, warnings = _sort_folder(folder)
     if dicoms:
-        return read_dicom_series(folder, dicoms, warnings)
-    return read_stills(natural_order(pictures), name=folder.name, warnings=warnings)
+        return stream_dicom_series(folder, dicoms, warnings, is_shown_at_once)
+    return stream_stills(natural_order(pictures), name=folder.name, warnings=warnings)
 
 
 def _sort_folder(folder: Path) -> tuple[list[Path], list[Path], list[str]]:

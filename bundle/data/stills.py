@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffTags
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_size
-from bundle.data.frame_memory import empty_frames
+from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame
+from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
 from bundle.data.png_rows import check_png_rows
 
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -27,27 +27,35 @@ def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) 
     Raises:
         UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
     """
+    return collect(stream_stills(paths, name, warnings))
+
+
+def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
+    """The same, picture by picture."""
     shape = probe_stills(paths)
-    frames = empty_frames((shape.num_frames, 1, shape.rows, shape.columns))
-    notes = list(warnings)
+    dtype = np.dtype(np.float32)
+    yield Start(paths[0], shape.num_frames, shape.rows, shape.columns, dtype, is_film=False)
+    notes: dict[str, None] = dict.fromkeys(warnings)  # each once, in their order
     origin: list[FrameOrigin] = []
     for path in paths:
-        for index, frame in enumerate(_read_pages(path, notes)):
+        found: list[str] = []
+        for index, frame in enumerate(_read_pages(path, found)):
             if frame.shape != (shape.rows, shape.columns):
                 raise UnreadableStudyError(
                     path,
                     f"{frame.shape[0]} x {frame.shape[1]} pixels, but {paths[0].name} of the same clip has "
                     f"{shape.rows} x {shape.columns}: a clip needs frames of one size",
                 )
-            frames[len(origin), 0] = frame
             origin.append(FrameOrigin(path, index))
+            yield Frame(frame)
+        notes |= dict.fromkeys(found)
     return Clip(
-        stored=frames,
+        stored=PassedFrames((len(origin), 1, shape.rows, shape.columns), dtype),
         frame_times_ms=None,
         pixel_spacing_mm=None,
         spacing_source="none",
         origin=tuple(origin),
-        warnings=tuple(dict.fromkeys(notes)),
+        warnings=tuple(notes),
         name=name,
     )
 
@@ -58,7 +66,7 @@ def probe_still(path: Path) -> ClipShape:
         rows, columns = picture.height, picture.width
         if picture.format != "TIFF" and _orientation(picture) >= 5:  # Pillow turns a TIFF's size itself
             rows, columns = columns, rows
-        check_size(path, _num_pages(path, picture), rows, columns)
+        check_frame(path, _num_pages(path, picture), rows, columns)
         return ClipShape(_num_pages(path, picture), rows, columns)
 
 
@@ -74,7 +82,6 @@ def probe_stills(paths: Sequence[Path]) -> ClipShape:
     for path in paths:
         if path.suffix.lower().startswith(".tif") and probe_still(path).num_frames > 1:
             raise UnreadableStudyError(path, f"is a clip of its own among {len(paths)} files: name it alone")
-    check_size(paths[0], len(paths), first.rows, first.columns)
     return ClipShape(len(paths), first.rows, first.columns)
 
 
@@ -103,7 +110,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
     with path.open("rb") as file:  # by its name Pillow maps an uncompressed TIFF, and scrambles one that it turns
         try:
             with python_warnings.catch_warnings():
-                python_warnings.simplefilter("ignore")  # of large pictures, on which check_size decides, and of damage
+                python_warnings.simplefilter("ignore")  # of large pictures, on which check_frame decides, and of damage
                 picture = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
@@ -139,7 +146,7 @@ def _read_pages(path: Path, notes: list[str]) -> Iterator[np.ndarray]:  # (H, W)
         for index in range(num_pages):
             try:
                 picture.seek(index)
-                check_size(path, 1, picture.height, picture.width)
+                check_frame(path, 1, picture.height, picture.width)
                 grey = _to_grey(path, picture, notes)
                 if picture.format == "PNG" and not grey[-1].any():
                     check_png_rows(path)  # Pillow leaves rows that are not there black

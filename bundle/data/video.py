@@ -1,16 +1,15 @@
 """AVI, MP4 and other video files by PyAV: decoded from the first frame to the last, with their time stamps."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_size
-from bundle.data.frame_memory import empty_frames
-from bundle.data.repeats import repeat_warnings
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
+from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
 from bundle.data.video_checks import (
     Tally,
@@ -33,7 +32,6 @@ LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for samp
 LIMITED_RANGE = Display(np.clip((np.arange(256) - 16) / 219, 0, 1).astype(np.float32))
 """Luma in which 16 is black and 235 white (ITU-R BT.601 and BT.709)."""
 
-FULL_RANGE = Display((np.arange(256) / 255).astype(np.float32))
 JPEG_RANGE = 2  # AVCOL_RANGE_JPEG: full
 
 OPTIONS = {  # FFmpeg may follow play lists and addresses inside a file: only these containers, only from the disk
@@ -66,15 +64,6 @@ class Orientation:
         return [f"{done}, as the file's display matrix asks"]
 
 
-@dataclass
-class Decoded:
-    """A file's frames ``(T, 1, H, W)`` as stored, how each is shown, and the aspect of their pixels."""
-
-    stored: np.ndarray = field(default_factory=lambda: np.empty((0, 1, 1, 1), np.uint8))
-    displays: list[Display] = field(default_factory=list)
-    pixel_aspect: float = 1.0
-
-
 def read_video(path: Path, strict: bool = False) -> Clip:
     """Decode every frame to grey, upright, at the file's bit depth.
 
@@ -88,31 +77,34 @@ def read_video(path: Path, strict: bool = False) -> Clip:
     Raises:
         UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
     """
+    return collect(stream_video(path, strict))
+
+
+def stream_video(path: Path, strict: bool = False) -> FrameStream:
+    """The same, frame by frame; starts again where a frame is damaged, and raises what is wrong when it is met."""
     warnings: list[str] = []
-    decoded, tally = _read_frames(path, "AUTO", warnings)
+    start, tally = yield from _frames(path, "AUTO", warnings)
     if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there
-        del decoded
         warnings.clear()
-        decoded, tally = _read_frames(path, "NONE", warnings)
+        start, tally = yield from _frames(path, "NONE", warnings)
     damage = damage_warnings(tally)
-    if not tally.num_frames:
+    if start is None:
         raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
     if damage and (strict or tally.must_be_whole):
         raise UnreadableStudyError(path, damage[0])
     warnings += damage + gap_warnings(tally) + interlace_warnings(tally)
     times, times_source = frame_times_ms(tally, warnings)
-    clip = Clip(
-        stored=decoded.stored,
+    return Clip(
+        stored=PassedFrames((tally.num_frames, 1, start.rows, start.columns), start.dtype),
         frame_times_ms=times,
         pixel_spacing_mm=None,
         spacing_source="none",
         origin=tuple(FrameOrigin(path, index) for index in range(tally.num_frames)),
         name=path.stem,
-        pixel_aspect=decoded.pixel_aspect,
+        pixel_aspect=start.pixel_aspect,
         frame_times_source=times_source,
-        displays=tuple(decoded.displays) if LIMITED_RANGE in decoded.displays else (),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
-    return replace(clip, warnings=tuple(dict.fromkeys([*warnings, *repeat_warnings(clip)])))
 
 
 def probe_video(path: Path) -> ClipShape:
@@ -146,7 +138,7 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
     stream = streams[0]
     if stream.codec_context is None or not stream.height:
         raise UnreadableStudyError(path, "no decoder for its video stream")
-    check_size(path, max(1, stream.frames), stream.height, stream.width)
+    check_frame(path, max(1, stream.frames), stream.height, stream.width)
     return stream
 
 
@@ -154,13 +146,15 @@ def _is_picture(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)  # a sound file's cover
 
 
-def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[Decoded, Tally]:
-    """All frames; with several threads only up to the first error."""
-    decoded = Decoded()
+def _frames(
+    path: Path, threads: str, warnings: list[str]
+) -> Generator[Start | Frame, None, tuple[Start | None, Tally]]:
+    """All frames; with several threads only up to the first error. Returns the start, if there was a frame."""
+    start = None
     with _open(path) as container:
         stream = _video_stream(path, container)
         num_expected = stream.frames or max(1, _count_packets(path))
-        check_size(path, num_expected, stream.height, stream.width)
+        check_frame(path, num_expected, stream.height, stream.width)
         stream.thread_type = threads
         tally = Tally.of_header(container, stream)
         if len(container.streams.video) > 1:
@@ -172,30 +166,20 @@ def _read_frames(path: Path, threads: str, warnings: list[str]) -> tuple[Decoded
             if (frame.width, frame.height) != size:  # the stream's own size changes with its frames
                 change = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
                 raise UnreadableStudyError(path, f"the frame size changes at frame {index}: {change} pixels")
-            if index == 0:
+            grey, display = _to_grey(frame)
+            if start is None:
                 orientation = _orientation(path, frame)
                 aspect = pixel_aspect(stream, warnings)
-                decoded.pixel_aspect = 1 / aspect if orientation.is_transposed else aspect
+                aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
+                rows, columns = orientation.apply(grey).shape
+                start = Start(path, num_expected, rows, columns, grey.dtype, aspect)
+                yield start
             if index in COLOUR_FRAMES:
                 warnings += _colour_warnings(frame)
-            grey, display = _to_grey(frame)
-            _add_frame(path, decoded, orientation.apply(grey), max(num_expected, 2 * index))
-            decoded.displays.append(display)
             tally.add_frame(frame)
-    decoded.stored = decoded.stored[: tally.num_frames]
-    return decoded, tally
-
-
-def _add_frame(path: Path, decoded: Decoded, grey: np.ndarray, num_expected: int) -> None:
-    """Append a frame; makes room for all that are expected at first, and for more if a packet holds two."""
-    index = len(decoded.displays)
-    if index == len(decoded.stored):
-        check_size(path, num_expected, *grey.shape)
-        grown = empty_frames((num_expected, 1, *grey.shape), grey.dtype)
-        grown[:index] = decoded.stored
-        decoded.stored = grown
-    decoded.stored[index, 0] = grey
+            yield Frame(orientation.apply(grey), display)
+    return start, tally
 
 
 def _count_packets(path: Path) -> int:
@@ -227,16 +211,16 @@ def _decode(packets: Iterator[av.Packet], tally: Tally) -> Iterator[av.VideoFram
             tally.add_error(error)
 
 
-def _to_grey(frame: av.VideoFrame) -> tuple[np.ndarray, Display]:
-    """Grey ``(H, W)`` and how it is shown: uint8, or uint16 of full range for a format of more than 8 bits."""
+def _to_grey(frame: av.VideoFrame) -> tuple[np.ndarray, Display | None]:
+    """Grey ``(H, W)``, and how it is shown, or None for full range: uint8, or uint16 for more than 8 bits."""
     name = frame.format.name
     if name in LUMA_FIRST:
         plane = frame.planes[0]
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         is_full = name == "gray" or name.startswith("yuvj") or frame.color_range == JPEG_RANGE
-        return luma, FULL_RANGE if is_full else LIMITED_RANGE
+        return luma, None if is_full else LIMITED_RANGE
     is_deep = frame.format.components[0].bits > 8
-    return frame.to_ndarray(format="gray16le" if is_deep else "gray"), FULL_RANGE
+    return frame.to_ndarray(format="gray16le" if is_deep else "gray"), None
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,31 @@ IN_PROCESS_VARIABLE = "VFSS_DECODE_IN_PROCESS"
 """Environment variable; "1" decodes in the calling process, without limits: for debugging."""
 
 START_SECONDS = 300.0
+
+AHEAD = 2
+"""Values of a stream that the process makes before they are asked for."""
+
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import serve; serve(int(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may take.
+    """What one call, or each value of a stream, may take.
 
     Attributes:
         seconds: Wall time.
         num_bytes: Private memory on top of what the process has at the start of the call. Pages that frames are handed
             over in do not count: their size is checked against the header (``check_size``).
+        first_seconds: Wall time for a stream's first value, if it is another.
     """
 
     seconds: float
     num_bytes: int
+    first_seconds: float | None = None
+
+    def of_first(self) -> "Limits":
+        """Limits of a stream's first value."""
+        return replace(self, seconds=self.first_seconds or self.seconds)
 
 
 class WorkerError(RuntimeError):
@@ -60,25 +71,88 @@ class DecodeWorker:
             WorkerStartError: If it does not start.
             Exception: Whatever the function raises.
         """
-        with self._lock:
+        if self._is_streaming:
+            with closing(DecodeWorker()) as other:
+                return other.call(function, *args, limits=limits)
+        with self._lock, self._ended_on_failure(limits.seconds):
             channel = self._started()
-            try:
-                channel.send((os.getcwd(), function, args, limits))
-                is_result, value = channel.receive(limits.seconds)
-            except TimeoutError:
-                self._end()
-                raise WorkerError(f"decoding took longer than its limit of {limits.seconds:g} s") from None
-            except (EOFError, OSError):
-                raise WorkerError(f"its decoder crashed ({_exit_words(self._end())})") from None
-            except BaseException:  # Control-C, for one: what comes next would be the answer to this call
-                self._end()
-                raise
-        if is_result:
+            channel.send((os.getcwd(), function, args, limits))
+            is_value, value = channel.receive(limits.seconds)
+        if is_value:
             return value
         raise value
 
+    def stream(self, function: Callable[..., Iterator[Any]], *args: Any, limits: Limits) -> Generator[Any, None, None]:
+        """Iterate over what an importable generator function yields; the process works ``AHEAD`` values ahead.
+
+        While the process is busy with a stream, another one is started for whatever else is asked. A stream that is
+        left before its end costs the process.
+
+        Args:
+            function: Its values can be pickled.
+            args: Of the function.
+            limits: For each value.
+
+        Raises:
+            WorkerError: If the process dies or exceeds a limit.
+            WorkerStartError: If it does not start.
+            Exception: Whatever the function raises.
+        """
+        if not self._lock.acquire(blocking=False):
+            with closing(DecodeWorker()) as other:
+                yield from other.stream(function, *args, limits=limits)
+            return
+        self._is_streaming = True
+        try:
+            yield from self._iterate(function, args, limits)
+        finally:
+            self._is_streaming = False
+            self._lock.release()
+
+    def _iterate(self, function: Callable, args: tuple, limits: Limits) -> Iterator[Any]:
+        seconds = limits.of_first().seconds
+        with self._ended_on_failure(seconds):
+            channel = self._started()
+            channel.send((os.getcwd(), function, args, limits))
+            for _ in range(AHEAD):
+                channel.send(None)  # asks for a value
+        while True:
+            with self._ended_on_failure(seconds):
+                is_value, value = channel.receive(seconds)
+            if not is_value and isinstance(value, StopIteration):
+                return
+            if not is_value:
+                raise value
+            try:
+                yield value
+            except BaseException:  # left before its end: what comes next would be the answer to another call
+                self._end()
+                raise
+            del value  # its pages can be used again
+            seconds = limits.seconds
+            with self._ended_on_failure(seconds):
+                channel.send(None)
+
+    @contextmanager
+    def _ended_on_failure(self, seconds: float) -> Iterator[None]:
+        try:
+            yield
+        except WorkerStartError:
+            raise
+        except TimeoutError:
+            self._end()
+            raise WorkerError(f"decoding took longer than its limit of {seconds:g} s") from None
+        except (EOFError, OSError):
+            raise WorkerError(f"its decoder crashed ({_exit_words(self._end())})") from None
+        except BaseException:  # Control-C, for one: what comes next would be the answer to this call
+            self._end()
+            raise
+
     def close(self) -> None:
-        """End the process; the next call starts another."""
+        """End the process; the next call starts another. A stream in progress fails."""
+        if self._is_streaming:  # perhaps one that nobody comes back to
+            self._end()
+            return
         with self._lock:
             self._end()
 
@@ -91,6 +165,7 @@ class DecodeWorker:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        self._is_streaming = False
         self._process: subprocess.Popen | None = None
         self._channel: Channel | None = None
 

@@ -1,11 +1,12 @@
 """The decoding process: answers one call after the other, within its limits, until the caller is gone."""
 
+import inspect
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bundle.data.frame_memory import start_sharing
@@ -26,17 +27,32 @@ def serve(descriptor: int) -> None:
     channel.send("ready")
     while True:
         try:
-            folder, function, args, limits = channel.receive()
-        except EOFError:
-            return
-        os.chdir(folder)
-        try:
-            channel.send(_answer(function, args, limits))
-        except BrokenPipeError:
+            call = channel.receive()
+            if call is None:  # asked for one more value of a stream that had ended
+                continue
+            folder, function, args, limits = call
+            os.chdir(folder)
+            if inspect.isgeneratorfunction(function):
+                _send_values(channel, function(*args), limits)
+            else:
+                channel.send(_attempt(function, args, limits))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             return
 
 
-def _answer(function: Callable[..., Any], args: tuple, limits: Limits) -> tuple[bool, Any]:
+def _send_values(channel: Channel, values: Iterator[Any], limits: Limits) -> None:
+    """What a generator yields, each value when the caller asks for it, and at the end ``StopIteration``."""
+    is_value, first = True, True
+    while is_value:
+        channel.receive()  # before the value is made: a message gives pages back
+        is_value, value = _attempt(next, (values,), limits.of_first() if first else limits)
+        channel.send((is_value, value))
+        del value
+        first = False
+
+
+def _attempt(function: Callable[..., Any], args: tuple, limits: Limits) -> tuple[bool, Any]:
+    """What the function returns (true) or raises (false), within its limits."""
     signal.alarm(int(limits.seconds) + ORPHAN_SECONDS)  # ends even a hung decoder if nobody is left to kill it
     _limit_memory(limits.num_bytes)
     try:

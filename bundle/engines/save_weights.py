@@ -1,12 +1,15 @@
 """What a training run is for: the weights of a network, written when it ends."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from bundle.atomic import write_json
 from bundle.engines.checkpoint_folder import write_whole
 
 
@@ -16,10 +19,12 @@ class SaveWeights:
     Args:
         network: The network.
         path: The file.
+        card: What a user of the weights has to know, such as the size of the images; written beside them as
+            ``<name>.json``. See :func:`bundle.export.model_card.read_model_card`.
     """
 
-    def __init__(self, network: nn.Module, path: str | Path) -> None:
-        self.network, self.path = network, Path(path)
+    def __init__(self, network: nn.Module, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
+        self.network, self.path, self.card = network, Path(path), card
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the trainer."""
@@ -27,4 +32,6 @@ class SaveWeights:
 
     def _save(self, _engine: Engine) -> None:
         if idist.get_rank() == 0:
+            if self.card is not None:
+                write_json(self.path.with_suffix(".json"), dict(self.card))
             write_whole(self.path, lambda file: torch.save(self.network.state_dict(), file))

@@ -4,8 +4,11 @@ A projection has no place in the patient, but a SEG of many frames needs positio
 reference of their own, z = frame, and the series description says so.
 """
 
+import io
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import highdicom as hd
@@ -29,6 +32,7 @@ from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
 from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks
 from bundle.inference.study_key import study_key
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
@@ -47,13 +51,23 @@ IDENTITY = (
 LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 ORIENTATION = [1, 0, 0, 0, 1, 0]
 
+MOST_MASKS = 2**16
+"""Each mask has a header of its own: more need gigabytes, here and in every viewer."""
+
+MOST_PIXEL_BYTES = 2**32 - 2
+"""Of uncompressed pixel data (PS3.5 7.1.2)."""
+
 
 class NoSegSourceError(ValueError):
     """A source that a SEG cannot refer to: no DICOM, without UIDs, or a part of a clip."""
 
 
+class TooLongForSegError(ValueError):
+    """More masks than a SEG can hold."""
+
+
 def write_dicom_seg(
-    masks: np.ndarray,
+    masks: MaskFrames,
     clip: Clip,
     structures: Sequence[str],
     path: str | Path,
@@ -61,7 +75,7 @@ def write_dicom_seg(
     keep_identity: bool = False,
     pseudonym: str | None = None,
 ) -> list[Path]:
-    """Write masks, one binary segment per structure and frame, empty ones too.
+    """Write masks, one binary segment per structure and frame, empty ones too; they are taken one at a time.
 
     UIDs of the source's study, series and instances are kept, since a viewer finds the source by them. Nothing else of
     its header is, unless ``keep_identity``.
@@ -82,31 +96,34 @@ def write_dicom_seg(
     Raises:
         ValueError: If the masks do not fit the clip.
         NoSegSourceError: If the clip is no DICOM, has no UIDs to refer to, or is not whole.
+        TooLongForSegError: If there are more masks than ``MOST_MASKS``, or bits than fit.
     """
     check_masks(masks, clip, structures)
     paths = list(dict.fromkeys(origin.path for origin in clip.origin))
     _check_frames(clip, len(paths))
+    _check_length(masks)
     pseudonym = pseudonym or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
     # pydicom's remarks on odd values would quote them; odd UIDs are kept, or they would lead nowhere.
     with disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         headers = [_read_header(path) for path in paths]
-        segmentation = _segment(masks, clip, _make_sources(headers, clip, pseudonym), structures, model or {})
+        segmentation = _segment(clip, _make_sources(headers, clip, pseudonym), structures, model or {})
         _correct(segmentation, headers[0])
         _identify(segmentation, headers[0], keep_identity)
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as bits:
+            _put_masks(segmentation, masks, bits)
             segmentation.save_as(temporary)
     return [Path(path)]
 
 
 def _segment(
-    masks: np.ndarray, clip: Clip, sources: Sequence[Dataset], structures: Sequence[str], model: Mapping[str, str]
-) -> Dataset:
+    clip: Clip, sources: Sequence[Dataset], structures: Sequence[str], model: Mapping[str, str]
+) -> hd.seg.Segmentation:
+    """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array."""
     name, version = (model.get(key) or "not stated" for key in ("name", "version"))
-    voxels = masks if masks.dtype == bool else np.asarray(masks, np.uint8)
     return hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=voxels.transpose(0, 2, 3, 1),
+        pixel_array=np.zeros((clip.num_frames, 1, 1, len(structures)), bool),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=_describe_segments(structures, name, version),
         series_instance_uid=hd.UID(),
@@ -123,6 +140,38 @@ def _segment(
         omit_empty_frames=False,  # MONAI's reader stops at a sparse SEG
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+
+
+def _put_masks(segmentation: hd.seg.Segmentation, masks: MaskFrames, bits: io.BufferedRandom) -> None:
+    """Put the masks in the place of the stand-in, in the order of its frames; ``bits`` is a file to keep them in."""
+    planes = _ordered(segmentation, masks)
+    while group := list(islice(planes, 8)):  # whole bytes: frames follow each other without a gap between their bits
+        bits.write(np.packbits(np.concatenate(group), bitorder="little").tobytes())
+    bits.write(bytes(bits.tell() % 2))
+    bits.seek(0)
+    segmentation["PixelData"].value = bits
+    _, num_structures, segmentation.Rows, segmentation.Columns = masks.shape
+    has_overlaps = num_structures > 1 and any((frame.astype(np.uint8).sum(axis=0) > 1).any() for frame in masks)
+    segmentation.SegmentsOverlap = "YES" if has_overlaps else "NO"
+
+
+def _ordered(segmentation: hd.seg.Segmentation, masks: MaskFrames) -> Iterator[np.ndarray]:
+    shared = segmentation.SharedFunctionalGroupsSequence[0]  # what all frames have in common, such as one structure
+    for item in segmentation.PerFrameFunctionalGroupsSequence:
+        position, segment = (
+            (item if name in item else shared)[name][0]
+            for name in ("PlanePositionSequence", "SegmentIdentificationSequence")
+        )
+        frame = round(float(position.ImagePositionPatient[2]))  # z = frame
+        structure = int(segment.ReferencedSegmentNumber) - 1
+        yield np.asarray(masks[frame, structure]).reshape(-1)
+
+
+def _check_length(masks: MaskFrames) -> None:
+    num_frames, num_structures, rows, columns = masks.shape
+    most_frames = min(MOST_MASKS, 8 * MOST_PIXEL_BYTES // (rows * columns)) // num_structures
+    if num_frames > most_frames:
+        raise TooLongForSegError(f"too long for a DICOM SEG, {most_frames} frames at most: cut the film")
 
 
 def _check_frames(clip: Clip, num_files: int) -> None:
@@ -157,7 +206,7 @@ def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> lis
             setattr(source, keyword, "")
         source.PatientName, source.PatientID = f"{pseudonym}^", pseudonym
         source.SpecificCharacterSet = "ISO_IR 192"
-        source.Rows, source.Columns = clip.shape.rows, clip.shape.columns
+        source.Rows = source.Columns = 1  # of the stand-in
         source.FrameOfReferenceUID = frame_of_reference
         if len(headers) == 1 and clip.num_frames > 1:
             _place_frames(source, clip)

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
 
 FILL_OPACITY, OUTLINE_OPACITY = 0.22, 0.95
@@ -78,7 +79,7 @@ class OverlayPainter:
 
 
 def write_overlay_png(
-    masks: np.ndarray, clip: Clip, structures: Sequence[str], path: str | Path, index: int | None = None
+    masks: MaskFrames, clip: Clip, structures: Sequence[str], path: str | Path, index: int | None = None
 ) -> Path:
     """Draw one frame of a clip.
 
@@ -97,10 +98,10 @@ def write_overlay_png(
     return Path(path)
 
 
-def richest_frame(masks: np.ndarray) -> int:
+def richest_frame(masks: MaskFrames) -> int:
     """Index of the frame with the most structures; of several, that with the largest first structure (the bolus)."""
-    present = [int(frame.any(axis=(1, 2)).sum()) for frame in masks]
-    return max(range(len(masks)), key=lambda index: (present[index], np.count_nonzero(masks[index, 0])))
+    richness = [(sum(bool(mask.any()) for mask in frame), np.count_nonzero(frame[0])) for frame in masks]
+    return max(range(len(richness)), key=richness.__getitem__)
 
 
 def structure_colours(structures: Sequence[str]) -> list[tuple[int, int, int]]:

@@ -14,13 +14,14 @@ from tqdm import tqdm
 from bundle.atomic import atomic_folder, write_csv
 from bundle.data.clip import Clip
 from bundle.inference.sidecar import check_masks
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 
 END_OF_HEADER = 33
 """Bytes of a PNG's signature and of its first chunk, IHDR."""
 
 
 def write_pngs(
-    masks: np.ndarray, clip: Clip, structures: Sequence[str], folder: str | Path, progress: bool = False
+    masks: MaskFrames, clip: Clip, structures: Sequence[str], folder: str | Path, progress: bool = False
 ) -> list[Path]:
     """Write ``<folder>/<structure>/frame_00001.png`` ..., 0 and 255; the number counts from 1.
 
@@ -43,16 +44,19 @@ def write_pngs(
     unusable = [name for name in structures if Path(name).name != name or name in ("", ".", "..")]
     if unusable:
         raise ValueError(f"structures must be names that a folder can have, got {unusable}")
+    empty = _encode(np.zeros((clip.shape.rows, clip.shape.columns), np.uint8), clip.pixel_aspect)
     with atomic_folder(folder) as temporary:
-        for index, name in enumerate(tqdm(structures, desc="PNG", unit="structure", disable=not progress, leave=False)):
+        for name in structures:
             (temporary / name).mkdir()
-            for frame, mask in enumerate(masks[:, index], start=1):
-                data = _encode(np.where(mask, np.uint8(255), np.uint8(0)), clip.pixel_aspect)
-                (temporary / name / f"frame_{frame:05d}.png").write_bytes(data)
+        bar = tqdm(masks, desc="PNG", unit="frame", disable=not progress, leave=False)
+        for number, frame in enumerate(bar, start=1):
+            for name, mask in zip(structures, frame, strict=True):
+                data = _encode(mask * np.uint8(255), clip.pixel_aspect) if mask.any() else empty
+                (temporary / name / f"frame_{number:05d}.png").write_bytes(data)
     return [Path(folder) / name for name in structures]
 
 
-def write_areas(masks: np.ndarray, clip: Clip, structures: Sequence[str], path: str | Path) -> Path:
+def write_areas(masks: MaskFrames, clip: Clip, structures: Sequence[str], path: str | Path) -> Path:
     """Write a table with the area of every structure in every frame, in pixels.
 
     Args:
@@ -62,7 +66,7 @@ def write_areas(masks: np.ndarray, clip: Clip, structures: Sequence[str], path: 
         path: CSV file; ``frame`` counts from 1, ``time_ms`` is empty where the clip has no times.
     """
     check_masks(masks, clip, structures)
-    areas = np.stack([np.count_nonzero(frame, axis=(1, 2)) for frame in masks])  # (T, S)
+    areas = np.array([[np.count_nonzero(mask) for mask in frame] for frame in masks])  # (T, S)
     times = [None] * clip.num_frames if clip.frame_times_ms is None else clip.frame_times_ms.tolist()
     columns = [f"{name}_px" for name in structures]
     rows = (

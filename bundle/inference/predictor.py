@@ -1,8 +1,8 @@
-"""A clip through a segmenter: letterboxed in mini-batches, masks at the clip's own resolution."""
+"""A clip, or a chunk of one, through a segmenter: letterboxed in mini-batches, masks at the clip's own resolution."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import psutil
 import torch
@@ -11,15 +11,26 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bundle.keys import PIXEL_ASPECT
+from bundle.inference.runtimes.enlarge import MaskEnlarger
+from bundle.keys import FIELD_OF_VIEW, FRAME, PIXEL_ASPECT
+from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox, unletterbox
+
+
+@runtime_checkable
+class HasCoarseLogits(Protocol):
+    """A network that gives logits before it enlarges them, such as ``bundle.inference.runtimes.Runtime``."""
+
+    def coarse(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, 1, size, size)`` to logits ``(B, S, grid, grid)`` on the CPU."""
 
 
 class ClipInferer(Inferer):
     """Segment every frame of a clip.
 
     Frames are letterboxed, segmented ``batch_size`` at a time and thresholded one by one at their own resolution, so
-    that no more than a mini-batch exists as logits; only the masks (one byte per pixel and structure) are kept.
+    that no more than a mini-batch exists as logits; only the masks (one byte per pixel and structure) are kept. A
+    network with coarse logits is asked for these, and they are enlarged to the clip's resolution at once.
 
     Args:
         image_size: Side of the network's square input.
@@ -40,6 +51,7 @@ class ClipInferer(Inferer):
         self.batch_size = batch_size
         self.threshold = threshold
         self.progress = progress
+        self._enlarger: tuple[LetterboxGeometry, MaskEnlarger] | None = None
 
     def __call__(
         self,
@@ -52,11 +64,12 @@ class ClipInferer(Inferer):
         """Masks of a clip.
 
         Args:
-            inputs: Clip ``(T, 1, H, W)`` or ``(1, T, 1, H, W)``, in [0, 1]; may stay on the CPU.
+            inputs: Clip ``(T, 1, H, W)`` or ``(1, T, 1, H, W)``, in [0, 1]; may stay on the CPU. If its meta data note
+                a field of view, the network sees that part alone, and there is no mask outside it.
             network: Maps frames ``(B, 1, image_size, image_size)`` to logits ``(B, S, image_size, image_size)``.
             args: Passed to the network.
             pixel_aspect: Height of the clip's pixels divided by their width; the network sees square ones. None: what
-                ``ClipReader`` has noted in the meta data of ``inputs``; square without such a note.
+                the reader has noted in the meta data of ``inputs``; square without such a note.
             kwargs: Passed to the network.
 
         Returns:
@@ -67,40 +80,70 @@ class ClipInferer(Inferer):
             MemoryError: If the masks would not fit into the free memory.
         """
         clip = _check_clip(inputs)
-        aspect = _noted_aspect(inputs) if pixel_aspect is None else pixel_aspect
+        aspect = float(_noted(inputs, PIXEL_ASPECT, 1.0)) if pixel_aspect is None else pixel_aspect
+        first = int(_noted(inputs, FRAME, 0))  # of a chunk, for errors
+        view = _view(inputs, clip)
+        geometry = LetterboxGeometry(view.bottom - view.top, view.right - view.left, self.image_size, aspect)
+        window = (..., *view.slices())
         device = _device_of(network, clip.device)
         masks: Tensor | None = None
         with (
             torch.inference_mode(),
-            tqdm(total=len(clip), desc="segment", unit="frame", disable=not self.progress, leave=False) as bar,
+            tqdm(total=len(clip), desc="segment", unit="frame", disable=not self._shows(clip), leave=False) as bar,
         ):
             for start in range(0, len(clip), self.batch_size):
-                batch = clip[start : start + self.batch_size].to(device)
-                frames, geometry = letterbox(batch, self.image_size, aspect)
-                logits = self._check_logits(network(frames, *args, **kwargs), frames, start)
+                batch = clip[start : start + self.batch_size][window].to(device)
+                frames, _ = letterbox(batch, self.image_size, aspect)
+                logits = self._logits(network, frames, first + start, args, kwargs)
                 if masks is None:
-                    masks = _empty_masks(len(clip), logits.shape[1], geometry)
-                self._threshold(logits, geometry, masks[start : start + len(frames)])
+                    masks = _empty_masks(len(clip), logits.shape[1], clip)
+                self._threshold(logits, geometry, masks[start : start + len(frames)][window])
                 bar.update(len(frames))
         if masks is None:
             raise ValueError("clip must have at least one frame, got none")
         return masks[None] if inputs.ndim == 5 else masks
 
+    def _shows(self, clip: Tensor) -> bool:
+        return self.progress and len(clip) > self.batch_size
+
+    def _logits(self, network: Callable[..., Tensor], frames: Tensor, start: int, args: Any, kwargs: Any) -> Tensor:
+        if isinstance(network, HasCoarseLogits):
+            return _check_finite(network.coarse(frames, *args, **kwargs), start)
+        return self._check_logits(network(frames, *args, **kwargs), frames, start)
+
     def _threshold(self, logits: Tensor, geometry: LetterboxGeometry, masks: Tensor) -> None:
         """Write into ``masks`` frame by frame: full-size logits of a mini-batch can be gigabytes."""
+        if logits.shape[-1] != geometry.size:
+            masks.copy_(self._enlarger_to(geometry, logits.shape[-1])(logits))
+            return
         limit = math.log(self.threshold / (1 - self.threshold))
         for frame_logits, frame_masks in zip(logits, masks, strict=True):
-            frame_masks.copy_(unletterbox(frame_logits[None], geometry)[0] > limit)
+            enlarged = unletterbox(frame_logits[None], geometry)[0]
+            if enlarged.device == masks.device:
+                torch.gt(enlarged, limit, out=frame_masks)
+            else:
+                frame_masks.copy_(enlarged > limit)
+
+    def _enlarger_to(self, geometry: LetterboxGeometry, grid_size: int) -> MaskEnlarger:
+        known = self._enlarger
+        if known is None or known[0] != geometry or known[1].grid_size != grid_size:
+            known = self._enlarger = geometry, MaskEnlarger(geometry, grid_size, self.threshold)
+        return known[1]
 
     def _check_logits(self, logits: Tensor, frames: Tensor, start: int) -> Tensor:
         size = self.image_size
         if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[::2] != (len(frames), size):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"the network must return logits ({len(frames)}, S, {size}, {size}), got {got}")
-        if not bool(logits.isfinite().all()):
-            last = start + len(frames) - 1
-            raise ValueError(f"the network returned NaN or infinity for frames {start} to {last}: check its weights")
-        return logits.float()
+        return _check_finite(logits, start).float()
+
+
+def _check_finite(logits: Tensor, start: int) -> Tensor:
+    """The sum tells of NaN and infinity in a fraction of the time."""
+    if not bool(logits.sum().isfinite()) and not bool(logits.isfinite().all()):
+        last = start + len(logits) - 1
+        raise ValueError(f"the network returned NaN or infinity for frames {start} to {last}: check its weights")
+    return logits
 
 
 def _check_clip(inputs: Tensor) -> Tensor:
@@ -110,9 +153,14 @@ def _check_clip(inputs: Tensor) -> Tensor:
     return clip.as_subclass(Tensor)
 
 
-def _noted_aspect(inputs: Tensor) -> float:
-    """From the meta data of one clip, which a data loader turns into a tensor of one number."""
-    return float(inputs.meta.get(PIXEL_ASPECT, 1.0)) if isinstance(inputs, MetaTensor) else 1.0
+def _view(inputs: Tensor, clip: Tensor) -> Window:
+    noted = _noted(inputs, FIELD_OF_VIEW, None)
+    return Window(0, int(clip.shape[-2]), 0, int(clip.shape[-1])) if noted is None else Window(*map(int, noted))
+
+
+def _noted(inputs: Tensor, key: str, default: float | None) -> Any:
+    """From the meta data of one clip, where a data loader turns a number into a tensor of one."""
+    return inputs.meta.get(key, default) if isinstance(inputs, MetaTensor) else default
 
 
 def _device_of(network: Callable[..., Tensor], default: torch.device) -> torch.device:
@@ -121,8 +169,8 @@ def _device_of(network: Callable[..., Tensor], default: torch.device) -> torch.d
     return default if first is None else first.device
 
 
-def _empty_masks(num_frames: int, num_structures: int, geometry: LetterboxGeometry) -> Tensor:
-    shape = (num_frames, num_structures, geometry.rows, geometry.columns)
+def _empty_masks(num_frames: int, num_structures: int, clip: Tensor) -> Tensor:
+    shape = (num_frames, num_structures, *clip.shape[-2:])
     needed, free = math.prod(shape), psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(

@@ -8,16 +8,13 @@ import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.inferers import Inferer
-from monai.transforms import LoadImaged
 from torch import nn
 
-from bundle.data.reader import ClipReader
 from bundle.inference.folder import find_studies
 from bundle.inference.results import StudyResults
 from bundle.inference.save import SaveStudyd
-from bundle.inference.study_dataset import StudyDataset
+from bundle.inference.study_dataset import StudyDataset, as_it_is
 from bundle.inference.writers import WRITERS
-from bundle.keys import IMAGE
 
 
 def segment_studies(
@@ -33,6 +30,8 @@ def segment_studies(
     settings: Mapping[str, Any] | None = None,
     strict: bool = False,
     pixel_aspect: float | None = None,
+    chunk_frames: int = 8,
+    finds_field_of_view: bool = True,
 ) -> StudyResults:
     """Segment a file, or every study in a folder, and write the results; a study that cannot be read is reported.
 
@@ -49,20 +48,25 @@ def segment_studies(
         settings: What the results depend on; studies finished with the same are not done again. See ``StudyResults``.
         strict: Whether a video that is cut off is refused, instead of done as far as it goes.
         pixel_aspect: Height of a pixel divided by its width, for sources without a pixel spacing. None: as they state.
+        chunk_frames: Frames that are decoded, segmented and put away together; the memory that a run needs grows with
+            it, and not with the length of a film.
+        finds_field_of_view: Whether the network looks at the picture without a recording's black border.
 
     Returns:
         What became of each study; ``exit_status`` is 1 if one was refused.
     """
     results = StudyResults(output_dir, write_sources, settings)
-    reader = ClipReader(strict, pixel_aspect)
-    load = LoadImaged(keys=IMAGE, reader=reader, ensure_channel_first=False)  # type: ignore[arg-type]
-    dataset = StudyDataset(find_studies(source, exclude=output_dir), load, results)
+    studies = find_studies(source, exclude=output_dir)
+    dataset = StudyDataset(
+        studies, results, chunk_frames, strict, pixel_aspect, finds_field_of_view=finds_field_of_view
+    )
     evaluator = SupervisedEvaluator(
         device=torch.device(device),
-        val_data_loader=DataLoader(dataset, batch_size=1, num_workers=0),
+        val_data_loader=DataLoader(dataset, batch_size=None, collate_fn=as_it_is),
         network=network,
         inferer=inferer,
         postprocessing=SaveStudyd(structures, results, outputs, model),
+        decollate=False,
     )
     evaluator.run()
     return results

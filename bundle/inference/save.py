@@ -1,28 +1,25 @@
 """The last step of inference: masks and their clip to files, as a MONAI transform."""
 
-import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import Transform
 from monai.utils import CommonKeys
 
 from bundle.atomic import atomic_folder
-from bundle.data.clip import Clip, FrameOrigin
+from bundle.data.clip import Clip
 from bundle.inference.results import DONE, StudyResult, StudyResults, without_names
-from bundle.inference.study_dataset import SOURCE, STUDY_KEY
-from bundle.inference.writers import WRITERS, Study
-from bundle.keys import IMAGE, PIXEL_ASPECT, PIXEL_SPACING_MM
+from bundle.inference.spooled_study import SpooledStudy
+from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
+from bundle.inference.writers import SHOWS_FRAMES, WRITERS, Study
+from bundle.keys import IMAGE
 
 
-class SaveStudyd(MapTransform):
-    """Write a study's results into ``<output_dir>/<study key>/``, all of them or none.
+class SaveStudyd(Transform):
+    """Gather a study's chunks and write its results into ``<output_dir>/<study key>/``, all of them or none.
 
     Args:
         structures: Names of the channels, in order.
@@ -30,8 +27,6 @@ class SaveStudyd(MapTransform):
         outputs: Names in ``bundle.inference.writers.WRITERS``; by default all of them.
         model: Name and version of what made the masks, for the sidecars.
         progress: Whether to show progress bars.
-        keys: The entry with the masks.
-        allow_missing_keys: As in every MONAI transform.
 
     Raises:
         ValueError: If an output's name is not known.
@@ -44,10 +39,7 @@ class SaveStudyd(MapTransform):
         outputs: Sequence[str] = tuple(WRITERS),
         model: Mapping[str, str] | None = None,
         progress: bool = True,
-        keys: KeysCollection = CommonKeys.PRED,
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
         unknown = [name for name in outputs if name not in WRITERS]
         if unknown or not outputs:
             raise ValueError(f"outputs must be some of {sorted(WRITERS)}, got {list(outputs)}")
@@ -56,21 +48,42 @@ class SaveStudyd(MapTransform):
         self.outputs = tuple(outputs)
         self.model = dict(model or {})
         self.progress = progress
+        self._spooled: SpooledStudy | None = None
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write ``pred`` ``(T, S, H, W)``, which belongs to ``image``, a clip that ``ClipReader`` has read."""
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a chunk of ``StudyDataset`` with its masks ``pred`` ``(n, S, H, W)``; write the study with its last one.
+
+        Raises:
+            ValueError: If a chunk is missing.
+        """
         entry = dict(data)
-        clip = clip_from_image(entry[IMAGE])
-        for key in self.key_iterator(entry):
-            masks = torch.as_tensor(entry[key]).cpu().numpy()
+        frames, masks = (torch.as_tensor(entry[key]).cpu().numpy() for key in (IMAGE, CommonKeys.PRED))
+        if entry[FIRST_FRAME] == 0:
+            self._begin(masks.shape[1:])
+        if self._spooled is None or self._spooled.num_frames != entry[FIRST_FRAME]:
+            raise ValueError(f"a study's chunks must come one after the other, got frame {entry[FIRST_FRAME]}")
+        self._spooled.add(frames, masks)
+        if entry[CLIP] is not None:
+            clip = _without_names(entry[CLIP], Path(entry[SOURCE]))
             with atomic_folder(self.results.output_dir / entry[STUDY_KEY]) as folder:
-                result = self._write(masks, clip, Path(entry[SOURCE]), entry[STUDY_KEY], folder)
+                result = self._write(self._spooled, clip, Path(entry[SOURCE]), entry[STUDY_KEY], folder)
             self.results.add(result)
+            self._forget()
         return entry
 
-    def _write(self, masks: np.ndarray, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
-        clip = replace(clip, warnings=tuple(without_names(warning, source) for warning in clip.warnings))
-        study = Study(key, masks, clip, self.structures, self.model, self.progress)
+    def _begin(self, masks_shape: tuple[int, int, int]) -> None:
+        self._forget()  # a study that began and could not be read to its end
+        shows_frames = not SHOWS_FRAMES.isdisjoint(self.outputs)
+        self._spooled = SpooledStudy(self.results.output_dir, masks_shape, shows_frames)
+
+    def _forget(self) -> None:
+        if self._spooled is not None:
+            self._spooled.close()
+        self._spooled = None
+
+    def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
+        clip = spooled.finish(clip)
+        study = Study(key, spooled.masks, clip, self.structures, self.model, self.progress, spooled.brightest)
         left_out = [note for name in self.outputs if (note := WRITERS[name](study, folder))]
         written = tuple(sorted(file.name for file in folder.iterdir()))
         notes = (*clip.warnings, *left_out)
@@ -79,20 +92,5 @@ class SaveStudyd(MapTransform):
         return result
 
 
-def clip_from_image(image: MetaTensor) -> Clip:
-    """The clip that ``ClipReader`` turned into an image ``(T, 1, H, W)`` with meta data."""
-    frames = image.cpu().numpy().astype(np.float32, copy=False)
-    times = np.asarray(image.meta["frame_times_ms"], np.float64).reshape(-1)
-    rows, columns = (float(value) for value in np.asarray(image.meta[PIXEL_SPACING_MM]).reshape(-1))
-    return Clip(
-        stored=frames,
-        frame_times_ms=None if np.isnan(times).any() else times,
-        frame_times_source=str(image.meta["frame_times_source"]),
-        pixel_spacing_mm=None if np.isnan(rows + columns) else (rows, columns),
-        spacing_source=str(image.meta["spacing_source"]),
-        pixel_aspect=float(image.meta[PIXEL_ASPECT]),
-        pixel_intensity_relationship=str(image.meta["pixel_intensity_relationship"]),
-        origin=tuple(FrameOrigin(Path(path), index) for path, index in json.loads(image.meta["origin"])),
-        warnings=tuple(json.loads(image.meta["warnings"])),
-        name=Path(str(image.meta["filename_or_obj"])).stem,
-    )
+def _without_names(clip: Clip, source: Path) -> Clip:
+    return replace(clip, warnings=tuple(without_names(warning, source) for warning in clip.warnings))

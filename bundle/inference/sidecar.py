@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle.data.clip import Clip
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 
 INTENDED_USE = "research use only, not for diagnosis"
 NOMINAL_GEOMETRY = "a projection has no position in the patient: origin and orientation are nominal"
@@ -36,7 +37,7 @@ def describe_masks(clip: Clip, structures: Sequence[str], model: Mapping[str, st
     }
 
 
-def check_masks(masks: Any, clip: Clip, structures: Sequence[str]) -> None:
+def check_masks(masks: MaskFrames, clip: Clip, structures: Sequence[str]) -> None:
     """Refuse masks that are not on the clip's grid or do not have one channel per structure."""
     expected = (clip.num_frames, len(structures), clip.shape.rows, clip.shape.columns)
     if tuple(masks.shape) != expected:

@@ -1,17 +1,23 @@
-"""Studies one by one for MONAI's evaluator; what cannot be read is recorded and left out."""
+"""Studies one by one, in chunks of frames, for MONAI's evaluator; what cannot be read is recorded and left out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from monai.data import MetaTensor
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from bundle.data.clip import NoImageError, UnreadableStudyError
+from bundle.data.clip import Clip, NoImageError, UnreadableStudyError
+from bundle.data.prefetch import prefetched
+from bundle.data.reader import check_aspect, with_aspect
+from bundle.data.readers import FrameChunk, stream_clip
 from bundle.inference.folder import Study
 from bundle.inference.results import DUPLICATE, NO_IMAGE, REFUSED, StudyResult, StudyResults
 from bundle.inference.study_key import study_key
-from bundle.keys import IMAGE
+from bundle.keys import FIELD_OF_VIEW, FRAME, IMAGE, PIXEL_ASPECT
+from bundle.transforms.field_of_view import Window, find_field_of_view
 
 STUDY_KEY = "study_key"
 """Name of the study in the results."""
@@ -19,46 +25,67 @@ STUDY_KEY = "study_key"
 SOURCE = "source"
 """Path of the study."""
 
+FIRST_FRAME = "first_frame"
+"""Index of a chunk's first frame; 0: whatever came before of this study is void."""
+
+CLIP = "clip"
+"""With a study's last chunk, its ``Clip`` without frames; None with the others."""
+
 
 class StudyDataset(IterableDataset):
-    """Yields ``{"image": ..., "study_key": ..., "source": ...}`` of every study that is to be done and can be read.
+    """Yields every study that is to be done and can be read, in chunks that are batches: no collating.
 
-    Studies that an earlier run has finished are recorded and left out. Iterable, since only reading shows how many
-    studies there are: one damaged file must not stop the others. An error that is not about the file (of the model, the
-    disk) does stop the run.
+    A chunk is ``{"image": (n, 1, H, W), "study_key", "source", "first_frame", "clip"}``. Studies that an earlier run
+    has finished are recorded and left out. Iterable, since only reading shows how many there are: one damaged file must
+    not stop the others. A study that turns out damaged after some of its chunks is recorded as refused, and its last
+    chunk never comes. An error that is not about the file (of the model, the disk) does stop the run.
 
     Args:
         data: Studies, as from ``find_studies``.
-        transform: Turns ``{"image": path}`` into the evaluator's input, such as MONAI's ``LoadImaged`` with our
-            ``ClipReader``.
         results: Where refusals are recorded.
-        progress: Whether to show a progress bar over the studies.
+        chunk_frames: Frames per chunk, and so per mini-batch of the network.
+        strict: Whether a video that is cut off is refused, instead of read as far as it goes, with a warning.
+        pixel_aspect: Height of a pixel divided by its width, for sources without a pixel spacing. None: as they state.
+        progress: Whether to show progress bars.
+        finds_field_of_view: Whether the network looks at the picture without a recording's black border, as found in
+            the first chunk of each study. Masks are of the whole frame all the same.
+
+    Raises:
+        ValueError: If ``chunk_frames`` or ``pixel_aspect`` is not positive.
     """
 
     def __init__(
         self,
         data: Sequence[str | Path | tuple[Path, ...]],
-        transform: Callable[[dict[str, Any]], dict[str, Any]],
         results: StudyResults,
+        chunk_frames: int = 8,
+        strict: bool = False,
+        pixel_aspect: float | None = None,
         progress: bool = True,
+        finds_field_of_view: bool = True,
     ) -> None:
-        self.data: list[Study] = [Path(study) if isinstance(study, str) else study for study in data]
-        self.transform = transform
+        if chunk_frames < 1:
+            raise ValueError(f"chunk_frames must be positive, got {chunk_frames}")
+        check_aspect(pixel_aspect)
+        self.data = [Path(study) if isinstance(study, str) else study for study in data]
         self.results = results
+        self.chunk_frames = chunk_frames
+        self.strict = strict
+        self.pixel_aspect = pixel_aspect
         self.progress = progress
+        self.finds_field_of_view = finds_field_of_view
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if get_worker_info() is not None:
             raise ValueError("StudyDataset records results in its own process: use num_workers 0")
         self.results.reset()
         for study in tqdm(self.data, desc="studies", unit="study", disable=not self.progress):
-            item = self._load(study)
-            if item is not None:
-                yield item
+            key = self._key_if_to_do(study)
+            if key is not None:
+                yield from self._chunks(study, key)
 
-    def _load(self, study: Study) -> dict[str, Any] | None:
-        path = study if isinstance(study, Path) else study[0]
-        image = str(study) if isinstance(study, Path) else [str(file) for file in study]
+    def _key_if_to_do(self, study: Study) -> str | None:
+        path = _path_of(study)
         try:
             key = study_key(study)
         except OSError as error:
@@ -70,22 +97,50 @@ class StudyDataset(IterableDataset):
         finished = self.results.find_finished(key, path)
         if finished is not None:
             self.results.add(finished)
-            return None
+        return key if finished is None else None
+
+    def _chunks(self, study: Study, key: str) -> Iterator[dict[str, Any]]:
+        """Each chunk waits for the next one, so that the last comes with what the end tells of the clip."""
+        waiting: dict[str, Any] = {}
+        items = prefetched(self._shown(stream_clip(study, self.chunk_frames, self.strict)))
+        bar = tqdm(desc="segment", unit="frame", disable=not self.progress, leave=False)
         try:
-            return {**self.transform({IMAGE: image}), STUDY_KEY: key, SOURCE: str(path)}
-        except Exception as error:
-            cause = _file_error(error)
-            if cause is None:
-                raise
-            status = NO_IMAGE if isinstance(cause, NoImageError) else REFUSED
-            self.results.add(StudyResult(path, key, status, cause.reason))
-            return None
+            for item, image in items:
+                is_void = isinstance(item, FrameChunk) and item.first == 0  # decoding has started anew
+                if waiting and not is_void:
+                    yield {**waiting, CLIP: item if isinstance(item, Clip) else None}
+                if isinstance(item, FrameChunk):
+                    waiting = {IMAGE: image, FIRST_FRAME: item.first, STUDY_KEY: key, SOURCE: str(_path_of(study))}
+                    bar.total, bar.n = item.expected, item.first
+                    bar.update(len(item.stored))
+        except UnreadableStudyError as error:
+            status = NO_IMAGE if isinstance(error, NoImageError) else REFUSED
+            self.results.add(StudyResult(_path_of(study), key, status, error.reason))
+        finally:
+            items.close()
+            bar.close()
+
+    def _shown(
+        self, items: Iterator[FrameChunk | Clip]
+    ) -> Generator[tuple[FrameChunk | Clip, MetaTensor | None], None, None]:
+        """Chunks with the frames as the network takes them; the clip with the user's word about its pixels."""
+        window: Window | None = None
+        for item in items:
+            if isinstance(item, Clip):
+                yield with_aspect(item, self.pixel_aspect), None
+                continue
+            aspect = item.pixel_aspect if self.pixel_aspect is None or item.has_spacing else self.pixel_aspect
+            frames = item.shown()
+            if self.finds_field_of_view and item.first == 0:
+                window = find_field_of_view(frames)
+            meta = {PIXEL_ASPECT: aspect, FRAME: item.first, FIELD_OF_VIEW: window}
+            yield item, MetaTensor(torch.from_numpy(frames), meta=meta)
 
 
-def _file_error(error: BaseException | None) -> UnreadableStudyError | None:
-    """The error, or the one that MONAI wrapped in it, if it is about the file; None otherwise."""
-    while error is not None:
-        if isinstance(error, UnreadableStudyError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+def as_it_is(chunk: dict[str, Any]) -> dict[str, Any]:
+    """For a data loader's ``collate_fn``, with ``batch_size=None``: a chunk is a batch already."""
+    return chunk
+
+
+def _path_of(study: Study) -> Path:
+    return study if isinstance(study, Path) else study[0]

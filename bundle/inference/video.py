@@ -13,13 +13,14 @@ from bundle.data.clip import Clip
 from bundle.inference.nifti import mean_interval_ms
 from bundle.inference.overlay import OverlayPainter
 from bundle.inference.sidecar import INTENDED_USE, check_masks
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 
 DISPLAY_RATE = Fraction(12)
 IRREGULAR = 0.1  # an interval that differs by more than this share from the mean
 
 
 def write_overlay_video(
-    masks: np.ndarray, clip: Clip, structures: Sequence[str], path: str | Path, progress: bool = False
+    masks: MaskFrames, clip: Clip, structures: Sequence[str], path: str | Path, progress: bool = False
 ) -> list[Path]:
     """Draw every frame and write an MP4 with a constant frame rate, and a JSON sidecar that says where it comes from.
 

@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import numpy as np
-
 from bundle.data.clip import Clip
 from bundle.metrics.kinematics import SwallowMeasures
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.curves import Curves
 from bundle.report.marks import Mark
 from bundle.report.outlines import UNITS, anchor, outlines
@@ -16,7 +15,7 @@ from bundle.report.words import event_label
 
 
 def study_content(
-    masks: np.ndarray, clip: Clip, marks: list[Mark], curves: Curves, measures: SwallowMeasures | None
+    masks: MaskFrames, clip: Clip, marks: list[Mark], curves: Curves, measures: SwallowMeasures | None
 ) -> dict[str, Any]:
     """Plain values for JSON.
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from bundle.metrics.kinematics.bolus import airway
 from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.metrics.kinematics.hyoid import find_hyoid_motion
 from bundle.metrics.kinematics.measure import NotComputableError
@@ -93,7 +94,7 @@ def _hyoid(clip: ClipMasks) -> list[Curve]:
 def _areas(clip: ClipMasks, scale: float) -> list[Curve]:
     """Of the pharynx and what opens into it; of the first structures where a site has none of these."""
     names = [name for name in AREAS if name in clip.structures] or list(clip.structures[:MOST_AREAS])
-    shown = [name for name in names if clip.mask(name).any()]
+    shown = [name for name in names if clip.is_present(name).any()]
     if not shown:
         raise NotComputableError(f"needs one of {', '.join(names)}")
     return [Curve(name, _values(clip.area(name) * scale)) for name in shown]
@@ -102,18 +103,30 @@ def _areas(clip: ClipMasks, scale: float) -> list[Curve]:
 def _bolus(clip: ClipMasks, scale: float) -> list[Curve]:
     """Bolus that shares pixels with the pharynx, and with vestibule or trachea."""
     clip.require(BOLUS)
-    bolus, pharynx = clip.mask(BOLUS), clip.mask("pharynx")
-    airway = clip.mask("laryngeal_vestibule") | clip.mask("trachea")
-    airway_part = "trachea" if clip.mask("trachea").any() else "laryngeal_vestibule"
-    places = [("pharynx", pharynx, "In the pharynx", "P"), (airway_part, airway, "In the airway", "A")]
-    curves = [
-        Curve(structure, _values(clip.area_of(bolus & place) * scale), label, code)
-        for structure, place, label, code in places
-        if place.any()
-    ]
+    has_airway = (clip.is_present("laryngeal_vestibule") | clip.is_present("trachea")).any()
+    airway_part = "trachea" if clip.is_present("trachea").any() else "laryngeal_vestibule"
+    in_pharynx = _Place("pharynx", "In the pharynx", "P", lambda frame: clip.mask("pharynx", frame))
+    in_airway = _Place(airway_part, "In the airway", "A", lambda frame: airway(clip, frame))
+    places = [*([in_pharynx] if clip.is_present("pharynx").any() else []), *([in_airway] if has_airway else [])]
+    curves = [_shared(clip, place, scale) for place in places]
     if not curves:
         raise NotComputableError("needs pharynx, laryngeal_vestibule or trachea")
     return curves
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where bolus can be, whose colour and words its curve has, and its pixels in a frame."""
+
+    structure: str
+    label: str
+    code: str
+    mask: Callable[[int], np.ndarray]
+
+
+def _shared(clip: ClipMasks, place: _Place, scale: float) -> Curve:
+    shared = clip.areas_of(lambda frame: clip.mask(BOLUS, frame) & place.mask(frame))
+    return Curve(place.structure, _values(shared * scale), place.label, place.code)
 
 
 def _rest_frame(clip: ClipMasks, spine: SpineFrame | None) -> int:

@@ -6,6 +6,7 @@ An outline runs between the pixels of a mask and the others, at most ``TOLERANCE
 import numpy as np
 from skimage.measure import approximate_polygon, find_contours
 
+from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.ragged import MOST_EDGES, edge_limit, num_edges, simplified
 
 UNITS = 4
@@ -20,7 +21,7 @@ SMALL = 9
 
 
 def outlines(
-    masks: np.ndarray, scale: tuple[float, float], most_edges: int = MOST_EDGES
+    masks: MaskFrames, scale: tuple[float, float], most_edges: int = MOST_EDGES
 ) -> tuple[list[list[str]], int]:
     """Outlines of all masks of a clip, and how many of the masks are too ragged and so are drawn simplified.
 

@@ -6,12 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import numpy as np
-
 from bundle.atomic import write_text
 from bundle.data.clip import Clip
 from bundle.metrics.kinematics import SwallowMeasures
-from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
 from bundle.report import sections
 from bundle.report.content import script_json, study_content
 from bundle.report.curves import swallow_curves
@@ -25,7 +23,7 @@ SCRIPTS = ("cine.js", "plots.js", "page.js")
 
 def write_report(
     path: str | Path,
-    masks: np.ndarray,
+    masks: MaskFrames,
     clip: Clip,
     structures: Sequence[str],
     measures: SwallowMeasures | None,
@@ -47,7 +45,7 @@ def write_report(
         ValueError: If masks, clip and structures do not fit.
     """
     grid = clip.num_frames, clip.shape.rows, clip.shape.columns
-    if masks.shape[:1] + masks.shape[2:] != grid:
+    if (*masks.shape[:1], *masks.shape[2:]) != grid:
         raise ValueError(f"masks must be on the clip's grid {grid}, got {masks.shape}")
     swallow = ClipMasks(masks, usable_times(clip), structures, clip.pixel_aspect)
     curves, marks = swallow_curves(swallow), structure_marks(structures)

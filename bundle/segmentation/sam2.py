@@ -1,5 +1,8 @@
 """A segmenter as a complete SAM 2 model, for SAM 2's own image and video predictors."""
 
+import copy
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -9,32 +12,59 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.sam2_video_predictor import SAM2VideoPredictor
 
+from bundle.segmentation.memory import load_memory
 from bundle.segmentation.segmenter import STRIDE, Segmenter
+from bundle.segmentation.structure_decoder import StructureDecoder
 
 MEMORY_DIM = 64
 Model = TypeVar("Model", bound=SAM2Base)
 
 
-def build_sam2(segmenter: Segmenter, model_class: type[Model] = SAM2Base) -> Model:
+@dataclass(frozen=True)
+class MemorySize:
+    """How much memory costs; SAM 2.1 has 4 layers of 2048 and 7 frames, far more than the student.
+
+    Attributes:
+        num_layers: Layers of memory attention.
+        feedforward_dim: Width within a layer.
+        num_frames: Frames whose maps are remembered: the prompted ones, which count as one, and the latest before.
+    """
+
+    num_layers: int = 4
+    feedforward_dim: int = 2048
+    num_frames: int = 7
+
+
+LIGHT_MEMORY = MemorySize(num_layers=1, feedforward_dim=1024, num_frames=3)
+"""The default of trackers."""
+
+
+def build_sam2(
+    segmenter: Segmenter, model_class: type[Model] = SAM2Base, memory_size: MemorySize | None = None
+) -> Model:
     """Assemble SAM 2.1 around the segmenter's student, prompt encoder and mask decoder, which it shares.
 
-    Memory attention, memory encoder and object pointers have SAM 2.1's structure; they are *not* trained by phase 2, so
-    a video predictor runs on them but needs their weights before it tracks.
+    Memory attention, memory encoder and object pointers have SAM 2.1's structure; they are *not* trained by phase 2.
+    For tracking there is :func:`build_tracker`.
 
     Args:
         segmenter: Segmenter whose parts are used; not copied.
         model_class: ``SAM2Base`` or ``SAM2VideoPredictor``.
+        memory_size: The size of the memory; SAM 2.1's if None.
 
     Returns:
         The model, in evaluation mode. Its image embedding carries no "no memory" offset, because the segmenter was
         trained without one: on a still frame it gives the segmenter's masks.
     """
     embed_dim = segmenter.student.embed_dim
+    memory_size = MemorySize() if memory_size is None else memory_size
     model = model_class(
         image_encoder=segmenter.student.image_encoder,
-        memory_attention=_memory_attention(embed_dim, segmenter.image_size // STRIDE),
+        memory_attention=_memory_attention(embed_dim, segmenter.image_size // STRIDE, memory_size),
         memory_encoder=_memory_encoder(embed_dim),
+        num_maskmem=memory_size.num_frames,
         image_size=segmenter.image_size,
         sigmoid_scale_for_mem_enc=20.0,
         sigmoid_bias_for_mem_enc=-10.0,
@@ -71,7 +101,44 @@ def image_predictor(segmenter: Segmenter) -> SAM2ImagePredictor:
     return predictor
 
 
-def _memory_attention(embed_dim: int, grid_size: int) -> MemoryAttention:
+def build_tracker(segmenter: Segmenter, memory_size: MemorySize = LIGHT_MEMORY) -> SAM2VideoPredictor:
+    """SAM 2's video predictor for the segmenter's structures, with a memory that is yet to be trained.
+
+    It shares the student. Prompt encoder and mask decoder are copies that become the memory's own: they are trained
+    with it, and the segmenter's answers stay what they are.
+
+    Args:
+        segmenter: Trained by phase 2, in evaluation mode.
+        memory_size: The size of the memory.
+    """
+    model = build_sam2(segmenter, SAM2VideoPredictor, memory_size)
+    model.sam_prompt_encoder = copy.deepcopy(segmenter.prompt_encoder)
+    model.sam_mask_decoder = StructureDecoder(segmenter, model.sam_prompt_encoder.not_a_point_embed)
+    model.multimask_output_in_sam = False  # a name is not ambiguous
+    model.add_all_frames_to_correct_as_cond = True  # else tracking would overwrite what a person has corrected
+    return model.eval()
+
+
+def load_tracker(
+    segmenter: Segmenter, checkpoint: str | Path, memory_size: MemorySize = LIGHT_MEMORY
+) -> SAM2VideoPredictor:
+    """A trained tracker, for :class:`bundle.segmentation.propagation.ClipTracker`.
+
+    Args:
+        segmenter: The segmenter that the memory was trained on, in evaluation mode.
+        checkpoint: What training the memory wrote (``configs/train_memory.json``).
+        memory_size: The size that the memory was trained with.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If its keys or shapes are not this memory's.
+    """
+    tracker = build_tracker(segmenter, memory_size)
+    load_memory(tracker, checkpoint)
+    return tracker
+
+
+def _memory_attention(embed_dim: int, grid_size: int, size: MemorySize) -> MemoryAttention:
     def rope_attention(**kwargs: int | bool) -> RoPEAttention:
         return RoPEAttention(
             rope_theta=10000.0,
@@ -87,14 +154,14 @@ def _memory_attention(embed_dim: int, grid_size: int) -> MemoryAttention:
         activation="relu",
         cross_attention=rope_attention(rope_k_repeat=True, kv_in_dim=MEMORY_DIM),
         d_model=embed_dim,
-        dim_feedforward=2048,
+        dim_feedforward=size.feedforward_dim,
         dropout=0.1,
         pos_enc_at_attn=False,
         pos_enc_at_cross_attn_keys=True,
         pos_enc_at_cross_attn_queries=False,
         self_attention=rope_attention(),
     )
-    return MemoryAttention(d_model=embed_dim, pos_enc_at_input=True, layer=layer, num_layers=4)
+    return MemoryAttention(d_model=embed_dim, pos_enc_at_input=True, layer=layer, num_layers=size.num_layers)
 
 
 def _memory_encoder(embed_dim: int) -> MemoryEncoder:

@@ -14,7 +14,7 @@ import torch
 
 from bundle.atomic import write_json, write_text
 
-PACKAGES = ("torch", "monai", "timm", "numpy", "av", "pydicom", "safetensors")
+PACKAGES = ("torch", "monai", "timm", "numpy", "av", "pydicom", "safetensors", "onnxruntime", "openvino", "nncf")
 Row = Mapping[str, str | int | float | None]
 
 

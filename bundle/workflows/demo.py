@@ -99,6 +99,7 @@ def demo_stages(folder: Path) -> list[Stage]:
                 ["inference.json"],
                 {
                     "filepath": str(folder / "export" / file),
+                    "checkpoint": model,
                     "ckpt_file": model,
                     "input_shape": f"[1, 1, {IMAGE_SIZE}, {IMAGE_SIZE}]",
                     **options,

@@ -220,7 +220,9 @@ def weight_difference(expected: Path, folder: Path) -> float:
     names = [name for name in ("student.pt", "heads.pt", "model.pt") if (expected / name).is_file()]
     if not names or not all((folder / name).is_file() for name in names):
         return float("inf")
-    pairs = [(torch.load(expected / name), torch.load(folder / name)) for name in names]
+    pairs = [
+        (torch.load(expected / name, weights_only=True), torch.load(folder / name, weights_only=True)) for name in names
+    ]
     return max(float((a[key].double() - b[key].double()).abs().max()) for a, b in pairs for key in a)
 
 

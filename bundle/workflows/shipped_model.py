@@ -46,15 +46,13 @@ def make_shipped_model(
     )
     run_stages([evaluation])
     metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
-    card = {
+    card = json.loads((folder / "train" / "model.json").read_text()) | {
         "file": target.name,
         "sha256": file_sha256(target),
         "bytes": target.stat().st_size,
         "licence": "Apache-2.0",
         "source": "make model",
         "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
-        "student": "efficientvit_b0",
-        "image_size": 512,
         "held_out": {key: metrics[key] for key in ("mean_dice", "dice", "hd95", "unit")},
     }
     write_json(target.with_suffix(".json"), card)
@@ -63,4 +61,6 @@ def make_shipped_model(
 
 def in_half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices and kernels as float16, which halves the file; vectors (biases, statistics of normalisation) stay."""
-    return {name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()}
+    return {
+        name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()
+    }

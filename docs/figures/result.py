@@ -11,23 +11,23 @@ from monai.bundle import ConfigParser
 
 from bundle.data.phantom import generate_study
 from bundle.engines.example_pictures import draw_examples
-from bundle.export.checkpoint import load_weights
 from bundle.structures import STRUCTURES
 
 FIGURES = Path(__file__).resolve().parent
 ROOT = FIGURES.parents[1]
 DEMO = ROOT / "runs" / "demo"
 SEEDS = (987_654_331, 987_654_332, 987_654_333)
-SIZE, NUM_FRAMES, FRAME = 256, 12, 5
+SIZE, NUM_FRAMES, FRAME = 512, 12, 5
 
 
 @torch.no_grad()
 def draw_result() -> None:
-    """Frames, labels and predictions of the demo's model, side by side."""
+    """Frames, labels and predictions of the shipped model, side by side."""
     parser = ConfigParser()
     parser.read_config(str(ROOT / "configs" / "inference.json"))
     parser.read_meta(str(ROOT / "configs" / "metadata.json"))
-    segmenter = load_weights(parser.get_parsed_content("network_def"), DEMO / "train" / "model.pt")
+    parser["bundle_root"] = str(ROOT)
+    segmenter = parser.get_parsed_content("network")
     examples = []
     for seed in SEEDS:
         study = generate_study(seed, size=SIZE, num_frames=NUM_FRAMES)

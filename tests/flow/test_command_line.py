@@ -1,5 +1,6 @@
 """What a person sees who gives a wrong path or a wrong key: one line, before anything is built."""
 
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +51,7 @@ def test_a_data_list_that_is_not_there(run, bundle_root, tmp_path):
 def test_a_checkpoint_of_another_network(run, bundle_root, tmp_path):
     Image.new("L", (64, 64)).save(tmp_path / "frame.png")
     torch.save({"student.weight": torch.zeros(3)}, tmp_path / "model.pt")
+    shutil.copy(bundle_root / "models" / "model.json", tmp_path)
     config = str(bundle_root / "configs" / "inference.json")
     arguments = ["--checkpoint", str(tmp_path / "model.pt"), "--input", str(tmp_path / "frame.png")]
     line = last_line(run("run", "--config_file", config, *arguments))

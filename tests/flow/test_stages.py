@@ -115,7 +115,6 @@ def inferred(run, trained) -> Path:
         input=run.path("phantom", patient["image"]),
         output_dir=run.path("inference"),
         checkpoint=run.path("train", "model.pt"),
-        image_size=64,
     )
     return Path(run.path("inference"))
 

@@ -19,7 +19,8 @@ from bundle.data.clip import Clip, FrameOrigin
 from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
-from bundle.inference.dicom_seg import NoSegSourceError, write_dicom_seg
+from bundle.inference import dicom_seg
+from bundle.inference.dicom_seg import NoSegSourceError, TooLongForSegError, write_dicom_seg
 from bundle.inference.segment_codes import PRIVATE_SCHEME, SEGMENT_CODES, segment_code
 from bundle.inference.study_key import study_key
 from bundle.structures import STRUCTURES
@@ -87,6 +88,30 @@ def test_every_pixel_comes_back_by_its_source_frame(tmp_path, source):
         pixels = seg.get_pixels_by_source_instance(uids)
     np.testing.assert_array_equal(pixels, masks.transpose(0, 2, 3, 1))
     assert [item.SegmentLabel for item in seg.SegmentSequence] == list(STRUCTURES)
+
+
+@pytest.mark.parametrize("num_frames", [1, 4])
+def test_one_structure_alone_comes_back_too(tmp_path, study, num_frames):
+    path = tmp_path / "cine.dcm"
+    write_dicom(replace(study, stored=study.stored[:num_frames]), path, "JANE")
+    masks = study.masks[:num_frames, :1]
+    (written,) = write_dicom_seg(masks, read_clip(path), STRUCTURES[:1], tmp_path / "seg.dcm", MODEL)
+    seg = hd.seg.segread(written)
+    assert seg.SegmentsOverlap == "NO"
+    uid = pydicom.dcmread(path).SOPInstanceUID
+    if num_frames > 1:
+        pixels = seg.get_pixels_by_source_frame(uid, source_frame_numbers=range(1, num_frames + 1))
+    else:
+        pixels = seg.get_pixels_by_source_instance([uid])
+    np.testing.assert_array_equal(pixels, masks.transpose(0, 2, 3, 1))
+
+
+def test_more_masks_than_a_seg_can_hold_are_refused(tmp_path, source, monkeypatch):
+    path, masks = source
+    monkeypatch.setattr(dicom_seg, "MOST_MASKS", len(STRUCTURES) * (len(masks) - 1))
+    words = f"too long for a DICOM SEG, {len(masks) - 1} frames at most"
+    with pytest.raises(TooLongForSegError, match=words):
+        write_seg(path, masks, tmp_path)
 
 
 @needs_dciodvfy

@@ -21,6 +21,19 @@ def test_every_voxel_comes_back(tmp_path, clip, masks):
     np.testing.assert_array_equal(voxels[:, :, 0].transpose(2, 3, 1, 0), masks)
 
 
+def test_the_file_is_the_one_that_nibabel_writes(tmp_path, clip, masks):
+    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), tmp_path / "nibabel.nii.gz")
+    assert path.read_bytes() == (tmp_path / "nibabel.nii.gz").read_bytes()
+
+
+def test_more_frames_than_nifti_counts_are_refused(tmp_path):
+    clip = make_clip(32768, 1, 12)
+    with pytest.raises(ValueError, match="NIfTI has 32767 frames at most, got 32768: cut the film"):
+        write_nifti(np.zeros((32768, 3, 1, 12), bool), clip, STRUCTURES, tmp_path / "masks.nii.gz")
+
+
 def test_the_result_is_a_label_that_a_data_list_can_name(tmp_path, clip, masks):
     path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
     np.testing.assert_array_equal(read_labels(path, STRUCTURES), masks)

@@ -133,3 +133,15 @@ def test_the_shape_of_pixels_comes_from_the_meta_data_and_a_word_goes_before_it(
 def test_a_shape_that_no_pixel_has_is_refused():
     with pytest.raises(ValueError, match="pixel_aspect must be a pixel's height divided by its width, above 0, got 0"):
         ClipInferer(60, progress=False)(square_clip(), BrightAndDark(), pixel_aspect=0.0)
+
+
+def test_only_the_field_of_view_is_looked_at_and_masks_lie_in_the_whole_frame():
+    clip, network = square_clip(rows=80, columns=120), BrightAndDark()
+    window = (4, 44, 0, 60)
+    masks = infer(MetaTensor(clip, meta={"field_of_view": window}), network)
+    assert network.batches == [(5, 1, 60, 60)]
+    assert masks.shape == (5, 2, 80, 120)
+    assert torch.equal(masks[:, :1], clip > 0.5)  # at 60 / 60 nothing is resized
+    inside = torch.zeros(80, 120, dtype=torch.bool)
+    inside[4:44, 0:60] = True
+    assert torch.equal(masks[:, 1:], (clip < 0.5) & inside)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bundle.inference import study_dataset
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
 from bundle.inference.run import segment_studies
@@ -188,14 +189,29 @@ def test_an_error_of_the_model_stops_the_run_and_leaves_no_half_study(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_error_of_our_own_is_not_taken_for_a_bad_file(tmp_path):
+def test_an_error_in_the_middle_of_a_film_names_its_frames_and_leaves_nothing(tmp_path):
+    write_clip(tmp_path / "in", "a", num_frames=7)
+
+    class BreaksLater(BrightAndDark):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            return super().forward(frames) if len(frames) == 2 else frames.new_full((len(frames), 2, 32, 32), torch.nan)
+
+    with pytest.raises(ValueError, match="NaN or infinity for frames 6 to 6"):
+        segment_studies(
+            tmp_path / "in", tmp_path / "out", BreaksLater(), ClipInferer(32, 2), STRUCTURES, chunk_frames=2
+        )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_error_of_our_own_is_not_taken_for_a_bad_file(tmp_path, monkeypatch):
     write_clip(tmp_path, "a")
 
-    def broken(entry):
-        raise KeyError("a mistake in the transform")
+    def broken(*_):
+        raise KeyError("a mistake on the way")
 
+    monkeypatch.setattr(study_dataset, "with_aspect", broken)
     with pytest.raises(KeyError, match="a mistake"):
-        list(StudyDataset([tmp_path / "a"], broken, StudyResults(tmp_path / "out"), progress=False))
+        list(StudyDataset([tmp_path / "a"], StudyResults(tmp_path / "out"), progress=False))
 
 
 def test_a_still_gives_a_picture_and_no_film(tmp_path):

@@ -16,8 +16,8 @@ def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
     Frames without a pharynx count as not seen: they neither start nor end the run.
     """
     clip.require("bolus", "pharynx")
-    seen = np.flatnonzero(clip.mask("pharynx")[: opening_frame + 1].any(axis=(1, 2)))
-    inside = clip.area_of(clip.mask("bolus")[seen] & clip.mask("pharynx")[seen])
+    seen = np.flatnonzero(clip.is_present("pharynx")[: opening_frame + 1])
+    inside = clip.areas_of(lambda frame: clip.mask("bolus", frame) & clip.mask("pharynx", frame), seen)
     there = 100.0 * inside / spine.length_px**2 >= ENTRY_AREA
     if not there.any():
         raise NotComputableError("needs bolus in the pharynx before the upper_oesophageal_sphincter opens")
@@ -35,10 +35,14 @@ def transit_result(clip: ClipMasks, first: int, last: int) -> Result:
 
 def airway_frames(clip: ClipMasks) -> np.ndarray:
     """Indices of the frames in which bolus and vestibule or trachea share a pixel."""
-    if not (clip.mask("laryngeal_vestibule").any() or clip.mask("trachea").any()):
+    if not (clip.is_present("laryngeal_vestibule") | clip.is_present("trachea")).any():
         raise NotComputableError("needs laryngeal_vestibule or trachea")
-    airway = clip.mask("laryngeal_vestibule") | clip.mask("trachea")
-    return np.flatnonzero((clip.mask("bolus") & airway).any(axis=(1, 2)))
+    return np.flatnonzero(clip.areas_of(lambda frame: clip.mask("bolus", frame) & airway(clip, frame)))
+
+
+def airway(clip: ClipMasks, frame: int) -> np.ndarray:
+    """Vestibule and trachea of a frame ``(H, W)``."""
+    return clip.mask("laryngeal_vestibule", frame) | clip.mask("trachea", frame)
 
 
 def airway_result(clip: ClipMasks) -> Result:

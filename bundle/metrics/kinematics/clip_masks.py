@@ -1,6 +1,8 @@
 """The masks of a clip by structure's name, with the sums that every measure starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,13 +11,33 @@ from bundle.metrics.kinematics.measure import NotComputableError
 from bundle.structures import STRUCTURES
 
 
+class MaskFrames(Protocol):
+    """Masks ``(T, S, H, W)``, 0 or 1: an array, or what gives a frame at a time, such as a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T, S, H, W)``."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a pixel."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """``[t]`` is a frame ``(S, H, W)``, ``[t, s]`` one structure of it."""
+
+
 class ClipMasks:
     """Masks and frame times of one swallow. A structure that is empty in a frame is *absent* there.
 
-    Lengths are counted in widths of a pixel and areas in its square: right where pixels are not square.
+    Lengths are counted in widths of a pixel and areas in its square: right where pixels are not square. One frame is
+    looked at at a time, so masks in a file are as good as an array.
 
     Args:
-        masks: Binary masks ``(T, S, H, W)``, array or CPU tensor.
+        masks: Binary masks ``(T, S, H, W)``: array, CPU tensor, or bool ``MaskFrames``.
         frame_times_ms: Time of each frame ``(T,)``, strictly increasing; None where it is unknown.
         structures: Names of the S channels.
         pixel_aspect: Height of a pixel divided by its width.
@@ -27,14 +49,15 @@ class ClipMasks:
 
     def __init__(
         self,
-        masks: ArrayLike,
+        masks: ArrayLike | MaskFrames,
         frame_times_ms: ArrayLike | None,
         structures: Sequence[str] = STRUCTURES,
         pixel_aspect: float = 1.0,
     ) -> None:
         if not (np.isfinite(pixel_aspect) and pixel_aspect > 0):
             raise ValueError(f"pixel_aspect must be a pixel's height over its width, above 0, got {pixel_aspect}")
-        self.masks = _check_masks(np.asarray(masks), structures)
+        is_bool = getattr(masks, "dtype", None) == np.dtype(bool)
+        self.masks: MaskFrames = _check_masks(masks if is_bool else np.asarray(masks), structures)
         self.times_ms = None if frame_times_ms is None else _check_times(frame_times_ms, len(self.masks))
         self.structures = tuple(structures)
         self.pixel_aspect = float(pixel_aspect)
@@ -53,40 +76,68 @@ class ClipMasks:
             raise NotComputableError("needs frame times")
         return float(self.times_ms[last] - self.times_ms[first])
 
-    def mask(self, name: str) -> np.ndarray:
-        """Mask of a structure ``(T, H, W)`` bool; empty where the clip has no such channel."""
+    def mask(self, name: str, frame: int) -> np.ndarray:
+        """Mask of a structure in a frame ``(H, W)`` bool; empty where the clip has no such channel."""
         if name not in self.structures:
-            return np.zeros((self.num_frames, *self.masks.shape[2:]), bool)
-        return self.masks[:, self.structures.index(name)]
+            return np.zeros(self.masks.shape[2:], bool)
+        return np.asarray(self.masks[frame, self.structures.index(name)])
+
+    def is_present(self, *names: str) -> np.ndarray:
+        """Frames ``(T,)`` that show all of the structures."""
+        return np.all([self.area(name) > 0 for name in names], axis=0)
 
     def require(self, *names: str) -> None:
         """Raise unless each structure is there in one frame at least."""
-        missing = [name for name in names if not self.mask(name).any()]
+        missing = [name for name in names if not self.is_present(name).any()]
         if missing:
             raise NotComputableError(f"needs {', '.join(missing)}")
 
     def area(self, name: str) -> np.ndarray:
         """Area of a structure ``(T,)``."""
-        return self.area_of(self.mask(name))
+        if name not in self.structures:
+            return np.zeros(self.num_frames)
+        return self._sums[:, self.structures.index(name), 0] * self.pixel_aspect
 
-    def area_of(self, masks: np.ndarray) -> np.ndarray:
-        """Areas ``(N,)`` of masks ``(N, H, W)`` on the clip's grid."""
-        return masks.sum(axis=(1, 2)) * self.pixel_aspect
+    def areas_of(self, part: Callable[[int], np.ndarray], frames: Iterable[int] | None = None) -> np.ndarray:
+        """Areas of a part ``(H, W)`` of some frames, which is worked out frame by frame.
+
+        Args:
+            part: Gives the part for the index of a frame.
+            frames: Of which frames; None: of all.
+        """
+        counts = [np.count_nonzero(part(frame)) for frame in (range(self.num_frames) if frames is None else frames)]
+        return np.array(counts, np.int64) * self.pixel_aspect
 
     def centroid(self, name: str) -> np.ndarray:
         """Centroids (x, y) of a structure ``(T, 2)``, the first pixel's centre at (0, 0); NaN where it is absent."""
-        mask = self.mask(name)
-        columns, rows = mask.sum(axis=1).astype(float), mask.sum(axis=2).astype(float)
-        along_y = np.arange(rows.shape[1]) * self.pixel_aspect
-        sums = np.stack([columns @ np.arange(columns.shape[1]), rows @ along_y], axis=1)
-        area = rows.sum(axis=1)
-        return sums / np.where(area > 0, area, np.nan)[:, None]
+        if name not in self.structures:
+            return np.full((self.num_frames, 2), np.nan)
+        sums = self._sums[:, self.structures.index(name)]
+        area = np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
+        return sums[:, 1:] * np.array([1.0, self.pixel_aspect]) / area[:, None]
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """Number of pixels and sums of their columns and rows, ``(T, S, 3)``."""
+        sums = np.zeros((self.num_frames, len(self.structures), 3), np.int64)
+        for index, frame in enumerate(self.masks):
+            has_rows, has_columns = frame.any(axis=2), frame.any(axis=1)
+            for structure in np.flatnonzero(has_rows.any(axis=1)):
+                rows, columns = np.flatnonzero(has_rows[structure]), np.flatnonzero(has_columns[structure])
+                box = frame[structure, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+                per_column, per_row = box.sum(axis=0), box.sum(axis=1)
+                along_x = per_column @ np.arange(columns[0], columns[-1] + 1)
+                along_y = per_row @ np.arange(rows[0], rows[-1] + 1)
+                sums[index, structure] = per_row.sum(), along_x, along_y
+        return sums
 
 
-def _check_masks(masks: np.ndarray, structures: Sequence[str]) -> np.ndarray:
-    if masks.ndim != 4 or masks.shape[1] != len(structures) or len(masks) == 0:
+def _check_masks(masks: Any, structures: Sequence[str]) -> Any:
+    if len(masks.shape) != 4 or masks.shape[1] != len(structures) or len(masks) == 0:
         raise ValueError(f"masks must be (T, {len(structures)}, H, W) in the order {structures}, got {masks.shape}")
-    if masks.dtype != bool and not ((masks == 0) | (masks == 1)).all():
+    if masks.dtype == bool:
+        return masks
+    if not ((masks == 0) | (masks == 1)).all():
         raise ValueError(f"masks must hold 0 and 1 only, got values in [{masks.min():g}, {masks.max():g}]")
     return masks.astype(bool)
 

@@ -33,9 +33,14 @@ def visible_field(frames: ArrayLike) -> np.ndarray:
     clip = np.asarray(frames)
     if clip.ndim != 4 or clip.shape[1] != 1 or len(clip) == 0:
         raise ValueError(f"frames must be grayscale (T, 1, H, W), got {clip.shape}")
-    patches, number = label(clip.max(axis=(0, 1)) > DARK)
+    return largest_field(clip.max(axis=(0, 1)))
+
+
+def largest_field(brightest: np.ndarray) -> np.ndarray:
+    """The same from each pixel's highest value over all frames ``(H, W)``."""
+    patches, number = label(brightest > DARK)
     if number == 0:
-        return np.ones(clip.shape[2:], bool)
+        return np.ones(brightest.shape, bool)
     return np.asarray(binary_fill_holes(patches == 1 + np.argmax(np.bincount(patches.ravel())[1:])))
 
 
@@ -56,7 +61,9 @@ def edge_warnings(clip: ClipMasks, edge: np.ndarray) -> list[str]:
     """One warning per structure that reaches the edge of the visible field."""
     words = []
     for name in CUT:
-        cut = int(((clip.mask(name) & edge).sum(axis=(1, 2)) >= TOUCHING_PIXELS).sum())
+        shown = np.flatnonzero(clip.is_present(name)).tolist()
+        on_edge = [np.count_nonzero(clip.mask(name, frame) & edge) for frame in shown]
+        cut = sum(number >= TOUCHING_PIXELS for number in on_edge)
         if cut:
             words.append(
                 f"{name} reaches the edge of the visible field in {cut} of {clip.num_frames} frames: "

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
+from bundle.metrics.kinematics.bolus import airway
 from bundle.metrics.kinematics.clip_masks import ClipMasks
 from bundle.metrics.kinematics.hyoid import HyoidMotion
 from bundle.metrics.kinematics.measure import NotComputableError, Result
@@ -14,8 +15,8 @@ RIM_SHARE = 0.04
 REST_PERCENTILE = 75.0
 """The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less."""
 
-NEIGHBOURS = generate_binary_structure(2, 1)[None]
-"""The four neighbours, within a frame."""
+NEIGHBOURS = generate_binary_structure(2, 1)
+"""The four neighbours."""
 
 
 def rest_area_px(clip: ClipMasks, hyoid: HyoidMotion) -> tuple[float, int]:
@@ -61,16 +62,26 @@ def residue_px(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> tuple[
     have no masks of their own.
     """
     clip.require("pharynx")
-    space = clip.mask("pharynx")[closing_frame:]
-    airway = (clip.mask("laryngeal_vestibule") | clip.mask("trachea"))[closing_frame:]
-    rim = max(1, round(RIM_SHARE * float(spine.length_px)))
-    near, near_airway = (binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (space, airway))
-    residue = clip.mask("bolus")[closing_frame:] & (space | near & ~near_airway) & ~airway
-    seen = space.any(axis=(1, 2))
-    if not seen.any():
+    seen = closing_frame + np.flatnonzero(clip.is_present("pharynx")[closing_frame:])
+    if not len(seen):
         raise NotComputableError("needs pharynx after the swallow")
-    sums = [np.median(clip.area_of(part[seen])) for part in (residue, space | residue)]
-    return float(sums[0]), float(sums[1]), int(seen.sum())
+    rim = max(1, round(RIM_SHARE * float(spine.length_px)))
+    counts = []
+    for frame in seen.tolist():
+        residue = _residue(clip, frame, rim)
+        counts.append([np.count_nonzero(part) for part in (residue, residue | clip.mask("pharynx", frame))])
+    sums = np.median(np.array(counts) * clip.pixel_aspect, axis=0)
+    return float(sums[0]), float(sums[1]), len(seen)
+
+
+def _residue(clip: ClipMasks, frame: int, rim: int) -> np.ndarray:
+    """Bolus in the pharynx, or within its rim and outside the airway's."""
+    bolus = clip.mask("bolus", frame)
+    if not bolus.any():
+        return bolus
+    space, air = clip.mask("pharynx", frame), airway(clip, frame)
+    near, near_air = (binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (space, air))
+    return bolus & (space | near & ~near_air) & ~air
 
 
 def percent_full(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Result:

@@ -67,11 +67,10 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
         NotComputableError: If the sphincter is missing, never opens, or is open from the start.
     """
     clip.require(UES)
-    masks = clip.mask(UES)
-    frames = np.flatnonzero(masks.any(axis=(1, 2)) & np.isfinite(spine.c4[:, 0]))
+    frames = np.flatnonzero(clip.is_present(UES) & np.isfinite(spine.c4[:, 0]))
     if not len(frames):
         raise NotComputableError(f"needs {UES}, c2 and c4 in one frame")
-    profiles = [width_profile(masks[frame], spine.up[frame], clip.pixel_aspect) for frame in frames]
+    profiles = [width_profile(clip.mask(UES, int(frame)), spine.up[frame], clip.pixel_aspect) for frame in frames]
     widths = np.array([profile.widths for profile in profiles]) * 100.0 / spine.length_px
     opening, shut = _opening(widths.mean(axis=1), 0.5 * spine.one_pixel)
     plateau = opening >= WIDEST_SHARE * opening.max()

@@ -104,9 +104,9 @@ def _side(clip: ClipMasks, origin: np.ndarray, up: np.ndarray) -> int:
 
 def _corners(clip: ClipMasks, name: str, centres: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Corners ``(T, 2)`` from the median offset of those found frame by frame."""
-    masks, offsets = clip.mask(name), []
-    for frame in np.flatnonzero(np.isfinite(up[:, 0])):
-        found = _corner(masks[frame], forward[frame] - up[frame], clip.pixel_aspect) - centres[frame]
+    offsets = []
+    for frame in np.flatnonzero(np.isfinite(up[:, 0])).tolist():
+        found = _corner(clip.mask(name, frame), forward[frame] - up[frame], clip.pixel_aspect) - centres[frame]
         offsets.append((found @ forward[frame], found @ up[frame]))
     ahead, above = np.median(offsets, axis=0)
     return centres + ahead * forward + above * up

@@ -7,7 +7,7 @@ from typing import TypeVar
 from numpy.typing import ArrayLike
 
 from bundle.metrics.kinematics import bolus, hidden, hyoid, pharynx, sphincter
-from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
 from bundle.metrics.kinematics.measure import Measure, NotComputableError, Result, SwallowMeasures, attempt
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
 from bundle.structures import STRUCTURES
@@ -30,7 +30,7 @@ Part = TypeVar("Part")
 
 
 def measure_swallow(
-    masks: ArrayLike,
+    masks: ArrayLike | MaskFrames,
     frame_times_ms: ArrayLike | None,
     structures: Sequence[str] = STRUCTURES,
     pixel_aspect: float = 1.0,

@@ -1,0 +1,141 @@
+"""The MONAI Label app itself: what it offers, where its images and models are, and what it refuses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.config import settings as label_settings
+from monailabel.datastore.dicom import DICOMwebClientX
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from bundle.annotation.datastores import PacsDatastore, StudyFolder
+from bundle.annotation.images import ImageCache, content_key
+from bundle.annotation.infer_tasks import AutoTask, ClickTask, PropagateTask, SegmentationTask
+from bundle.annotation.model_store import ModelStore
+from bundle.annotation.options import AppOptions
+from bundle.annotation.refusals import RefusedRequestError, check_plain_name
+from bundle.annotation.served_model import ModelSettings, ServedModel
+from bundle.annotation.strategies import ByChance, First, Uncertainty
+from bundle.annotation.trainer import FineTuneTask
+
+
+class AnnotationApp(MONAILabelApp):
+    """Automatic masks, clicks, propagation, training and the choice of the next image.
+
+    Args:
+        app_dir: This folder.
+        studies: Folder of images, or address of a DICOMweb service.
+        conf: ``{"options": JSON of AppOptions}``.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        self.options = AppOptions.from_json(conf["options"])
+        self.images = ImageCache()
+        self.store = ModelStore(Path(self.options.work_dir), Path(self.options.model))
+        settings = ModelSettings.of(self.options.model)
+        self.model = ServedModel(settings, self.store.served, Path(self.options.memory), self.options.cache_megabytes)
+        self.fine_tuning = FineTuneTask(self.store, self.model.settings, self.images)
+        super().__init__(
+            app_dir,
+            studies,
+            dict(conf),
+            name="VFSS annotation",
+            description="Structures of videofluoroscopic swallowing studies; research use only",
+            labels={name: value for value, name in enumerate(self.model.settings.structures, start=1)},
+        )
+
+    def init_datastore(self) -> Datastore:
+        """A folder, or a PACS."""
+        structures = self.model.settings.structures
+        if not self.studies.startswith(("http://", "https://")):
+            return StudyFolder(self.studies, structures, self.images)
+        client = DICOMwebClientX(url=self.studies.rstrip("/"))
+        cache = str(self.store.folder / "dicomweb")
+        return PacsDatastore(client, label_settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, cache, structures, self.images)
+
+    def init_infers(self) -> dict[str, SegmentationTask]:
+        """``auto``, ``click`` and ``propagate``."""
+        tasks = {"auto": AutoTask, "click": ClickTask, "propagate": PropagateTask}
+        return {name: task(self.images, self.model) for name, task in tasks.items()}
+
+    def init_trainers(self) -> dict[str, FineTuneTask]:
+        """``auto`` alone: its model is the others', too."""
+        return {"auto": self.fine_tuning}
+
+    def init_strategies(self) -> dict[str, First | ByChance | Uncertainty]:
+        """``first``, ``random`` and ``uncertainty``."""
+
+        def score(path: str) -> float:
+            return self.model.uncertainty(self.images.get(path))
+
+        def version(path: str) -> object:
+            return content_key(Path(path)), self.model.version
+
+        return {"first": First(), "random": ByChance(), "uncertainty": Uncertainty(score, version)}
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Answer a request for masks; an image is named by its id, or was sent with a session.
+
+        Raises:
+            RefusedRequestError: If it cannot be answered.
+        """
+        datastore = datastore or self.datastore()
+        task = self._infers.get(request.get("model"))
+        if task is None:
+            raise RefusedRequestError(f"model must be one of {sorted(self._infers)}, got another", status=404)
+        file, said = task({**request, "image": self._image_path(request, datastore)})
+        label = file
+        if request.get("save_label") and "session" not in request:
+            label = datastore.save_label(request["image"], file, DefaultLabelTag.ORIGINAL, {"model": request["model"]})
+        return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": said}
+
+    def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Label many images; MONAI Label's way of sharing them among GPUs fails where there is none."""
+        return super().batch_infer({**request, "multi_gpu": False}, datastore)
+
+    def on_save_label(self, image_id: str, _label_id: str) -> dict[str, Any]:
+        """What the annotator is told of a label that was saved."""
+        info = self.datastore().get_label_info(image_id, DefaultLabelTag.FINAL)
+        return {key: info[key] for key in ("frames", "taken_as_absent") if key in info}
+
+    def promote(self, is_forced: bool = False) -> dict[str, Any]:
+        """Serve what training has made; see :meth:`FineTuneTask.promote`."""
+        return self.fine_tuning.promote(self.datastore(), is_forced)
+
+    def go_back(self) -> dict[str, Any]:
+        """Serve what was served before the last promotion."""
+        self.store.go_back()
+        return {"went_back": True}
+
+    def _image_path(self, request: Mapping[str, Any], datastore: Datastore) -> str:
+        """The file of an id in the datastore; a path is taken from a session of this server only."""
+        image = request.get("image")
+        if "session" in request:
+            sent = Path(str(image)).resolve()
+            if not sent.is_relative_to(Path(self.sessions().store_path).resolve()):
+                raise RefusedRequestError("a session's image must be one that was sent to this server", status=400)
+            return str(sent)
+        name = check_plain_name(image, "image")
+        if name not in datastore.list_images():
+            raise RefusedRequestError("there is no image of that name", status=404)
+        return datastore.get_image_uri(name)
+
+    def model_file(self, model: str, validate: bool = True) -> None:
+        """None: weights are neither sent nor taken in over HTTP."""
+
+    def infer_wsi(self, _request: dict[str, Any], _datastore: Datastore | None = None) -> dict[str, Any]:
+        """Refused: for pathology."""
+        raise RefusedRequestError("whole slides are not annotated here", status=404)
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The next image to annotate, by a strategy.
+
+        Raises:
+            RefusedRequestError: If there is no such strategy.
+        """
+        strategy = self._strategies.get(request.get("strategy"))
+        if strategy is None:
+            raise RefusedRequestError(f"strategy must be one of {sorted(self._strategies)}, got another", status=404)
+        found = strategy(request, self.datastore())
+        return found or {}

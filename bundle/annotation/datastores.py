@@ -1,0 +1,212 @@
+"""Where images and labels are: a folder, or a PACS through DICOMweb. Labels are checked on their way in."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.interfaces.datastore import DefaultLabelTag
+from pydicom import dcmread
+
+from bundle.annotation.images import ImageCache, StudyImage
+from bundle.annotation.label_maps import LABEL_SUFFIXES, Annotation, read_annotation, suffix_of, write_annotation
+from bundle.annotation.refusals import RefusedRequestError, check_plain_name
+from bundle.data.readers import READABLE_SUFFIXES
+from bundle.inference.dicom_seg import NoSegSourceError, write_dicom_seg
+
+TAGS = tuple(tag.value for tag in DefaultLabelTag)
+
+
+class StudyFolder(LocalDatastore):
+    """A folder of images, with the annotators' labels in its subfolder ``labels``.
+
+    Args:
+        folder: Only its own files are images, no subfolder's; two must not differ in their suffix alone.
+        structures: Names, in order.
+        images: Reads images.
+    """
+
+    def __init__(self, folder: str, structures: Sequence[str], images: ImageCache) -> None:
+        self.structures, self.images = tuple(structures), images
+        # The longer suffix last: MONAI Label takes the last one that fits.
+        suffixes = sorted({*READABLE_SUFFIXES, *LABEL_SUFFIXES}, key=len)
+        # Without MONAI Label's watching thread: while it brings its list up to date, the list is empty for others.
+        super().__init__(folder, extensions=[f"*{suffix}" for suffix in suffixes], auto_reload=False)
+
+    def list_images(self) -> list[str]:
+        """Every image that is in the folder now."""
+        self.refresh()
+        return super().list_images()
+
+    def get_unlabeled_images(self, *args: Any) -> list[str]:
+        """Every image that is in the folder now and has no final label."""
+        self.refresh()
+        return super().get_unlabeled_images(*args)
+
+    def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
+        """MONAI Label's list of images or labels, without what is none of them."""
+        files = super()._list_files(path, patterns)
+        if Path(path).resolve() != Path(self._datastore.image_path()).resolve():
+            return files
+        images = {name: file for name, file in files.items() if name.lower().endswith(READABLE_SUFFIXES)}
+        ids = [self._to_id(name)[0] for name in images]
+        repeated = sorted({name for name in ids if ids.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"{len(repeated)} images have a namesake with another suffix, such as {repeated[0]!r}: rename one"
+            )
+        return images
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Take in an image that was sent, if it can be read and its name is new.
+
+        Raises:
+            RefusedRequestError: If not.
+        """
+        check_plain_name(image_id or Path(image_filename).name, "image")
+        if image_id in self.list_images():
+            raise RefusedRequestError("there is an image of that name: remove it, or choose another name", status=409)
+        self.images.get(image_filename)
+        return super().add_image(image_id, image_filename, image_info)
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Keep a label with our values, whatever the viewer's were.
+
+        Raises:
+            RefusedRequestError: If there is no such image, or the label does not fit it.
+        """
+        check_label(image_id, label_tag, self.list_images())
+        image = self.images.get(self.get_image_uri(image_id))
+        annotation = read_sent_label(label_filename, image, self.structures, label_info)
+        info = describe_label(annotation, image, self.structures, label_info, label_tag)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"label{suffix_of(label_filename)}"
+            write_annotation(annotation, image.grid, self.structures, path)
+            return super().save_label(image_id, str(path), label_tag, info)
+
+
+class PacsDatastore(DICOMWebDatastore):
+    """A PACS: images through DICOMweb, final labels written back as DICOM Segmentations.
+
+    Args:
+        client: A DICOMweb client.
+        search_filter: Which series are images, such as ``{"Modality": "RF"}``.
+        cache_path: Folder for downloaded series, and for labels.
+        structures: Names, in order.
+        images: Reads images.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        search_filter: Mapping[str, Any],
+        cache_path: str,
+        structures: Sequence[str],
+        images: ImageCache,
+    ) -> None:
+        self.structures, self.images = tuple(structures), images
+        super().__init__(client, dict(search_filter), cache_path, convert_to_nifti=False)
+        self._extensions = [f"*{suffix}" for suffix in sorted(LABEL_SUFFIXES, key=len)]
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The downloaded series: its file if it is a single one, else its folder."""
+        check_plain_name(image_id, "image")
+        if image_id not in self.list_images():
+            raise RefusedRequestError("the PACS has no such series among the ones that are searched for", status=404)
+        folder = Path(super().get_image_uri(image_id))
+        files = list(folder.iterdir())
+        return str(files[0] if len(files) == 1 else folder)
+
+    def get_label_uri(self, label_id: str, label_tag: str, _image_id: str = "") -> str:
+        """The label as it was sent here; those that others have put into the PACS are not fetched."""
+        return LocalDatastore.get_label_uri(self, label_id, label_tag)
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], _label_id: str = ""
+    ) -> str:
+        """Keep a label here, and if it is final send it to the PACS as DICOM SEG.
+
+        Raises:
+            RefusedRequestError: If there is no such series, or the label does not fit it, or no SEG can be made of it.
+        """
+        check_label(image_id, label_tag, self.list_images())
+        image = self.images.get(self.get_image_uri(image_id))
+        annotation = read_sent_label(label_filename, image, self.structures, label_info)
+        info = describe_label(annotation, image, self.structures, label_info, label_tag)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"label{suffix_of(label_filename)}"
+            write_annotation(annotation, image.grid, self.structures, path)
+            if label_tag == DefaultLabelTag.FINAL:
+                info["SeriesInstanceUID"] = self._send(annotation, image, Path(folder) / "label.dcm")
+            self._datastore.objects.setdefault(image_id, ImageLabelModel(image=DataModel()))
+            return LocalDatastore.save_label(self, image_id, str(path), label_tag, info)
+
+    def _send(self, annotation: Annotation, image: StudyImage, path: Path) -> str:
+        """Write the SEG, with the patient that the PACS files by, and store it; gives its series."""
+        masks = annotation.masks(range(image.clip.num_frames), len(self.structures))
+        try:
+            write_dicom_seg(masks, image.clip, self.structures, path, {"name": "annotators"}, keep_identity=True)
+        except NoSegSourceError as error:
+            raise RefusedRequestError(str(error)) from None
+        dataset = dcmread(path)
+        self._client.store_instances([dataset])
+        return str(dataset.SeriesInstanceUID)
+
+    def datalist(self, _full_path: bool = True) -> list[dict[str, Any]]:
+        """Images and final labels that were made here."""
+        labelled = self._datastore.filter_by_tag(DefaultLabelTag.FINAL)
+        return [
+            {"image": self.get_image_uri(image), "label": self.get_label_uri(image, DefaultLabelTag.FINAL)}
+            for image in labelled
+        ]
+
+    def _remove_non_existing(self) -> int:
+        """Nothing: images are in the PACS, and their files here come and go."""
+        return 0
+
+    def _add_non_existing_images(self) -> int:
+        return 0
+
+
+def check_label(image_id: str, label_tag: str, images: Sequence[str]) -> None:
+    """Refuse a label of no image, or with a tag that is none of MONAI Label's."""
+    if image_id not in images:
+        raise RefusedRequestError("there is no image of that name to be labelled", status=404)
+    if label_tag not in TAGS:
+        raise RefusedRequestError(f"tag must be one of {', '.join(TAGS)}, got another", status=400)
+
+
+def read_sent_label(
+    file: str, image: StudyImage, structures: Sequence[str], label_info: Mapping[str, Any]
+) -> Annotation:
+    """A viewer's label file, with the names that came with it."""
+    return read_annotation(Path(file), image.grid, structures, label_info.get("label_info"))
+
+
+def describe_label(
+    annotation: Annotation, image: StudyImage, structures: Sequence[str], label_info: Mapping[str, Any], label_tag: str
+) -> dict[str, Any]:
+    """What is kept with a label: its frames, and what is in them, by name and by our value.
+
+    Without ``frames`` in what the viewer sent, those count as labelled in which anything is.
+
+    Raises:
+        RefusedRequestError: If a final label has no frame, or the image has no such frame.
+    """
+    frames = label_info.get("frames")
+    if frames is None:
+        frames = annotation.labelled_frames()
+    elif not isinstance(frames, list) or not frames:
+        raise RefusedRequestError("frames must be a list of the frames that were labelled")
+    frames = sorted({image.check_frame(frame) for frame in frames})
+    if not frames and label_tag == DefaultLabelTag.FINAL:
+        raise RefusedRequestError("the label is empty: name the frames in which nothing is to be seen, as frames")
+    present = annotation.present(structures, frames)
+    return {
+        **label_info,
+        "frames": frames,
+        "label_info": [{"name": name, "idx": value} for name, value in present.items()],
+        "taken_as_absent": [name for name in structures if name not in present],
+    }

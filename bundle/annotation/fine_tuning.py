@@ -1,0 +1,196 @@
+"""From annotators' labels to a better model: a data list, a fine-tuning, a comparison on held-out patients."""
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from bundle.annotation.images import ImageCache
+from bundle.annotation.label_maps import read_annotation
+from bundle.annotation.refusals import RefusedRequestError
+from bundle.annotation.served_model import ModelSettings
+from bundle.atomic import atomic_folder, write_json
+from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.data.dicom_files import read_dataset
+from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME
+from bundle.inference.predictor import ClipInferer
+from bundle.metrics.overlap import dice
+from bundle.workflows.stages import ROOT, Stage
+
+CONFIGS = ("train.json", "fine_tune.json")
+HELD_OUT_EVERY = 3
+"""Of the labelled patients, every third is held out, the second being the first."""
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image with a final label.
+
+    Attributes:
+        image: Its file, or the folder of a series.
+        label: Its label file, with our values.
+        frames: The frames that were labelled.
+    """
+
+    image: Path
+    label: Path
+    frames: tuple[int, ...]
+
+    def patient(self) -> str:
+        """Pseudonym of the patient: from a DICOM header, else the start of the file's name, as in ``p001_a.avi``."""
+        path = min(self.image.iterdir()) if self.image.is_dir() else self.image
+        identity = re.match(FIRST_PART_OF_THE_NAME, path.name)
+        name = identity.group() if identity else path.name
+        if path.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(path):
+            header = read_dataset(path, stop_before_pixels=True)
+            name = str(header.get("PatientID") or header.get("StudyInstanceUID") or name)
+        return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class HeldOutPatients:
+    """Which patients are never trained on, in a file that only grows: a patient keeps the side once taken.
+
+    Attributes:
+        path: JSON; made when the first patient comes.
+    """
+
+    path: Path
+
+    def split(self, patients: Sequence[str]) -> dict[str, bool]:
+        """Whether each patient is held out; new ones are placed in the order given."""
+        known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+        for patient in patients:
+            known.setdefault(patient, len(known) % HELD_OUT_EVERY == 1)
+        write_json(self.path, known)
+        return {patient: known[patient] for patient in patients}
+
+
+def write_datalist(
+    labelled: Sequence[LabelledImage],
+    structures: Sequence[str],
+    held_out: HeldOutPatients,
+    folder: Path,
+    images: ImageCache,
+) -> Path:
+    """Write the annotators' labels as a data list with masks, one channel per structure.
+
+    Args:
+        labelled: What is labelled.
+        structures: Names, in channel order.
+        held_out: Its patients are the section ``validation``, the others ``training``.
+        folder: Written as a whole.
+        images: Reads images.
+
+    Returns:
+        Path of ``datalist.json``.
+
+    Raises:
+        RefusedRequestError: If there are not labels of two patients, one of them held out.
+    """
+    patients = {item.image: item.patient() for item in labelled}
+    sides = held_out.split(list(dict.fromkeys(patients.values())))
+    sections: dict[str, list[dict[str, Any]]] = {"training": [], "validation": []}
+    with atomic_folder(folder) as temporary:
+        for number, item in enumerate(labelled):
+            masks = _masks(item, structures, images)
+            voxels = masks.view(np.uint8).transpose(3, 2, 0, 1)[:, :, None]  # (X, Y, 1, T, S)
+            nib.save(nib.Nifti1Image(voxels, np.eye(4)), temporary / f"{number}.nii")
+            patient = patients[item.image]
+            entry = {"patient": patient, "image": str(item.image.resolve()), "label": f"{number}.nii"}
+            sections["validation" if sides[patient] else "training"].append({**entry, "frames": list(item.frames)})
+        if not all(sections.values()):
+            raise RefusedRequestError(
+                f"training needs final labels of at least two patients, of whom one is held out, got {len(sides)}",
+                status=409,
+            )
+        write_json(temporary / "datalist.json", {"structures": list(structures), **sections})
+    return folder / "datalist.json"
+
+
+def fine_tune(
+    datalist: Path, served: Path, settings: ModelSettings, output_dir: Path, options: Mapping[str, Any]
+) -> Path:
+    """Run ``configs/train.json`` with ``fine_tune.json`` on a data list, from the served weights.
+
+    Args:
+        datalist: From :func:`write_datalist`.
+        served: Weights to start from.
+        settings: What they belong to.
+        output_dir: Of the run.
+        options: ``max_epochs``, ``batch_size`` and ``learning_rate``, each optional.
+
+    Returns:
+        The new weights.
+
+    Raises:
+        RuntimeError: If the training fails; its log is in ``output_dir``.
+    """
+    num_frames = sum(len(item["frames"]) for item in json.loads(datalist.read_text())["training"])
+    overrides: dict[str, str | int | float] = {
+        "datalist": str(datalist),
+        "segmenter_checkpoint": str(served),
+        "output_dir": str(output_dir),
+        "structures": str(list(settings.structures)),
+        "student_backbone": settings.student_backbone,
+        "embed_dim": settings.embed_dim,
+        "image_size": settings.image_size,
+        "epochs": _option(options, "max_epochs", 10, int),
+        # The memory that propagation needs is trained on this student, and fits no other.
+        "encoder_training": "frozen",
+        "batch_size": min(_option(options, "batch_size", 4, int), num_frames),
+        "decoder_learning_rate": _option(options, "learning_rate", 0.0003, float),
+    }
+    output_dir.mkdir(parents=True, exist_ok=True)
+    stage = Stage("fine-tuning on the annotators' labels", CONFIGS, overrides)
+    with (output_dir / "training.log").open("w") as log:
+        status = subprocess.run(stage.command(), cwd=ROOT, stdout=log, stderr=log, check=False).returncode
+    if status:
+        lines = (output_dir / "training.log").read_text(errors="replace").splitlines() or ["no message"]
+        raise RuntimeError(f"the training ended with status {status}: {lines[-1][:200]}")
+    return output_dir / "model.pt"
+
+
+def mean_dice(
+    checkpoint: Path, settings: ModelSettings, labelled: Sequence[LabelledImage], images: ImageCache
+) -> float:
+    """Mean Dice of a model's automatic masks on labelled frames, over every structure that a frame's label holds.
+
+    Raises:
+        RefusedRequestError: If no structure is labelled in any frame.
+    """
+    segmenter = settings.build(checkpoint)
+    inferer = ClipInferer(settings.image_size, batch_size=1, progress=False)
+    scores = []
+    for item in labelled:
+        clip = images.get(item.image).clip
+        truth = torch.from_numpy(_masks(item, settings.structures, images))
+        for frame, label in zip(item.frames, truth, strict=True):
+            picture = torch.from_numpy(clip.frame(frame))[None]
+            masks = inferer(picture, segmenter, pixel_aspect=clip.pixel_aspect)
+            scores.append(dice(masks, label[None]))
+    values = torch.cat(scores).flatten() if scores else torch.empty(0)
+    values = values[~values.isnan()]
+    if not len(values):
+        raise RefusedRequestError("there is no held-out label to compare the models on", status=409)
+    return float(values.mean())
+
+
+def _masks(item: LabelledImage, structures: Sequence[str], images: ImageCache) -> np.ndarray:  # (T, S, H, W)
+    grid = images.get(item.image).grid
+    return read_annotation(item.label, grid, structures).masks(item.frames, len(structures))
+
+
+def _option(options: Mapping[str, Any], name: str, default: float, kind: type) -> Any:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10_000 or kind(value) != value:
+        raise RefusedRequestError(f"{name} must be a positive number such as {default}, got {str(value)[:40]!r}")
+    return kind(value)

@@ -1,0 +1,46 @@
+"""What the app is started with, as plain values: they reach MONAI Label, and its training process, as one JSON text."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from bundle.annotation.served_model import CACHE_MEGABYTES
+from bundle.workflows.stages import ROOT
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """Options of the app.
+
+    Attributes:
+        work_dir: Folder of promoted models, trainings and downloads.
+        model: Weights that are served until another model is promoted, with the card beside them.
+        memory: Weights of SAM 2's memory, for propagation.
+        cache_megabytes: Limit of what is kept of encoded frames.
+    """
+
+    work_dir: str = str(ROOT / "runs" / "annotate")
+    model: str = str(ROOT / "models" / "model.pt")
+    memory: str = str(ROOT / "models" / "memory.pt")
+    cache_megabytes: float = CACHE_MEGABYTES
+
+    def __post_init__(self) -> None:
+        if not Path(self.model).is_file():
+            raise FileNotFoundError(f"no model at {self.model}: train one (`make demo`), or name it with --model")
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "AppOptions":
+        """Options from :meth:`to_json`.
+
+        Raises:
+            ValueError: If a name is unknown.
+        """
+        values = json.loads(text)
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown options {unknown}: expected some of {[field.name for field in fields(cls)]}")
+        return cls(**values)

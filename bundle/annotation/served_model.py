@@ -1,0 +1,208 @@
+"""The model that answers annotators: reloaded when it is promoted, with the encodings of the latest frames kept."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bundle.annotation.images import StudyImage
+from bundle.annotation.refusals import RefusedRequestError
+from bundle.export.checkpoint import load_weights
+from bundle.export.model_card import read_model_card
+from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, answer_prompt, encode_frame
+from bundle.segmentation.propagation import ClipTracker, TrackedMask
+from bundle.segmentation.sam2 import load_tracker
+from bundle.segmentation.segmenter import Segmenter
+from bundle.students.encoder import StudentEncoder
+from bundle.students.trunk import TimmTrunk
+from bundle.transforms.letterbox import unletterbox
+
+CACHE_MEGABYTES = 256
+NUM_SAMPLED = 8
+"""Frames of a clip that its uncertainty is taken from, evenly spread."""
+
+FileVersion = tuple[str, int, int]
+"""Path, size and time of change of a file of weights."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a segmenter is built from; the weights must fit it.
+
+    Attributes:
+        structures: Names, in channel order.
+        student_backbone: A timm model.
+        embed_dim: Width of SAM 2's parts.
+        image_size: Side of the network's square input.
+    """
+
+    structures: tuple[str, ...]
+    student_backbone: str
+    embed_dim: int
+    image_size: int
+
+    @classmethod
+    def of(cls, checkpoint: str | Path) -> "ModelSettings":
+        """From the card beside the weights; see :func:`read_model_card`."""
+        card = read_model_card(checkpoint)
+        return cls(tuple(card["structures"]), card["student_backbone"], card["embed_dim"], card["image_size"])
+
+    def build(self, checkpoint: str | Path) -> Segmenter:
+        """A segmenter with the weights of a file, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: If the file is missing.
+            ValueError: If its tensors are not this segmenter's.
+        """
+        student = StudentEncoder(TimmTrunk(self.student_backbone), self.embed_dim)
+        segmenter = Segmenter(student, self.structures, self.image_size)
+        return load_weights(segmenter, checkpoint).to(memory_format=torch.channels_last)
+
+
+class ServedModel:
+    """A segmenter in a file that may be replaced while the server runs.
+
+    Args:
+        settings: What it is built from.
+        checkpoint: Gives the file that is to be served now.
+        memory: Weights of SAM 2's memory, which propagation needs.
+        cache_megabytes: Limit of what is kept of encoded frames.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        checkpoint: Callable[[], Path],
+        memory: Path,
+        cache_megabytes: float = CACHE_MEGABYTES,
+    ) -> None:
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.memory = memory
+        self.encodings = EncodingCache(int(cache_megabytes * 2**20))
+        self._lock = threading.RLock()
+        self._loaded: tuple[FileVersion, Segmenter] | None = None
+
+    @property
+    def version(self) -> FileVersion:
+        """Changes whenever another file is served."""
+        path = self.checkpoint()
+        stat = path.stat()
+        return str(path), stat.st_size, stat.st_mtime_ns
+
+    def segmenter(self) -> Segmenter:
+        """The segmenter of the file as it is now."""
+        with self._lock:
+            version = self.version
+            if self._loaded is None or self._loaded[0] != version:
+                with torch.inference_mode(mode=False):  # a tracker that shares its student is filled later
+                    self._loaded = (version, self.settings.build(version[0]))
+                self.encodings.clear()
+            return self._loaded[1]
+
+    def click(self, image: StudyImage, prompt: Prompt) -> PromptedMask:
+        """The mask that a prompt means in its frame of a clip."""
+        with self._lock:
+            segmenter = self.segmenter()
+            encoded = self._encode_and_keep(image, prompt.frame)
+            return answer_prompt(segmenter, encoded, replace(prompt, frame=0))
+
+    def automatic(self, image: StudyImage, frames: Sequence[int]) -> Iterator[np.ndarray]:
+        """Masks ``(S, H, W)``, bool, of some frames of a clip."""
+        for frame in frames:
+            yield (self._logits(image, frame, keep=len(frames) == 1) > 0).numpy()
+
+    def propagate(self, image: StudyImage, prompts: Sequence[Prompt]) -> Iterator[TrackedMask]:
+        """Carry prompted structures through a whole clip; see :class:`ClipTracker`.
+
+        Raises:
+            RefusedRequestError: If there are no weights for the memory.
+        """
+        if not self.memory.is_file():
+            raise RefusedRequestError(
+                "propagation needs trained weights of SAM 2's memory, and this server was started without", status=501
+            )
+        with self._lock:
+            segmenter = self.segmenter()
+            clip = torch.from_numpy(image.clip.frames)
+            tracker = ClipTracker(segmenter, load_tracker(segmenter, self.memory), clip, image.clip.pixel_aspect)
+            for prompt in prompts:
+                tracker.prompt(prompt)
+            yield from tracker.track()
+
+    def uncertainty(self, image: StudyImage) -> float:
+        """Mean doubt over a few frames of a clip; see :func:`doubt`."""
+        frames = np.unique(np.linspace(0, image.clip.num_frames - 1, NUM_SAMPLED).round().astype(int))
+        return float(np.mean([doubt(self._logits(image, int(frame), keep=False)) for frame in frames]))
+
+    @torch.inference_mode()
+    def _logits(self, image: StudyImage, frame: int, keep: bool) -> Tensor:  # (S, H, W)
+        with self._lock:
+            segmenter = self.segmenter()
+            encoded = self._encode_and_keep(image, frame) if keep else _encode(segmenter, image, frame)
+            output = segmenter.decode_structures(encoded.features)
+        masks = torch.minimum(output.masks, output.presence[:, :, None, None])
+        size = (self.settings.image_size, self.settings.image_size)
+        square = nn.functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+        return unletterbox(square, encoded.geometry)[0]
+
+    def _encode_and_keep(self, image: StudyImage, frame: int) -> EncodedFrame:
+        segmenter = self.segmenter()
+        return self.encodings.get((image.key, frame), lambda: _encode(segmenter, image, frame))
+
+
+def doubt(logits: Tensor) -> float:
+    """Entropy of all pixels' probabilities, in bits, per pixel that is expected inside: 0 where the model is sure.
+
+    Args:
+        logits: ``(S, H, W)``.
+    """
+    probability = logits.double().sigmoid()
+    entropy = torch.special.entr(probability) + torch.special.entr(1 - probability)
+    return float(entropy.sum() / np.log(2) / probability.sum().clamp(min=1.0))
+
+
+class EncodingCache:
+    """Encoded frames, the latest used last, within a limit of bytes.
+
+    Args:
+        max_bytes: Limit; a single frame is kept even above it.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._kept: OrderedDict[object, EncodedFrame] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: object, make: Callable[[], EncodedFrame]) -> EncodedFrame:
+        """What is kept for a key, or what ``make`` makes."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            self.num_bytes += num_bytes_of(self._kept[key])
+            while self.num_bytes > self.max_bytes and len(self._kept) > 1:
+                self.num_bytes -= num_bytes_of(self._kept.popitem(last=False)[1])
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self.num_bytes = 0
+
+
+def num_bytes_of(encoded: EncodedFrame) -> int:
+    """Memory of a frame's features."""
+    features = encoded.features
+    return sum(tensor.nbytes for tensor in (features.embedding, *features.high_res_features))
+
+
+def _encode(segmenter: Segmenter, image: StudyImage, frame: int) -> EncodedFrame:
+    return encode_frame(segmenter, image.frame(frame), image.clip.pixel_aspect)

@@ -1,0 +1,101 @@
+"""MONAI Label's training task: fine-tunes from the annotators' labels, and leaves the served model as it is."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.train import TrainTask
+
+from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, fine_tune, mean_dice, write_datalist
+from bundle.annotation.images import ImageCache
+from bundle.annotation.model_store import ModelStore
+from bundle.annotation.refusals import RefusedRequestError
+from bundle.annotation.served_model import ModelSettings
+
+
+class FineTuneTask(TrainTask):
+    """Training and promotion.
+
+    Args:
+        store: Served, candidate and previous weights.
+        settings: What they belong to.
+        images: Reads images.
+    """
+
+    def __init__(self, store: ModelStore, settings: ModelSettings, images: ImageCache) -> None:
+        super().__init__("Fine-tune on the final labels; what is served changes by promotion only")
+        self.store, self.settings, self.images = store, settings, images
+        self.held_out = HeldOutPatients(store.folder / "held_out_patients.json")
+
+    def config(self) -> dict[str, Any]:
+        """Options and their defaults."""
+        return {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
+
+    def stats(self) -> dict[str, Any]:
+        """Whether there is a candidate, and what was promoted."""
+        return {"has_candidate": self.store.candidate.is_file(), "promotions": self.store.history()}
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train a candidate from the served model.
+
+        Raises:
+            RefusedRequestError: If there are not labels enough, or an option is wrong.
+            RuntimeError: If the training fails.
+        """
+        run = self.store.folder / "trainings" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        labelled = labelled_images(datastore)
+        datalist = write_datalist(labelled, self.settings.structures, self.held_out, run / "labels", self.images)
+        weights = fine_tune(datalist, self.store.served(), self.settings, run / "run", request)
+        self.store.offer(weights)
+        return {"candidate": True, "labelled_images": len(labelled)}
+
+    def promote(self, datastore: Datastore, is_forced: bool = False) -> dict[str, Any]:
+        """Serve the candidate if it is no worse than the served model on the held-out patients' labels.
+
+        Args:
+            datastore: Has the labels.
+            is_forced: Whether to serve it although it is worse.
+
+        Raises:
+            RefusedRequestError: If there is no candidate, no held-out label, or it is worse.
+        """
+        if not self.store.candidate.is_file():
+            raise RefusedRequestError("there is no candidate model: train first", status=409)
+        labelled = self._held_out(labelled_images(datastore))
+        scores = {
+            "served_mean_dice": mean_dice(self.store.served(), self.settings, labelled, self.images),
+            "candidate_mean_dice": mean_dice(self.store.candidate, self.settings, labelled, self.images),
+            "held_out_images": len(labelled),
+            "forced": is_forced,
+        }
+        if scores["candidate_mean_dice"] < scores["served_mean_dice"] and not is_forced:
+            raise RefusedRequestError(
+                f"not promoted: on {len(labelled)} held-out images the candidate's mean Dice is "
+                f"{scores['candidate_mean_dice']:.4f}, the served model's {scores['served_mean_dice']:.4f}; "
+                "force=true serves it all the same",
+                status=409,
+            )
+        self.store.promote(scores)
+        return {"promoted": True, **scores}
+
+    def _held_out(self, labelled: Sequence[LabelledImage]) -> list[LabelledImage]:
+        patients = {item.image: item.patient() for item in labelled}
+        sides = self.held_out.split(list(dict.fromkeys(patients.values())))
+        return [item for item in labelled if sides[patients[item.image]]]
+
+
+def labelled_images(datastore: Datastore) -> list[LabelledImage]:
+    """Images with a final label that names its frames, the longest labelled first."""
+    found = []
+    for image in datastore.list_images():
+        if not datastore.get_labels_by_image_id(image).get(DefaultLabelTag.FINAL):
+            continue
+        info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
+        if not info.get("frames"):
+            continue  # put into the folder by hand
+        label = Path(datastore.get_label_uri(image, DefaultLabelTag.FINAL))
+        item = LabelledImage(Path(datastore.get_image_uri(image)), label, tuple(info["frames"]))
+        found.append((info.get("ts", 0), image, item))
+    return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]

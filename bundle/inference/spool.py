@@ -1,0 +1,143 @@
+"""Masks and pictures of a film of any length, on the disk until its results are written.
+
+The files have no name, so nothing of a patient stays after a crash, and lie in the folder of the results, which must
+have room for these anyway. Both behave like arrays of which one frame is taken at a time.
+"""
+
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+
+class MaskSpool:
+    """Masks ``(T, S, H, W)``, each kept as the bits of the box around it.
+
+    ``spool[t]`` are the masks of a frame, ``(S, H, W)`` bool, and ``spool[t, s]`` is one of them, as of an array.
+
+    Args:
+        folder: Where the file lies.
+        num_structures: S.
+        rows: H.
+        columns: W.
+    """
+
+    dtype = np.dtype(bool)
+
+    def __init__(self, folder: str | Path, num_structures: int, rows: int, columns: int) -> None:
+        self._file = _BlockFile(folder)
+        self._frame_shape = (num_structures, rows, columns)
+        self._num_bytes = -(-columns // 8)  # of a row
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T, S, H, W)``."""
+        return (len(self._file), *self._frame_shape)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int | tuple[int, int]) -> np.ndarray:
+        frame, structure = index if isinstance(index, tuple) else (index, None)
+        block = self._file.read(frame)
+        num_structures, rows, columns = self._frame_shape
+        boxes = np.frombuffer(block, np.int32, 4 * num_structures).reshape(-1, 4)
+        sizes = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
+        starts = boxes.nbytes + np.cumsum(sizes) - sizes
+        wanted = range(num_structures) if structure is None else [structure]
+        bits = np.zeros((len(wanted), rows, self._num_bytes), np.uint8)
+        for plane, number in zip(bits, wanted, strict=True):
+            top, bottom, left, right = boxes[number]
+            box = np.frombuffer(block, np.uint8, sizes[number], starts[number])
+            plane[top:bottom, left:right] = box.reshape(bottom - top, right - left)
+        masks = np.unpackbits(bits, axis=-1, count=columns).view(bool)
+        return masks if structure is None else masks[0]
+
+    def append(self, masks: np.ndarray) -> None:
+        """Add the masks of the next frame, ``(S, H, W)`` bool."""
+        if masks.shape != self._frame_shape:
+            raise ValueError(f"masks of a frame must be (S, H, W) = {self._frame_shape}, got {masks.shape}")
+        bits = np.packbits(masks, axis=-1)
+        has_rows, has_columns = (np.asarray(np.any(bits, axis=axis)) for axis in (2, 1))
+        boxes = np.zeros((len(masks), 4), np.int32)
+        parts: list[bytes] = []
+        for number in np.flatnonzero(has_rows.any(axis=1)):
+            rows, columns = np.flatnonzero(has_rows[number]), np.flatnonzero(has_columns[number])
+            boxes[number] = top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+            parts.append(bits[number, top:bottom, left:right].tobytes())
+        self._file.append(b"".join([boxes.tobytes(), *parts]))
+
+    def close(self) -> None:
+        """Give the disk's space back."""
+        self._file.close()
+
+
+class PictureSpool:
+    """Frames ``(T, 1, H, W)`` as pictures of 8 bits, which is what overlays and reports show of them.
+
+    Args:
+        folder: Where the file lies.
+        rows: H.
+        columns: W.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, folder: str | Path, rows: int, columns: int) -> None:
+        self._file = _BlockFile(folder)
+        self._frame_shape = (1, rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T, 1, H, W)``."""
+        return (len(self._file), *self._frame_shape)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.frombuffer(self._file.read(index), np.uint8).reshape(self._frame_shape)
+
+    def append(self, frame: np.ndarray) -> None:
+        """Add the next frame, ``(1, H, W)`` in [0, 1]."""
+        if frame.shape != self._frame_shape:
+            raise ValueError(f"a frame must be (1, H, W) = {self._frame_shape}, got {frame.shape}")
+        self._file.append(np.clip(frame * 255, 0, 255).round().astype(np.uint8).tobytes())
+
+    def close(self) -> None:
+        """Give the disk's space back."""
+        self._file.close()
+
+
+class _BlockFile:
+    """Blocks of bytes in a file without a name; where each begins is kept in memory, 8 bytes a block."""
+
+    def __init__(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open until the results are written
+        weakref.finalize(self, self._file.close)
+        self._ends = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, block: bytes) -> None:
+        view = memoryview(block)
+        self._file.seek(self._ends[-1])
+        while view:
+            view = view[self._file.write(view) :]
+        self._ends.append(self._ends[-1] + len(block))
+
+    def read(self, index: int) -> bytes:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        first = index % len(self)
+        start, end = self._ends[first], self._ends[first + 1]
+        self._file.seek(start)
+        return self._file.read(end - start)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,64 @@
+"""Where in a film the X-ray picture is: many recordings show it small, on black."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+LIT = 0.04
+"""How much brighter than the border a pixel is that belongs to the picture; of [0, 1]."""
+DARK_BORDER = 0.2
+"""A border brighter than this is no border."""
+MARGIN = 0.02
+"""Kept around the picture, of its longer side."""
+WORTHWHILE = 0.8
+"""Share of the frame above which the picture is taken as it is."""
+SMALLEST = 0.02
+"""Share of the frame below which what is lit is no picture."""
+
+
+class Window(NamedTuple):
+    """Part of a frame: rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the ends not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+def find_field_of_view(frames: np.ndarray) -> Window:
+    """Find the picture in frames with a black border: the box around the largest connected lit region.
+
+    Text in the border is another region, and left out.
+
+    Args:
+        frames: ``(T, 1, H, W)`` in [0, 1]; some of one film.
+
+    Returns:
+        The picture's box with a margin; the whole frame if there is no dark border, the picture fills most of the frame
+        anyway, or nothing is lit.
+    """
+    rows, columns = frames.shape[-2:]
+    whole = Window(0, rows, 0, columns)
+    brightest = frames.max(axis=(0, 1))
+    border = np.median(np.concatenate([brightest[0], brightest[-1], brightest[:, 0], brightest[:, -1]]))
+    if border > DARK_BORDER:
+        return whole
+    regions, count = ndimage.label(brightest > border + LIT)
+    if not count:
+        return whole
+    largest = int(np.bincount(regions.ravel())[1:].argmax())
+    box = ndimage.find_objects(regions)[largest]
+    margin = round(MARGIN * max(box[0].stop - box[0].start, box[1].stop - box[1].start))
+    window = Window(
+        max(0, box[0].start - margin),
+        min(rows, box[0].stop + margin),
+        max(0, box[1].start - margin),
+        min(columns, box[1].stop + margin),
+    )
+    share = (window.bottom - window.top) * (window.right - window.left) / (rows * columns)
+    return window if SMALLEST <= share <= WORTHWHILE else whole

@@ -1,0 +1,127 @@
+"""A real PACS: Orthanc on this machine. Series are listed and labelled, and labels go back as DICOM SEG."""
+
+import io
+import json
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import requests
+import torch
+
+from bundle.data.phantom.writer import write_dicom
+from bundle.data.readers import read_clip
+from bundle.inference.predictor import ClipInferer
+from bundle.structures import STRUCTURES
+from tests.annotation.conftest import free_port, make_study
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+@contextmanager
+def running_orthanc(folder):
+    """Orthanc with its DICOMweb plugin, its files in a folder; gives its address."""
+    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+    if program is None or not PLUGIN.is_file():
+        pytest.skip("Orthanc is not here: apt-get install --no-install-recommends orthanc orthanc-dicomweb")
+    port = free_port()
+    config = {
+        "Name": "test",
+        "HttpPort": port,
+        "HttpBindAddresses": ["127.0.0.1"],
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomServerEnabled": False,
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(config))
+    with (folder / "orthanc.log").open("w") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(address, process, folder / "orthanc.log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def wait_for(address, process, log):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(f"{address}/system", timeout=5).status_code == 200:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    raise RuntimeError(f"Orthanc did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory):
+    """Orthanc with an RF cine and an XA cine, and the RF cine's file."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    with running_orthanc(folder) as address:
+        for name, modality, seed in (("rf.dcm", "RF", 0), ("xa.dcm", "XA", 1)):
+            write_dicom(make_study(seed), folder / name, f"p{seed}", modality=modality)
+            requests.post(f"{address}/instances", data=(folder / name).read_bytes(), timeout=60).raise_for_status()
+        yield address, folder / "rf.dcm"
+
+
+def segmentations(address):
+    """The SEG objects that are in the PACS."""
+    found = []
+    for instance in requests.get(f"{address}/instances", timeout=60).json():
+        file = requests.get(f"{address}/instances/{instance}/file", timeout=60).content
+        dataset = pydicom.dcmread(io.BytesIO(file))
+        found += [dataset] if dataset.Modality == "SEG" else []
+    return found
+
+
+def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there(
+    pacs, start_server, weights, tmp_path_factory
+):
+    address, file = pacs
+    folder = tmp_path_factory.mktemp("pacs")
+    source = pydicom.dcmread(file)
+    clip = read_clip(file)
+    inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
+    segmenter = weights.settings.build(weights.model)
+    masks = inferer(torch.from_numpy(clip.frames), segmenter, pixel_aspect=clip.pixel_aspect).numpy()
+    with start_server(f"{address}/dicom-web", folder / "work") as server:
+        assert server.request("GET", "/info/").json()["datastore"]["total"] == 1  # the RF series alone
+        image = server.request("POST", "/activelearning/first", json={}).json()["id"]
+        assert image == source.SeriesInstanceUID
+
+        label = server.label("auto", image, ".seg.nrrd", folder)
+        painted = np.asarray(nib.load(server.label("auto", image, ".nii.gz", folder, slice=1)).dataobj)
+        assert painted.shape == (128, 128, 4)
+        assert {STRUCTURES[value - 1] for value in np.unique(painted) if value} <= set(STRUCTURES)
+        click = server.infer("click", image, label="c3", slice=1, foreground=[[60, 60]], result_extension=".nrrd")
+        assert click.status_code == 200
+        assert server.infer("auto", "1.2.3.4").status_code == 404
+
+        assert server.save(image, label, tag="original").status_code == 200
+        assert segmentations(address) == []  # not final yet
+        answer = server.save(image, label)
+        assert answer.status_code == 200, answer.text
+
+    (dataset,) = segmentations(address)
+    segmentation = hd.seg.Segmentation.from_dataset(dataset)
+    assert segmentation.SeriesInstanceUID != image
+    assert segmentation.StudyInstanceUID == source.StudyInstanceUID
+    assert (str(segmentation.PatientID), str(segmentation.PatientName)) == (source.PatientID, source.PatientName)
+    labels = [segmentation.get_segment_description(number).segment_label for number in range(1, 13)]
+    assert labels == list(STRUCTURES)
+    read = segmentation.get_pixels_by_source_frame(source.SOPInstanceUID, [1, 2, 3, 4])  # (T, H, W, S)
+    np.testing.assert_array_equal(read.transpose(0, 3, 1, 2).astype(bool), masks)

@@ -1,0 +1,258 @@
+"""What the app is made of, without a server: prompts, encodings, doubt, models in a folder, held-out patients."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, write_datalist
+from bundle.annotation.images import ImageCache
+from bundle.annotation.label_maps import Annotation, write_annotation
+from bundle.annotation.model_store import ModelStore
+from bundle.annotation.options import AppOptions
+from bundle.annotation.refusals import RefusedRequestError, is_plain_name
+from bundle.annotation.requested import all_prompts, click_prompt, requested_frames
+from bundle.annotation.served_model import EncodingCache, ServedModel, doubt, num_bytes_of
+from bundle.annotation.server import allowed_hosts, check_host, label_settings
+from bundle.data.datalist import load_datalist
+from bundle.data.phantom.writer import write_dicom
+from bundle.segmentation.prompting import EncodedFrame, Prompt
+from bundle.segmentation.segmenter import ImageFeatures
+from bundle.structures import STRUCTURES
+from bundle.transforms.letterbox import LetterboxGeometry
+from bundle.transforms.load import LoadFramed
+from tests.annotation.conftest import make_study
+
+
+@pytest.fixture(scope="module")
+def cine(tmp_path_factory):
+    """A synthetic DICOM cine of 4 frames of 128 x 128."""
+    path = tmp_path_factory.mktemp("cine") / "cine.dcm"
+    write_dicom(make_study(0), path, "p0")
+    return path
+
+
+# Prompts
+
+
+def test_points_on_several_frames_are_a_prompt_for_each(cine):
+    image = ImageCache().get(cine)
+    request = {"label": "hyoid", "foreground": [[1, 2, 0], [3, 4, 2]], "background": [[5, 6, 2]]}
+    assert all_prompts(request, image, STRUCTURES) == [
+        Prompt("hyoid", 0, [(1, 2)], [1]),
+        Prompt("hyoid", 2, [(3, 4), (5, 6)], [1, 0]),
+    ]
+    with pytest.raises(RefusedRequestError, match=r"got prompts on frames \[0, 2\]"):
+        click_prompt(request, image, STRUCTURES)
+
+
+def test_3d_slicers_box_is_put_in_order_and_lies_on_its_middle_frame(cine):
+    image = ImageCache().get(cine)
+    prompt = click_prompt({"label": "c2", "roi": [90, 40, 30, 80, 1, 3], "foreground": []}, image, STRUCTURES)
+    assert prompt == Prompt("c2", 2, [], [], (40, 30, 90, 80))
+
+
+def test_without_a_slice_every_frame_is_asked_for(cine):
+    image = ImageCache().get(cine)
+    assert requested_frames({}, image) == requested_frames({"slice": -1}, image) == [0, 1, 2, 3]
+    assert requested_frames({"slice": 3}, image) == [3]
+    for wrong in (4, "1", True, 1.0, -2):
+        with pytest.raises(RefusedRequestError, match="a frame from 0 to 3"):
+            requested_frames({"slice": wrong}, image)
+
+
+@pytest.mark.parametrize("name", ["p001 lateral (2)", "Müller", "1.2.840.10008", "a" * 200])
+def test_a_plain_name_is_taken(name):
+    assert is_plain_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/a", "a/", "a\\b", "a\0b", "a\nb", "a" * 201])
+def test_a_name_that_could_lead_into_another_folder_is_not(name):
+    assert not is_plain_name(name)
+
+
+# The served model
+
+
+@pytest.fixture
+def model(weights):
+    return ServedModel(weights.settings, lambda: weights.model, weights.memory)
+
+
+def test_a_frame_is_encoded_once_for_many_clicks(model, cine, monkeypatch):
+    encoded = []
+    encode = model.segmenter().encode
+    monkeypatch.setattr(model.segmenter(), "encode", lambda frames: encoded.append(len(frames)) or encode(frames))
+    image = ImageCache().get(cine)
+    first = model.click(image, Prompt("c2", 1, [(60, 60)], [1]))
+    again = model.click(image, Prompt("c2", 1, [(60, 60)], [1]))
+    assert encoded == [1]
+    assert torch.equal(first.mask, again.mask)
+    model.click(image, Prompt("c2", 2, [(60, 60)], [1]))
+    assert encoded == [1, 1]
+
+
+def test_a_whole_cine_does_not_push_out_what_is_being_clicked(model, cine):
+    image = ImageCache().get(cine)
+    model.click(image, Prompt("c2", 1, [(60, 60)], [1]))
+    assert len(list(model.automatic(image, range(4)))) == 4
+    assert len(model.encodings) == 1
+
+
+def test_another_file_is_served_as_soon_as_it_is_there(weights, cine, tmp_path):
+    served = tmp_path / "served.pt"
+    served.write_bytes(weights.model.read_bytes())
+    model = ServedModel(weights.settings, lambda: served, weights.memory)
+    image = ImageCache().get(cine)
+    (before,) = model.automatic(image, [1])
+    state = {name: value.clone() for name, value in model.segmenter().state_dict().items()}
+    state["structure_queries.quality.layers.2.bias"] -= 1000  # every structure is judged absent
+    torch.save(state, served)
+    (after,) = model.automatic(image, [1])
+    assert before.any()
+    assert not after.any()
+
+
+def test_without_weights_of_the_memory_propagation_is_refused(weights, cine, tmp_path):
+    model = ServedModel(weights.settings, lambda: weights.model, tmp_path / "none.pt")
+    with pytest.raises(RefusedRequestError, match="needs trained weights of SAM 2's memory") as error:
+        next(model.propagate(ImageCache().get(cine), [Prompt("c2", 1, [(60, 60)], [1])]))
+    assert error.value.status == 501
+
+
+def test_encodings_are_kept_within_a_limit_of_bytes_the_latest_used_last():
+    def frame():
+        features = ImageFeatures(torch.zeros(1, 1, 5, 5), (torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)))
+        return EncodedFrame(features, LetterboxGeometry(1, 1, 1))
+
+    size = num_bytes_of(frame())
+    assert size == 27 * 4
+    cache = EncodingCache(max_bytes=2 * size)
+    first = cache.get("a", frame)
+    cache.get("b", frame)
+    assert cache.get("a", frame) is first
+    cache.get("c", frame)  # b goes
+    assert cache.get("a", frame) is first
+    assert (len(cache), cache.num_bytes) == (2, 2 * size)
+    assert len(EncodingCache(max_bytes=1)._kept) == 0
+    small = EncodingCache(max_bytes=1)
+    assert small.get("a", frame) is small.get("a", frame)
+
+
+def test_doubt_is_in_bits_per_pixel_expected_inside():
+    sure = torch.full((2, 4, 4), -60.0)
+    sure[0, :2] = 60.0
+    assert doubt(sure) == pytest.approx(0.0, abs=1e-6)
+    # 32 pixels of 1 bit each, 16 expected inside
+    assert doubt(torch.zeros(2, 4, 4)) == pytest.approx(2.0)
+
+
+# Models in a folder
+
+
+def write_model(path, content):
+    path.write_bytes(content)
+    path.with_suffix(".json").write_text(json.dumps({"is": content.decode()}))
+    return path
+
+
+def test_the_candidate_is_served_by_promotion_only_and_the_previous_one_is_kept(tmp_path):
+    store = ModelStore(tmp_path / "work", write_model(tmp_path / "shipped.pt", b"shipped"))
+    store.offer(write_model(tmp_path / "new.pt", b"new"))
+    assert store.served().read_bytes() == b"shipped"
+    store.promote({"candidate_mean_dice": 0.5})
+    assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"new", b"shipped")
+    assert json.loads(store.served().with_suffix(".json").read_text()) == {"is": "new"}
+    assert not store.candidate.exists()
+    store.go_back()
+    assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"shipped", b"new")
+    assert (tmp_path / "shipped.pt").read_bytes() == b"shipped"
+    assert [record["action"] for record in store.history()] == ["promote", "go back"]
+    assert store.history()[0]["candidate_mean_dice"] == 0.5
+
+
+def test_there_must_be_something_to_promote_and_to_go_back_to(tmp_path):
+    store = ModelStore(tmp_path / "work", write_model(tmp_path / "shipped.pt", b"shipped"))
+    for action in (lambda: store.promote({}), store.go_back):
+        with pytest.raises(RefusedRequestError, match="train first") as error:
+            action()
+        assert error.value.status == 409
+
+
+# Training data
+
+
+def test_a_patient_keeps_the_side_once_taken(tmp_path):
+    held_out = HeldOutPatients(tmp_path / "held_out.json")
+    assert held_out.split(["a", "b"]) == {"a": False, "b": True}
+    assert held_out.split(["c", "b", "d", "e"]) == {"c": False, "b": True, "d": False, "e": True}
+    assert HeldOutPatients(tmp_path / "held_out.json").split(["e", "a"]) == {"e": True, "a": False}
+
+
+def test_a_patient_is_told_by_the_dicom_header_or_the_start_of_the_name(tmp_path):
+    for name, patient in (("one.dcm", "p0"), ("two.dcm", "p0"), ("three.dcm", "p1")):
+        write_dicom(make_study(0, 1), tmp_path / name, patient)
+    for name in ("p7_first.png", "p7_second.png"):
+        (tmp_path / name).write_bytes(b"")
+
+    def patient(name):
+        return LabelledImage(tmp_path / name, Path(), (0,)).patient()
+
+    assert patient("one.dcm") == patient("two.dcm") != patient("three.dcm")
+    assert patient("p7_first.png") == patient("p7_second.png") != patient("one.dcm")
+    assert "p7" not in patient("p7_first.png")
+    assert "PHANTOM" not in patient("one.dcm")
+
+
+def test_labels_become_a_data_list_that_training_reads(tmp_path):
+    images, labelled, truth = ImageCache(), [], {}
+    for number in range(2):
+        image = tmp_path / f"p{number}.dcm"
+        write_dicom(make_study(number), image, f"p{number}")
+        layers = np.random.default_rng(number).integers(0, 13, (1, 4, 128, 128)).astype(np.uint8)
+        label = write_annotation(Annotation(layers), images.get(image).grid, STRUCTURES, tmp_path / f"{number}.nii.gz")
+        labelled.append(LabelledImage(image, label, (1, 3)))
+        truth[image.resolve()] = layers[0]
+    held_out = HeldOutPatients(tmp_path / "held_out.json")
+    datalist = write_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
+    load = LoadFramed(STRUCTURES)
+    for section in ("training", "validation"):
+        entries = load_datalist(datalist, section, STRUCTURES)
+        assert [entry["frame"] for entry in entries] == [1, 3]
+        for entry in entries:
+            expected = truth[entry["image"]][entry["frame"]] == np.arange(1, 13)[:, None, None]
+            np.testing.assert_array_equal(load(entry)["label"].numpy(), expected)
+    with pytest.raises(RefusedRequestError, match="at least two patients, of whom one is held out, got 1"):
+        write_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
+
+
+# How it is started
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "labels.example.org"])
+def test_other_machines_are_listened_to_only_when_asked(host):
+    with pytest.raises(ValueError, match="there is no password and no encryption"):
+        check_host(host, allow_network=False)
+    check_host(host, allow_network=True)
+    check_host("127.0.0.1", allow_network=False)
+
+
+def test_requests_may_call_the_server_by_its_own_names_only():
+    assert allowed_hosts("127.0.0.1", None) == ["127.0.0.1", "localhost", "[::1]"]
+    assert allowed_hosts("127.0.0.1", "https://labels.example.org:8443/")[-1] == "labels.example.org"
+    assert allowed_hosts("0.0.0.0", "https://labels.example.org") == allowed_hosts(
+        "127.0.0.1", "https://labels.example.org"
+    )
+
+
+def test_options_reach_the_app_as_they_were_given(weights, tmp_path):
+    options = AppOptions(work_dir=str(tmp_path), model=str(weights.model), cache_megabytes=1.5)
+    settings = label_settings(str(tmp_path), options, 8000, "RF")
+    assert AppOptions.from_json(json.loads(settings["MONAI_LABEL_APP_CONF"])["options"]) == options
+    assert json.loads(settings["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"]) == {"Modality": "RF"}
+    with pytest.raises(ValueError, match=r"unknown options \['modle'\]"):
+        AppOptions.from_json('{"modle": 1}')
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        AppOptions(model=str(tmp_path / "none.pt"))
