@@ -63,7 +63,7 @@ def test_phase_2_goes_on_from_it(run, distilled):
     checkpoint = str(distilled / "student.pt")
     result, folder = run("train", "smoke", "multi_gpu_train", output="train", student_checkpoint=checkpoint)
     assert result.returncode == 0, errors(result) or result.stderr[-6000:]
-    check_one_set_of_files(folder, {"model.pt"})
+    check_one_set_of_files(folder, {"model.pt", "model.json"})
 
 
 def test_an_error_of_the_first_process_is_shown_once_and_ends_all(run, distilled):
