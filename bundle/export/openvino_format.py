@@ -1,10 +1,23 @@
 """OpenVINO's intermediate representation (``.xml`` and ``.bin``), from ONNX."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from monai.utils import optional_import
 
 openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install '.[openvino]'")
+
+
+@cache
+def shared_core() -> Any:
+    """The process's only ``openvino.Core``, which is never let go.
+
+    OpenVINO's CPU plugin gives the thread that makes a core a stack for signal handlers, and frees it with the core: a
+    core that another thread lets go, as garbage collection may, leaves the first thread with a stack that is gone, and
+    the next signal ends the process.
+    """
+    return openvino.Core()
 
 
 def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
@@ -15,6 +28,6 @@ def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
         path: The ``.xml`` file; the ``.bin`` is written beside it.
     """
     # Not openvino.convert_model: that would report to its maker that a model was converted.
-    model = openvino.Core().read_model(onnx_path)
+    model = shared_core().read_model(onnx_path)
     openvino.save_model(model, path, compress_to_fp16=False)
     return Path(path)

@@ -15,6 +15,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from bundle.export.onnx_format import FRAMES
+from bundle.export.openvino_format import shared_core
 
 FLOAT_CONVOLUTIONS = 7
 """The first convolutions, at strides 2 and 4, stay in float32: of the variants tried this lost the least Dice,
@@ -59,7 +60,7 @@ def quantize_openvino(source: str | Path, frames: Tensor, path: str | Path) -> P
     os.environ.setdefault("NNCF_CI", "1")  # NNCF reports its use to its maker otherwise
     nncf, _ = optional_import("nncf", descriptor="int8 for OpenVINO is made with NNCF: pip install '.[quantize]'")
     nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(source)
+    model = shared_core().read_model(source)
     # Gather: NNCF 3.4 takes a position that is looked up in constants for weights, and fails.
     ignored = nncf.IgnoredScope(names=_float_operations(model), types=["Gather"])
     quantized = nncf.quantize(

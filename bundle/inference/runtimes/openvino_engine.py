@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from torch import Tensor
+
+from bundle.export.openvino_format import shared_core
 
 
 class OpenVinoEngine:
@@ -29,7 +30,7 @@ class OpenVinoEngine:
         num_threads: int | None = None,
         num_streams: int | None = 1,
     ) -> None:
-        core = openvino.Core()
+        core = shared_core()
         model = core.read_model(path)
         model.reshape([1, 1, image_size, image_size])
         config: dict[str, Any] = {
@@ -59,4 +60,4 @@ class OpenVinoEngine:
 
 def processor_has_bfloat16() -> bool:
     """Whether this processor computes bfloat16 itself, as OpenVINO sees it."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
