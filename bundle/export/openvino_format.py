@@ -6,7 +6,7 @@ from typing import Any
 
 from monai.utils import optional_import
 
-openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install '.[openvino]'")
+openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install openvino")
 
 
 @cache

@@ -21,7 +21,7 @@ FLOAT_CONVOLUTIONS = 7
 """The first convolutions, at strides 2 and 4, stay in float32: of the variants tried this lost the least Dice,
 and little time. So do products of two activations: linear attention divides by one."""
 
-openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install '.[openvino]'")
+openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install openvino")
 
 
 def quantize_onnx(source: str | Path, frames: Tensor, path: str | Path) -> Path:

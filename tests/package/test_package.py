@@ -96,7 +96,7 @@ def test_requirements_are_exact_versions_that_the_project_tests(unpacked, reposi
     stated = dict(line.split("==") for line in lines)
     assert all(pins[name] == version for name, version in stated.items())
     assert {*INFERENCE_PACKAGES, "setuptools", "wheel"} <= stated.keys()
-    assert not {"mlflow", "transformers", "matplotlib", "itk", "pytest", "ruff", "onnx"} & stated.keys()
+    assert not {"mlflow", "transformers", "matplotlib", "itk", "pytest", "ruff", "nncf"} & stated.keys()
 
 
 def test_a_package_without_a_tested_version_is_refused(tmp_path):

@@ -132,7 +132,7 @@ def _check(name: str, precision: str, device: torch.device) -> None:
     if device.type != "cpu" and name != "torch":
         raise ValueError(f"{name} runs on the CPU, got device {str(device)!r}: take runtime 'torch' for a GPU")
     if not is_installed(name):
-        raise RuntimeError(f"runtime {name} is not installed: pip install '.[openvino]', or take another runtime")
+        raise RuntimeError(f"runtime {name} is not installed: pip install openvino, or take another runtime")
     if name == "openvino" and precision == "bfloat16" and not _has_bfloat16():
         raise RuntimeError("this processor does not compute bfloat16: take precision float32 or int8")
 
