@@ -184,7 +184,7 @@ def test_the_environment_has_nothing_but_the_requirements(environment, site):
     script = "import json; from importlib import metadata as m; print(json.dumps([d.name for d in m.distributions()]))"
     installed = {name.lower().replace("_", "-") for name in json.loads(site.do("-c", script).stdout)}
     assert {"torch", "monai", "sam2"} <= installed
-    assert not {"mlflow", "transformers", "matplotlib", "onnx", "itk", "pytest"} & installed
+    assert not {"mlflow", "transformers", "matplotlib", "itk", "pytest"} & installed
 
 
 def test_the_download_verifies_before_and_after_use(site, results):
