@@ -1,9 +1,10 @@
 """Where images and labels are: a folder, or a PACS through DICOMweb. Labels are checked on their way in."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
@@ -77,14 +78,8 @@ class StudyFolder(LocalDatastore):
         Raises:
             RefusedRequestError: If there is no such image, or the label does not fit it.
         """
-        check_label(image_id, label_tag, self.list_images())
-        image = self.images.get(self.get_image_uri(image_id))
-        annotation = read_sent_label(label_filename, image, self.structures, label_info)
-        info = describe_label(annotation, image, self.structures, label_info, label_tag)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"label{suffix_of(label_filename)}"
-            write_annotation(annotation, image.grid, self.structures, path)
-            return super().save_label(image_id, str(path), label_tag, info)
+        with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
+            return super().save_label(image_id, str(label.path), label_tag, label.info)
 
 
 class PacsDatastore(DICOMWebDatastore):
@@ -131,17 +126,12 @@ class PacsDatastore(DICOMWebDatastore):
         Raises:
             RefusedRequestError: If there is no such series, or the label does not fit it, or no SEG can be made of it.
         """
-        check_label(image_id, label_tag, self.list_images())
-        image = self.images.get(self.get_image_uri(image_id))
-        annotation = read_sent_label(label_filename, image, self.structures, label_info)
-        info = describe_label(annotation, image, self.structures, label_info, label_tag)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"label{suffix_of(label_filename)}"
-            write_annotation(annotation, image.grid, self.structures, path)
+        with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
             if label_tag == DefaultLabelTag.FINAL:
-                info["SeriesInstanceUID"] = self._send(annotation, image, Path(folder) / "label.dcm")
+                sent = self._send(label.annotation, label.image, label.path.with_name("label.dcm"))
+                label.info["SeriesInstanceUID"] = sent
             self._datastore.objects.setdefault(image_id, ImageLabelModel(image=DataModel()))
-            return LocalDatastore.save_label(self, image_id, str(path), label_tag, info)
+            return LocalDatastore.save_label(self, image_id, str(label.path), label_tag, label.info)
 
     def _send(self, annotation: Annotation, image: StudyImage, path: Path) -> str:
         """Write the SEG, with the patient that the PACS files by, and store it; gives its series."""
@@ -170,19 +160,40 @@ class PacsDatastore(DICOMWebDatastore):
         return 0
 
 
+class AcceptedLabel(NamedTuple):
+    """A label that an annotator has sent, with our values."""
+
+    path: Path
+    annotation: Annotation
+    image: StudyImage
+    info: dict[str, Any]
+
+
+@contextmanager
+def accepted_label(
+    store: StudyFolder | PacsDatastore, image_id: str, file: str, label_tag: str, label_info: Mapping[str, Any]
+) -> Iterator[AcceptedLabel]:
+    """Check a label that was sent, and give it with our values, in a file that lasts as long as the block.
+
+    Raises:
+        RefusedRequestError: If there is no such image, or the label does not fit it.
+    """
+    check_label(image_id, label_tag, store.list_images())
+    image = store.images.get(store.get_image_uri(image_id))
+    annotation = read_annotation(Path(file), image.grid, store.structures, label_info.get("label_info"))
+    info = describe_label(annotation, image, store.structures, label_info, label_tag)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"label{suffix_of(file)}"
+        write_annotation(annotation, image.grid, store.structures, path)
+        yield AcceptedLabel(path, annotation, image, info)
+
+
 def check_label(image_id: str, label_tag: str, images: Sequence[str]) -> None:
     """Refuse a label of no image, or with a tag that is none of MONAI Label's."""
     if image_id not in images:
         raise RefusedRequestError("there is no image of that name to be labelled", status=404)
     if label_tag not in TAGS:
         raise RefusedRequestError(f"tag must be one of {', '.join(TAGS)}, got another", status=400)
-
-
-def read_sent_label(
-    file: str, image: StudyImage, structures: Sequence[str], label_info: Mapping[str, Any]
-) -> Annotation:
-    """A viewer's label file, with the names that came with it."""
-    return read_annotation(Path(file), image.grid, structures, label_info.get("label_info"))
 
 
 def describe_label(

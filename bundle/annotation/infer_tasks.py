@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,11 @@ class SegmentationTask(InferTask):
         }
         return str(path), said
 
+    @abstractmethod
     def segment(
         self, request: Mapping[str, Any], image: StudyImage, has_layers: bool
     ) -> tuple[Sequence[int], Annotation, dict[str, Any]]:
         """Frames that are answered, the whole clip's labels, and what else there is to say."""
-        raise NotImplementedError
 
 
 class AutoTask(SegmentationTask):

@@ -43,7 +43,10 @@ def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
         python_warnings.simplefilter("ignore")
         if has_dicom_preamble(path):
             _refuse_deflate_bomb(path)
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
+        try:
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
+        except MemoryError:  # of what is no DICOM, text is read as the length of an element
+            raise UnreadableStudyError(path, "no DICOM, or damaged: it states more data than fit into memory") from None
         is_image = "SOPClassUID" in dataset and "Rows" in dataset and "Columns" in dataset
         has_pixels = stop_before_pixels or "PixelData" in dataset
     if not is_image:

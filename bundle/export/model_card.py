@@ -4,6 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bundle.export.checkpoint import load_weights
+from bundle.segmentation.segmenter import Segmenter
+from bundle.students.encoder import StudentEncoder
+from bundle.students.trunk import TimmTrunk
+
 KEYS = ("student_backbone", "embed_dim", "image_size", "structures")
 """Names as in the configs."""
 
@@ -38,3 +43,15 @@ def read_model_card(checkpoint: str | Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} must hold {', '.join(KEYS)}, lacks {', '.join(missing)}")
     return card
+
+
+def load_segmenter(checkpoint: str | Path) -> Segmenter:
+    """The segmenter that a card describes, with the weights beside it, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If the card or the weights are missing.
+        ValueError: If they do not fit each other.
+    """
+    card = read_model_card(checkpoint)
+    student = StudentEncoder(TimmTrunk(card["student_backbone"]), card["embed_dim"])
+    return load_weights(Segmenter(student, card["structures"], card["image_size"]), checkpoint)

@@ -11,8 +11,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
 from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.export.checkpoint import load_weights
-from bundle.export.model_card import read_model_card
+from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.metrics.overlap import dice
 from bundle.metrics.temporal import area_flicker, flicker
@@ -20,8 +19,6 @@ from bundle.segmentation.prompting import Prompt
 from bundle.segmentation.propagation import ClipTracker
 from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
-from bundle.students.encoder import StudentEncoder
-from bundle.students.trunk import TimmTrunk
 
 FIRST_SEED = 32_000_000
 """Patients of no data set."""
@@ -89,9 +86,7 @@ def shipped_tracker(folder: Path) -> tuple[Segmenter, SAM2VideoPredictor]:
     Raises:
         FileNotFoundError: If a file is missing.
     """
-    card = read_model_card(folder / "model.pt")
-    student = StudentEncoder(TimmTrunk(card["student_backbone"]), card["embed_dim"])
-    segmenter = load_weights(Segmenter(student, card["structures"], card["image_size"]), folder / "model.pt")
+    segmenter = load_segmenter(folder / "model.pt")
     return segmenter, load_tracker(segmenter, folder / "memory.pt")
 
 

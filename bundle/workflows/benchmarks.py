@@ -7,15 +7,12 @@ from pathlib import Path
 
 from bundle.data.benchmark_reading import measure_reading
 from bundle.data.phantom.benchmark import frames_per_second
-from bundle.export.model_card import read_model_card
+from bundle.export.model_card import load_segmenter
 from bundle.inference.runtimes.load import load_runtime
-from bundle.segmentation.segmenter import Segmenter
 from bundle.store.benchmark import phantom_frames, small_teachers
 from bundle.store.benchmark_formats import measure_formats
 from bundle.store.benchmark_precision import measure_precision
 from bundle.store.benchmark_scale import measure_scale
-from bundle.students.encoder import StudentEncoder
-from bundle.students.trunk import TimmTrunk
 from bundle.workflows.benchmark_deployment import measure_deployment, measure_stages
 from bundle.workflows.benchmark_epochs import measure_epochs
 from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
@@ -96,13 +93,11 @@ def _training_step() -> list[Row]:
 
 def _streaming() -> list[Row]:
     checkpoint = ROOT / "models" / "model.pt"
-    card = read_model_card(checkpoint)
-    student = StudentEncoder(TimmTrunk(card["student_backbone"]), embed_dim=card["embed_dim"])
-    segmenter = Segmenter(student, card["structures"], card["image_size"])
+    segmenter = load_segmenter(checkpoint)
     curve = ROOT / "docs" / "figures" / "memory.json"
     with _folder() as name:
         network = load_runtime(segmenter, checkpoint)
-        return [dict(row) for row in streaming_rows(network, card["image_size"], name, curve_path=curve)]
+        return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
 
 
 def _video() -> list[Row]:

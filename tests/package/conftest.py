@@ -1,10 +1,13 @@
 """A tiny bundle and its archive, written without the code under test but for the manifest's text."""
 
 import hashlib
+import http.server
 import json
 import shutil
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,27 @@ def archive_with(tmp_path: Path) -> Callable[..., Path]:
         return write_archive(tmp_path / f"{NAME}-{version}.zip", {**FILES, **added}, version)
 
     return write
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """The address of a server of a folder's files, on the loopback address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +137,12 @@ def copy_of(repository: Path, model_file: Path, target: Path) -> Path:
     card = json.loads((target / "models" / "model.json").read_text())
     (target / "models" / "model.json").write_text(json.dumps({**card, "sha256": sha256}))
     return target
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory, repository: Path, model_file: Path) -> Path:
+    """This repository's archive."""
+    from bundle.export.package import package_bundle
+
+    clone = copy_of(repository, model_file, tmp_path_factory.mktemp("packed") / "clone")
+    return package_bundle(clone, clone.parent / "dist")

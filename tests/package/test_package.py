@@ -21,13 +21,6 @@ from tests.package.conftest import copy_of
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory, repository, model_file) -> Path:
-    """This repository's archive."""
-    clone = copy_of(repository, model_file, tmp_path_factory.mktemp("packed") / "clone")
-    return package_bundle(clone, clone.parent / "dist")
-
-
-@pytest.fixture(scope="module")
 def unpacked(packed) -> Path:
     folder = packed.parent / "unpacked"
     unpack_bundle(packed, folder)

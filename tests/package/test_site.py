@@ -1,13 +1,11 @@
 """A site's day: a fresh environment, download, verification, inference without a network, MONAI's tools, an upgrade."""
 
 import csv
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from bundle.data.phantom import generate_study
 from bundle.data.phantom.writer import write_avi, write_dicom
 from bundle.export.package import package_bundle
 from bundle.structures import STRUCTURES
-from tests.package.conftest import copy_of
+from tests.package.conftest import copy_of, serve
 
 pytestmark = pytest.mark.slow
 
@@ -70,16 +68,10 @@ def cut_off() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory, repository, model_file) -> Path:
-    clone = copy_of(repository, model_file, tmp_path_factory.mktemp("publisher") / "clone")
-    return package_bundle(clone, clone.parent / "dist")
-
-
-@pytest.fixture(scope="module")
-def newer_archive(archive) -> Path:
+def newer_archive(packed, tmp_path_factory, repository, model_file) -> Path:
     """The same bundle one version later, in the folder that is served."""
-    clone = archive.parents[1] / "clone"
-    version = archive.stem.removeprefix(f"{NAME}-")
+    clone = copy_of(repository, model_file, tmp_path_factory.mktemp("newer") / "clone")
+    version = packed.stem.removeprefix(f"{NAME}-")
     for path, old, new in (
         ("pyproject.toml", f'\nversion = "{version}"', '\nversion = "99.0.0"'),
         ("CHANGELOG.md", f"## [{version}]", f"## [99.0.0]\n\n## [{version}]"),
@@ -89,37 +81,25 @@ def newer_archive(archive) -> Path:
         text = (clone / path).read_text()
         assert old in text
         (clone / path).write_text(text.replace(old, new, 1))
-    return package_bundle(clone, archive.parent)
+    return package_bundle(clone, packed.parent)
 
 
 @pytest.fixture(scope="module")
-def address(archive) -> Iterator[str]:
+def address(packed) -> Iterator[str]:
     """The publisher's server, on this machine."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(archive.parent))
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serve(packed.parent) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory, archive, repository) -> Iterator[Path]:
+def environment(tmp_path_factory, packed, repository) -> Iterator[Path]:
     """Python of a fresh environment with what the bundle's requirements say, by the commands that the page says."""
     folder = tmp_path_factory.mktemp("fresh")
     free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < FREE_GB:
         pytest.skip(f"a fresh environment needs {FREE_GB} GB of disk, {free_gb:.1f} GB are free in {folder}")
     refuse_without_index(folder)
-    shutil.unpack_archive(archive, folder)
+    shutil.unpack_archive(packed, folder)
     try:
         run([sys.executable, "-m", "venv", "env"], folder)
         python = folder / "env" / "bin" / "python"
@@ -147,11 +127,11 @@ def refuse_without_index(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, environment, address, archive) -> Site:
+def site(tmp_path_factory, environment, address, packed) -> Site:
     """A site that has downloaded the bundle into an empty folder, with MONAI's command."""
     site = Site(environment, tmp_path_factory.mktemp("site"))
     (site.folder / "bundles").mkdir()
-    options = ["--name", NAME, "--url", f"{address}/{archive.name}", "--bundle_dir", "bundles"]
+    options = ["--name", NAME, "--url", f"{address}/{packed.name}", "--bundle_dir", "bundles"]
     site.do("-m", "monai.bundle", "download", *options)
     return site
 

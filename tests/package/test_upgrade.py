@@ -1,13 +1,11 @@
 """An upgrade replaces the bundle at once or not at all, keeps the user's files, and refuses what it should."""
 
 import hashlib
-import http.server
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from bundle.export import upgrade
 from bundle.export.manifest import BundleError
 from bundle.export.upgrade import upgrade_bundle
 from bundle.export.verify import verify_bundle
-from tests.package.conftest import FILES, write_archive, write_folder
+from tests.package.conftest import FILES, serve, write_archive, write_folder
 
 
 def refusal(*arguments, **options) -> str:
@@ -276,20 +274,8 @@ def test_folders_are_exchanged_in_one_step_here(tmp_path):
 @pytest.fixture
 def address(tmp_path) -> Iterator[str]:
     """A server of the test's folder on the loopback address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(tmp_path))
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serve(tmp_path) as url:
+        yield url
 
 
 def test_the_archive_may_be_an_address(published, archive_with, address):
