@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 
 from bundle.data.benchmark_reading import measure_reading
 from bundle.data.phantom.benchmark import frames_per_second
@@ -19,7 +20,10 @@ from bundle.workflows.benchmark_record import Row, Section, load_record, measure
 from bundle.workflows.benchmark_streaming import streaming_rows
 from bundle.workflows.benchmark_training import Setting, measure_training
 from bundle.workflows.benchmark_video import measure_video, shipped_tracker
+from bundle.workflows.kill_trials import run_kill_trials
 from bundle.workflows.stages import ROOT
+from bundle.workflows.store_kill_trials import run_store_trials
+from bundle.workflows.stored_views import compare_stored_views
 
 JSON_PATH = ROOT / "docs" / "benchmarks.json"
 PAGE_PATH = ROOT / "docs" / "benchmarks.md"
@@ -82,6 +86,36 @@ def _folder() -> tempfile.TemporaryDirectory:
 
 def _named(row: Row) -> Row:
     return {name.replace("_", " "): value for name, value in row.items()}
+
+
+def _store_students() -> list[Row]:
+    with _folder() as name:
+        report = compare_stored_views(name)
+    return [
+        {"teachers": variant, **{f"{metric}, mean": mean(values[metric]) for metric in ("val_loss", "val_cosine")}}
+        | {f"val_loss, seed {seed}": value for seed, value in zip(report["seeds"], values["val_loss"], strict=True)}
+        for variant, values in report["variants"].items()
+    ]
+
+
+def _kills() -> list[Row]:
+    with _folder() as name:
+        store = run_store_trials(Path(name) / "store")
+        training = run_kill_trials(Path(name) / "training")
+    return [
+        {
+            "killed": "the cache stage",
+            "trials": store["num_trials"],
+            "equal": store["num_equal"],
+            "loss differs by": None,
+        },
+        {
+            "killed": "both phases",
+            "trials": training["num_killed"],
+            "equal": training["num_equal"],
+            "loss differs by": training["largest_loss_difference"],
+        },
+    ]
 
 
 def _training_step() -> list[Row]:
@@ -155,6 +189,22 @@ SECTIONS = {
             "[the store](concepts/store.md)."
         ),
         measure=_precision,
+    ),
+    "store-students": Section(
+        title="Feature store: what the student loses",
+        text=(
+            "EfficientViT-B0, small teachers, 160 phantom frames of 20 patients at 128 x 128, 8 epochs, the same "
+            "validation frames and standardizers: loss and cosine of the validation."
+        ),
+        measure=_store_students,
+    ),
+    "kills": Section(
+        title="Killed with signal 9 at random moments, and given the same command again",
+        text=(
+            "Equal: the store has the bits, the training every step's loss and the final weights, of a run left in "
+            "peace. float16 and int8 in turn; phases 1 and 2 in turn, with no and with two loader workers."
+        ),
+        measure=_kills,
     ),
     "training-step": Section(
         title="Engine options of phase 1's step",
