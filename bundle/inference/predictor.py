@@ -112,9 +112,9 @@ class ClipInferer(Inferer):
         return self._check_logits(network(frames, *args, **kwargs), frames, start)
 
     def _threshold(self, logits: Tensor, geometry: LetterboxGeometry, masks: Tensor) -> None:
-        """Write into ``masks`` frame by frame: full-size logits of a mini-batch can be gigabytes."""
+        """Write into ``masks``, all False, frame by frame: full-size logits of a mini-batch can be gigabytes."""
         if logits.shape[-1] != geometry.size:
-            masks.copy_(self._enlarger_to(geometry, logits.shape[-1])(logits))
+            self._enlarger_to(geometry, logits.shape[-1])(logits, out=masks)
             return
         limit = math.log(self.threshold / (1 - self.threshold))
         for frame_logits, frame_masks in zip(logits, masks, strict=True):

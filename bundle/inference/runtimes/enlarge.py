@@ -32,11 +32,12 @@ class MaskEnlarger:
         self._rows = _Axis(geometry.rows, row_scale / cell, grid_size)
         self._columns = _Axis(geometry.columns, column_scale / cell, grid_size)
 
-    def __call__(self, logits: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, out: Tensor | None = None) -> Tensor:
         """Masks of some frames.
 
         Args:
             logits: ``(B, S, grid_size, grid_size)`` float32 on the CPU.
+            out: Where the masks are written, all False; None: a new tensor.
 
         Returns:
             ``bool`` masks ``(B, S, rows, columns)`` of the film.
@@ -47,7 +48,8 @@ class MaskEnlarger:
         if logits.ndim != 4 or tuple(logits.shape[2:]) != (self.grid_size, self.grid_size):
             expected = f"(B, S, {self.grid_size}, {self.grid_size})"
             raise ValueError(f"logits must be {expected}, got {tuple(logits.shape)}")
-        masks = torch.zeros(*logits.shape[:2], self._rows.num_pixels, self._columns.num_pixels, dtype=torch.bool)
+        size = (self._rows.num_pixels, self._columns.num_pixels)
+        masks = torch.zeros(*logits.shape[:2], *size, dtype=torch.bool) if out is None else out
         above = logits > self.limit
         has_rows, has_columns = (above.any(dim=axis).numpy() for axis in (3, 2))
         for frame, structure in np.argwhere(has_rows.any(axis=2)):

@@ -1,5 +1,7 @@
 """Pharyngeal area at rest and at maximum constriction, and what bolus stays in it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
@@ -54,8 +56,19 @@ def constriction_ratio(clip: ClipMasks, hyoid: HyoidMotion) -> Result:
     return smallest / rest_area_px(clip, hyoid)[0], None, num_frames
 
 
-def residue_px(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> tuple[float, float, int]:
-    """Median area of residue and pharynx over the frames after the sphincter shut, and their number.
+class Residue(NamedTuple):
+    """What stays after the swallow: medians over frames."""
+
+    area_px: float
+    """Of the residue."""
+    space_px: float
+    """Of the pharynx and the residue together."""
+    num_frames: int
+    """That show the pharynx."""
+
+
+def find_residue(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Residue:
+    """Residue in the frames after the sphincter shut.
 
     Residue is bolus in the pharynx, or hardly outside it, as in a pool that reaches into the top of the sphincter, and
     not in the airway. Its space is the whole pharynx and itself, as valleculae and pyriform sinuses
@@ -66,31 +79,34 @@ def residue_px(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> tuple[
     if not len(seen):
         raise NotComputableError("needs pharynx after the swallow")
     rim = max(1, round(RIM_SHARE * float(spine.length_px)))
-    counts = []
-    for frame in seen.tolist():
-        residue = _residue(clip, frame, rim)
-        counts.append([np.count_nonzero(part) for part in (residue, residue | clip.mask("pharynx", frame))])
-    sums = np.median(np.array(counts) * clip.pixel_aspect, axis=0)
-    return float(sums[0]), float(sums[1]), len(seen)
+    sums = np.median([_residue_and_space(clip, frame, rim) for frame in seen.tolist()], axis=0) * clip.pixel_aspect
+    return Residue(float(sums[0]), float(sums[1]), len(seen))
 
 
-def _residue(clip: ClipMasks, frame: int, rim: int) -> np.ndarray:
-    """Bolus in the pharynx, or within its rim and outside the airway's."""
-    bolus = clip.mask("bolus", frame)
+def _residue_and_space(clip: ClipMasks, frame: int, rim: int) -> tuple[int, int]:
+    """Pixels of the bolus in the pharynx, or within its rim and outside the airway's; and with the rest of the pharynx.
+
+    Only the bolus' surroundings are looked at, as far as the rim reaches.
+    """
+    bolus, space = clip.mask("bolus", frame), clip.mask("pharynx", frame)
     if not bolus.any():
-        return bolus
-    space, air = clip.mask("pharynx", frame), airway(clip, frame)
-    near, near_air = (binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (space, air))
-    return bolus & (space | near & ~near_air) & ~air
+        return 0, np.count_nonzero(space)
+    box = tuple(
+        slice(max(0, int(pixels[0]) - rim), int(pixels[-1]) + rim + 1)
+        for pixels in (np.flatnonzero(bolus.any(axis=axis)) for axis in (1, 0))
+    )
+    near_bolus, near_space, air = bolus[box], space[box], airway(clip, frame)[box]
+    rims = [binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (near_space, air)]
+    residue = near_bolus & (near_space | rims[0] & ~rims[1]) & ~air
+    return np.count_nonzero(residue), np.count_nonzero(space) + np.count_nonzero(residue & ~near_space)
 
 
-def percent_full(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Result:
+def percent_full(residue: Residue) -> Result:
     """Residue in % of the pharynx."""
-    residue, space, num_frames = residue_px(clip, closing_frame, spine)
-    return 100.0 * residue / space, None, num_frames
+    return 100.0 * residue.area_px / residue.space_px, None, residue.num_frames
 
 
-def residue_scale(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Result:
+def residue_scale(residue: Residue, spine: SpineFrame) -> Result:
     """Normalised residue ratio scale, (R / space) · (R / L²) · 10 (Pearson et al. 2013), with the pharynx as space."""
-    residue, space, num_frames = residue_px(clip, closing_frame, spine)
-    return 10.0 * residue / space * residue / spine.length_px**2, None, num_frames
+    ratio = residue.area_px / residue.space_px
+    return 10.0 * ratio * residue.area_px / spine.length_px**2, None, residue.num_frames

@@ -76,7 +76,7 @@ class _Swallow:
         self.opening = _once(lambda: sphincter.find_opening(clip, self.spine()))
         self.closing = _once(lambda: sphincter.closing_frame(self.opening()))
         self.constriction = _once(lambda: pharynx.constriction(clip))
-        self.residue = _once(lambda: pharynx.residue_px(clip, self.closing(), self.spine()))
+        self.residue = _once(lambda: pharynx.find_residue(clip, self.closing(), self.spine()))
         self.entry = _once(lambda: bolus.entry_frame(clip, self.spine(), self.opening().opening_frame))
 
     def table(self) -> list[tuple[str, str, Callable[[], Result]]]:
@@ -92,9 +92,9 @@ class _Swallow:
             ("ues_maximal_width", "%C2-4", lambda: sphincter.width_result(self.opening(), spine())),
             ("ues_opening_duration", "ms", lambda: sphincter.duration_result(self.opening(), clip)),
             ("pharyngeal_transit", "ms", lambda: bolus.transit_result(clip, self.entry(), self.closing())),
-            ("residue", "%(C2-4)^2", lambda: self._area(*self.residue()[::2])),
-            ("residue_percent_full", "%", lambda: pharynx.percent_full(clip, self.closing(), spine())),
-            ("nrrs_pharynx", "1", lambda: pharynx.residue_scale(clip, self.closing(), spine())),
+            ("residue", "%(C2-4)^2", lambda: self._area(self.residue().area_px, self.residue().num_frames)),
+            ("residue_percent_full", "%", lambda: pharynx.percent_full(self.residue())),
+            ("nrrs_pharynx", "1", lambda: pharynx.residue_scale(self.residue(), spine())),
             ("bolus_in_airway", "frames", lambda: bolus.airway_result(clip)),
         ]
 
