@@ -30,7 +30,10 @@ def main(curve_path: Path = FIGURES / "memory.json", figure_path: Path = FIGURES
     start = 0.0
     for stage, end in ends.items():
         axes.axvline(end, color="0.8", linewidth=0.8, zorder=0)
-        axes.annotate(stage, ((start + end) / 2, 0), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8)
+        high = 16 if end - start < 0.03 * minutes[-1] else 4  # names of short stages are above those of long ones
+        axes.annotate(
+            stage, ((start + end) / 2, 0), xytext=(0, high), textcoords="offset points", ha="center", fontsize=8
+        )
         start = end
     axes.set(
         title=f"{curve['num_frames']} synthetic frames of {curve['size']} x {curve['size']}",
