@@ -110,12 +110,13 @@ class ServedModel:
         with self._lock:
             segmenter = self.segmenter()
             encoded = self._encode_and_keep(image, prompt.frame)
-            return answer_prompt(segmenter, encoded, replace(prompt, frame=0))
+            answer = answer_prompt(segmenter, encoded, _in_view(image, replace(prompt, frame=0)))
+        return answer._replace(mask=_put_back(image, answer.mask))
 
     def automatic(self, image: StudyImage, frames: Sequence[int]) -> Iterator[np.ndarray]:
         """Masks ``(S, H, W)``, bool, of some frames of a clip."""
         for frame in frames:
-            yield (self._logits(image, frame, keep=len(frames) == 1) > 0).numpy()
+            yield _put_back(image, self._logits(image, frame, keep=len(frames) == 1) > 0).numpy()
 
     def propagate(self, image: StudyImage, prompts: Sequence[Prompt]) -> Iterator[TrackedMask]:
         """Carry prompted structures through a whole clip; see :class:`ClipTracker`.
@@ -129,11 +130,12 @@ class ServedModel:
             )
         with self._lock:
             segmenter = self.segmenter()
-            clip = torch.from_numpy(image.clip.frames)
+            clip = torch.from_numpy(image.clip.frames)[(..., *image.view.slices())]
             tracker = ClipTracker(segmenter, load_tracker(segmenter, self.memory), clip, image.clip.pixel_aspect)
             for prompt in prompts:
-                tracker.prompt(prompt)
-            yield from tracker.track()
+                tracker.prompt(_in_view(image, prompt))
+            for tracked in tracker.track():
+                yield tracked._replace(mask=_put_back(image, tracked.mask))
 
     def uncertainty(self, image: StudyImage) -> float:
         """Mean doubt over a few frames of a clip; see :func:`doubt`."""
@@ -141,7 +143,7 @@ class ServedModel:
         return float(np.mean([doubt(self._logits(image, int(frame), keep=False)) for frame in frames]))
 
     @torch.inference_mode()
-    def _logits(self, image: StudyImage, frame: int, keep: bool) -> Tensor:  # (S, H, W)
+    def _logits(self, image: StudyImage, frame: int, keep: bool) -> Tensor:  # (S, H, W) of the field of view
         with self._lock:
             segmenter = self.segmenter()
             encoded = self._encode_and_keep(image, frame) if keep else _encode(segmenter, image, frame)
@@ -205,4 +207,15 @@ def num_bytes_of(encoded: EncodedFrame) -> int:
 
 
 def _encode(segmenter: Segmenter, image: StudyImage, frame: int) -> EncodedFrame:
-    return encode_frame(segmenter, image.frame(frame), image.clip.pixel_aspect)
+    return encode_frame(segmenter, image.frame(frame)[(..., *image.view.slices())], image.clip.pixel_aspect)
+
+
+def _in_view(image: StudyImage, prompt: Prompt) -> Prompt:
+    try:
+        return prompt.within(image.view)
+    except ValueError as error:
+        raise RefusedRequestError(str(error)) from None
+
+
+def _put_back(image: StudyImage, masks: Tensor) -> Tensor:
+    return image.view.put_back(masks, image.clip.shape.rows, image.clip.shape.columns)

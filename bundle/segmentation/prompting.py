@@ -1,13 +1,14 @@
 """A person's prompts: what they say in the frame's own pixels, and the segmenter's answer for one frame."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bundle.segmentation.segmenter import ImageFeatures, Segmenter
+from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox, unletterbox
 
 BOX_LABELS = (2, 3)
@@ -75,6 +76,26 @@ class Prompt:
                 )
         if self.mask is not None and tuple(self.mask.shape) != (rows, columns):
             raise ValueError(f"a mask must be as large as the frame, {(rows, columns)}, got {tuple(self.mask.shape)}")
+
+    def within(self, window: Window) -> "Prompt":
+        """The same prompt in the pixels of a part of the frame. What lies beside the part counts as at its edge.
+
+        Raises:
+            ValueError: If nothing of the box is in it.
+        """
+        rows, columns = window.bottom - window.top, window.right - window.left
+
+        def moved(x: float, y: float) -> tuple[float, float]:
+            return min(max(x - window.left, 0), columns - 1), min(max(y - window.top, 0), rows - 1)
+
+        box = None if self.box is None else (*moved(*self.box[:2]), *moved(*self.box[2:]))
+        if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+            raise ValueError(
+                f"the box is beside the picture, which is rows {window.top} to {window.bottom}, columns {window.left} to "
+                f"{window.right} of the frame"
+            )
+        mask = None if self.mask is None else self.mask[window.slices()]
+        return replace(self, points=[moved(x, y) for x, y in self.points], box=box, mask=mask)
 
     def sam_points(self, geometry: LetterboxGeometry) -> tuple[Tensor, Tensor]:
         """Points ``(1, N, 2)`` in the letterbox's pixels and labels ``(1, N)``, as SAM 2 takes them: the box first."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
 LIT = 0.04
 """How much brighter than the border a pixel is that belongs to the picture; of [0, 1]."""
@@ -28,6 +29,12 @@ class Window(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, to index with."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def put_back(self, masks: Tensor, rows: int, columns: int) -> Tensor:
+        """Masks of this part ``(..., h, w)`` in frames of ``rows`` x ``columns``; nothing is outside it."""
+        whole = masks.new_zeros(*masks.shape[:-2], rows, columns)
+        whole[(..., *self.slices())] = masks
+        return whole
 
 
 def find_field_of_view(frames: np.ndarray) -> Window:

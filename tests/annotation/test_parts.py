@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, write_datalist
 from bundle.annotation.images import ImageCache
@@ -21,6 +22,7 @@ from bundle.data.phantom.writer import write_dicom
 from bundle.segmentation.prompting import EncodedFrame, Prompt
 from bundle.segmentation.segmenter import ImageFeatures
 from bundle.structures import STRUCTURES
+from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry
 from bundle.transforms.load import LoadFramed
 from tests.annotation.conftest import make_study
@@ -120,6 +122,41 @@ def test_without_weights_of_the_memory_propagation_is_refused(weights, cine, tmp
     with pytest.raises(RefusedRequestError, match="needs trained weights of SAM 2's memory") as error:
         next(model.propagate(ImageCache().get(cine), [Prompt("c2", 1, [(60, 60)], [1])]))
     assert error.value.status == 501
+
+
+@pytest.fixture
+def bordered(tmp_path):
+    """A synthetic picture in a black border, the field of view cut out of it, and where that lies."""
+    picture = np.zeros((180, 260), np.uint8)
+    picture[30:158, 70:198] = (make_study(0).frames[0, 0] * 255).round().clip(16, 255)
+    view = Window(27, 161, 67, 201)
+    for name, pixels in {"whole": picture, "view": picture[view.slices()]}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    images = [ImageCache().get(tmp_path / f"{name}.png") for name in ("whole", "view")]
+    return *images, view
+
+
+def test_annotators_see_the_same_masks_with_and_without_a_black_border(model, bordered):
+    whole, view, window = bordered
+    assert whole.view == window
+    (masks,), (expected,) = (model.automatic(image, [0]) for image in (whole, view))
+    assert expected.any()
+    np.testing.assert_array_equal(masks[(..., *window.slices())], expected)
+    assert masks.sum() == expected.sum()
+    clicks = [Prompt("c2", 0, [(60 + x, 50 + y)], [1], (20 + x, 9 + y, 90 + x, 80 + y)) for x, y in ((67, 27), (0, 0))]
+    of_whole, of_view = (model.click(*asked).mask for asked in zip((whole, view), clicks, strict=True))
+    assert of_view.any()
+    assert torch.equal(of_whole, window.put_back(of_view, 180, 260))
+    carried = [next(model.propagate(*asked)).mask for asked in zip((whole, view), [[c] for c in clicks], strict=True)]
+    assert torch.equal(carried[0], window.put_back(carried[1], 180, 260))
+
+
+def test_a_click_beside_the_picture_counts_as_at_its_edge_and_a_box_beside_it_is_refused(model, bordered):
+    whole, _, _ = bordered
+    beside, at_edge = (Prompt("c2", 0, [(130, 90), (x, 90)], [1, 0]) for x in (5, 67))
+    assert torch.equal(model.click(whole, beside).mask, model.click(whole, at_edge).mask)
+    with pytest.raises(RefusedRequestError, match="the box is beside the picture, which is rows 27 to 161"):
+        model.click(whole, Prompt("c2", 0, box=(2, 2, 40, 170)))
 
 
 def test_encodings_are_kept_within_a_limit_of_bytes_the_latest_used_last():
