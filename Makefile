@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers model package annotate clean FORCE
+.PHONY: help demo test check baseline bench docs-figures teachers model package annotate study study-full clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,12 @@ baseline: $(STAMP) ## MONAI's networks and the student without distillation, on 
 
 bench: $(STAMP) ## measure speed and memory on this machine: docs/benchmarks.md and docs/benchmarks.json
 	$(PYTHON_IN_VENV) scripts/bench.py
+
+study: $(STAMP) ## every evidence study at a small scale, in runs/study_small: a check that all works
+	$(PYTHON_IN_VENV) scripts/study.py --scale small
+
+study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what is done is not done again
+	$(PYTHON_IN_VENV) scripts/study.py --scale full --output_dir docs/evidence
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

@@ -18,5 +18,6 @@ The folders are the data flow; a module imports only from its own stage or an ea
     export             checkpoints, TorchScript, ONNX, OpenVINO, int8; the packaged bundle
     inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
     workflows          whole runs made of the stages' configs: the demo, the baselines
+    studies            variants trained with several seeds and compared: runs, statistics, tables, figures
     annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
 """

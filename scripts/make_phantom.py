@@ -14,7 +14,7 @@ if __name__ == "__main__":
     commands = parser.add_subparsers(dest="command", required=True)
     dataset = commands.add_parser("dataset", help="write cines, masks, truth and a data list")
     dataset.add_argument("root", help="folder to make")
-    for name, default in (("train", 24), ("validation", 4), ("test", 4)):
+    for name, default in (("train", 24), ("validation", 4), ("test", 4), ("hard_test", 0)):
         dataset.add_argument(f"--num_{name}", type=int, default=default, help=f"{name} patients")
     dataset.add_argument("--seed", type=int, default=0)
     for command, size, num_frames in ((dataset, 256, 14), (commands.add_parser("bench", help="frames/s"), 512, 60)):

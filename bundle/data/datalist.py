@@ -16,6 +16,11 @@ from bundle.data.readers import probe_clip
 from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
 
 SECTIONS = ("training", "validation", "test")
+"""What patients are split into."""
+
+ALL_SECTIONS = (*SECTIONS, "hard_test")
+"""Also patients who differ on purpose from all others, in machine, dose, hardware or pathology: for evaluation only."""
+
 LABEL_FRAME = "label_frame"
 """Index of a frame within its label, which may hold the labelled frames only."""
 
@@ -34,7 +39,7 @@ def load_datalist(path: str | Path, section: str, structures: Sequence[str] | No
 
     Args:
         path: The data list's JSON file.
-        section: "training", "validation" or "test".
+        section: "training", "validation", "test" or "hard_test".
         structures: Names of the structures to load; None for frames without labels, as distillation needs them.
 
     Returns:
@@ -123,7 +128,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
         missing = [name for name in required if name not in instance]
         return f"{where}: missing {missing}, got the keys {sorted(instance)}"
     if error.validator == "anyOf":
-        return f"{where}: expected at least one of the sections {list(SECTIONS)}, got the keys {sorted(instance)}"
+        return f"{where}: expected at least one of the sections {list(ALL_SECTIONS)}, got the keys {sorted(instance)}"
     if error.validator == "additionalProperties" and isinstance(instance, dict):
         known = sorted(schema.get("properties", {}))
         unknown = next(name for name in instance if name not in known and not name.startswith("_"))
@@ -156,14 +161,14 @@ def _check_images(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _items(content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    return ((section, item) for section in SECTIONS for item in content.get(section, []))
+    return ((section, item) for section in ALL_SECTIONS for item in content.get(section, []))
 
 
 def _section(path: Path, content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
-    if section not in SECTIONS:
-        raise ValueError(f"section must be one of {list(SECTIONS)}, got '{section}'")
+    if section not in ALL_SECTIONS:
+        raise ValueError(f"section must be one of {list(ALL_SECTIONS)}, got '{section}'")
     if section not in content:
-        there = [name for name in SECTIONS if name in content]
+        there = [name for name in ALL_SECTIONS if name in content]
         raise ValueError(f"{path}: no section '{section}', it has {there}: add it, or name one of these")
     if not content[section]:
         raise ValueError(f"{path}: section '{section}' is empty: it needs at least one clip")

@@ -91,8 +91,8 @@ class Prompt:
         box = None if self.box is None else (*moved(*self.box[:2]), *moved(*self.box[2:]))
         if box is not None and not (box[0] < box[2] and box[1] < box[3]):
             raise ValueError(
-                f"the box is beside the picture, which is rows {window.top} to {window.bottom}, columns {window.left} to "
-                f"{window.right} of the frame"
+                f"the box is beside the picture, which is rows {window.top} to {window.bottom}, "
+                f"columns {window.left} to {window.right} of the frame"
             )
         mask = None if self.mask is None else self.mask[window.slices()]
         return replace(self, points=[moved(x, y) for x, y in self.points], box=box, mask=mask)

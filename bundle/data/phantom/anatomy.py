@@ -216,3 +216,11 @@ def cervical_plate(anatomy: Anatomy) -> list[Points]:
     plate = ribbon(spine.point(levels, np.full(16, a + 1.6)), 1.1)
     screws = [ribbon(smooth_open([spine.point(v, a + 1), spine.point(v + 0.05, a - 12)], 6), 1.2) for v in (4.95, 6.05)]
     return [plate, *screws]
+
+
+def feeding_tube(anatomy: Anatomy) -> Points:
+    """Nasogastric tube of 10 Charriere: from the nostril over the palate, then down the posterior pharyngeal wall."""
+    nose = anatomy.head.place([(200, 44), (182, 41), (160, 46), (140, 47.5), (124, 49)])
+    levels = np.array([0.9, 2.0, 3.0, 4.0, 5.2, 6.0, 8.5])
+    wall = np.array([15.0, 14.2, 14.2, 14.6, 16.8, 17.4, 15.6]) + anatomy.patient.prevertebral_mm - 4.6
+    return ribbon(smooth_open(np.concatenate([nose, anatomy.spine.point(levels, wall)]), 120), 1.65)

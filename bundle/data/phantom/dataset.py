@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ MANIFEST = "phantom.json"
 FORMATS = ("rf", "xa", "rf", "avi", "rf_uncalibrated", "xa", "png", "rf_rle")
 """Formats of successive patients: mostly DICOM, as in hospitals."""
 
+SEEDS_PER_DATASET = 100_000
+
 
 def make_phantom_dataset(
     root: str | Path,
@@ -29,6 +32,7 @@ def make_phantom_dataset(
     num_frames: int = 14,
     seed: int = 0,
     formats: tuple[str, ...] = FORMATS,
+    num_hard_test: int = 0,
 ) -> Path:
     """Make a synthetic data set, split by patient; a finished one with the same parameters is used again.
 
@@ -41,15 +45,16 @@ def make_phantom_dataset(
         num_frames: Frames per patient, spread over the whole swallow.
         seed: First patient's seed; patient ``i`` has ``seed * 100_000 + i``.
         formats: Formats of successive patients, repeated as needed.
+        num_hard_test: Held-out patients of the hard domain, in a section of their own. Their seeds count down from
+            ``seed * 100_000 + 99_999``, so they are the same whatever the other sections hold.
 
     Returns:
         Path of ``datalist.json``.
 
     Raises:
         FileExistsError: If the folder holds something else, or a data set made with other parameters.
-        ValueError: If a format is unknown or a count is negative.
+        ValueError: If a format is unknown, a count is negative, or there are more patients than seeds.
     """
-    _check(num_train, num_validation, num_test, formats)
     root = Path(root)
     parameters: dict[str, Any] = {
         "generator_version": GENERATOR_VERSION,
@@ -60,7 +65,9 @@ def make_phantom_dataset(
         "num_frames": num_frames,
         "seed": seed,
         "formats": list(formats),
+        "num_hard_test": num_hard_test,
     }
+    _check(_counts(parameters), formats)
     if _is_finished(root, parameters):
         return root / "datalist.json"
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +81,14 @@ def make_phantom_dataset(
     return root / "datalist.json"
 
 
-def _check(num_train: int, num_validation: int, num_test: int, formats: tuple[str, ...]) -> None:
+def _check(counts: dict[str, int], formats: tuple[str, ...]) -> None:
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
         raise ValueError(f"formats must be among {sorted(set(FORMATS))}, got {list(formats)}")
-    if min(num_train, num_validation, num_test) < 0 or num_train + num_validation + num_test == 0:
-        counts = f"{num_train} training, {num_validation} validation, {num_test} test"
-        raise ValueError(f"a data set needs counts >= 0 and at least one patient, got {counts}")
+    if min(counts.values()) < 0 or not 1 <= sum(counts.values()) <= SEEDS_PER_DATASET:
+        got = ", ".join(f"{count} {section}" for section, count in counts.items())
+        limits = f"counts >= 0, no more than {SEEDS_PER_DATASET} patients and at least one patient"
+        raise ValueError(f"a data set needs {limits}, got {got}")
 
 
 def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
@@ -90,7 +98,7 @@ def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
     manifest = root / MANIFEST
     if not manifest.is_file():
         raise FileExistsError(f"{root} exists and is not a phantom data set (no {MANIFEST}); choose another folder")
-    found = json.loads(manifest.read_text(encoding="utf-8"))
+    found = {"num_hard_test": 0, **json.loads(manifest.read_text(encoding="utf-8"))}  # older ones do not say
     different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))
     if different:
         wanted = ", ".join(f"{key} {found.get(key)} there, {parameters.get(key)} asked" for key in different)
@@ -98,26 +106,37 @@ def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
     return True
 
 
+def _counts(parameters: dict[str, Any]) -> dict[str, int]:
+    """Patients of each section of the data list."""
+    return {section: parameters[f"num_{short}"] for section, short in _SECTIONS.items()}
+
+
 def _fill(folder: Path, name: str, parameters: dict[str, Any]) -> None:
     """Write all patients, the data list and, last, the manifest."""
-    sections = {key: parameters[f"num_{short}"] for key, short in _SECTIONS.items()}
     listing: dict[str, Any] = {"name": name, "synthetic": True, "structures": list(STRUCTURES)}
-    index = 0
-    with tqdm(total=sum(sections.values()), desc="synthetic patients", unit="patient") as progress:
-        for section, count in sections.items():
-            listing[section] = []
-            for _ in range(count):
-                number = parameters["seed"] * 100_000 + index
-                study = generate_study(number, parameters["size"], parameters["num_frames"])
-                form = parameters["formats"][index % len(parameters["formats"])]
-                listing[section].append(write_patient(study, folder, f"p{index:03d}", form))
-                index += 1
-                progress.update()
+    listing |= {section: [] for section in _SECTIONS}
+    size, num_frames, formats = (parameters[key] for key in ("size", "num_frames", "formats"))
+    patients = list(_patients(parameters))
+    for section, number, index in tqdm(patients, desc="synthetic patients", unit="patient"):
+        is_hard = section == "hard_test"
+        study = generate_study(number, size, num_frames, domain="hard" if is_hard else "standard")
+        patient = f"{'h' if is_hard else 'p'}{index:03d}"
+        listing[section].append(write_patient(study, folder, patient, formats[index % len(formats)]))
     (folder / "datalist.json").write_text(json.dumps(listing, indent=1), encoding="utf-8")
     (folder / MANIFEST).write_text(json.dumps(parameters, indent=1), encoding="utf-8")
 
 
-_SECTIONS = {"training": "train", "validation": "validation", "test": "test"}
+def _patients(parameters: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Section, seed and index of every patient; those of the hard domain are counted on their own."""
+    *standard, (hard, num_hard) = _counts(parameters).items()
+    first = parameters["seed"] * SEEDS_PER_DATASET
+    for index, section in enumerate(section for section, count in standard for _ in range(count)):
+        yield section, first + index, index
+    for index in range(num_hard):
+        yield hard, first + SEEDS_PER_DATASET - 1 - index, index
+
+
+_SECTIONS = {"training": "train", "validation": "validation", "test": "test", "hard_test": "hard_test"}
 
 
 def write_patient(study: PhantomStudy, root: Path, patient: str, form: str) -> dict[str, str]:

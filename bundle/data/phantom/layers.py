@@ -108,6 +108,8 @@ def draw_still(canvas: Canvas, anatomy: Anatomy, machine: Machine, rng: np.rando
     if patient.has_plate:
         for part in outlines.cervical_plate(anatomy):
             canvas.add(metal, part, 2.2)
+    if patient.has_tube:
+        canvas.add(metal, outlines.feeding_tube(anatomy), 0.8, blur_mm=0.3)
     _draw_marker(canvas, metal, machine)
     jaw = np.zeros((size, size), np.float32)
     for half in outlines.mandible_halves(anatomy, 0.0):

@@ -32,6 +32,7 @@ class Patient:
         larynx_calcification: 0 none ... 1 marked.
         has_plate: Whether an anterior cervical plate was implanted.
         texture_seed: Seed of the tissue texture.
+        has_tube: Whether a nasogastric feeding tube lies in the pharynx.
     """
 
     scale: float
@@ -56,6 +57,7 @@ class Patient:
     larynx_calcification: float
     has_plate: bool
     texture_seed: int
+    has_tube: bool = False
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bundle.data.phantom.anatomy import CONDYLE_MM, Anatomy, build_anatomy
+from bundle.data.phantom.hard import shift_machine, shift_patient, shift_swallow
 from bundle.data.phantom.kinematics import Kinematics, first_frame
 from bundle.data.phantom.layers import attenuation, draw_still
 from bundle.data.phantom.machine import Machine, canvas_at, draw_machine
@@ -19,6 +20,7 @@ from bundle.data.phantom.xray import Detector, display, measuring_field
 from bundle.structures import STRUCTURES
 
 Sampling = Literal["spread", "consecutive"]
+Domain = Literal["standard", "hard"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def generate_study(
     sampling: Sampling = "spread",
     frame_rate: float | None = None,
     marker_diameter_mm: float = 24.26,
+    domain: Domain = "standard",
 ) -> PhantomStudy:
     """Make one synthetic swallowing study.
 
@@ -64,22 +67,30 @@ def generate_study(
             ``consecutive`` keeps every frame, centred on the pharyngeal phase. Frame times are true in both.
         frame_rate: Frames per second of the machine; drawn among 12, 15, 25 and 30 when None.
         marker_diameter_mm: Diameter of the calibration marker (24.26: a US quarter).
+        domain: ``standard``, or ``hard`` for what the standard draws give never or rarely: another machine, less dose,
+            hardware, more pathology (table in docs/concepts/phantom.md).
 
     Returns:
         Frames, masks and the true kinematics.
 
     Raises:
-        ValueError: If a size or number is too small, or the sampling is unknown.
+        ValueError: If a size or number is too small, or the sampling or the domain is unknown.
     """
     if size < 32 or num_frames < 1:
         raise ValueError(f"a study needs size >= 32 and num_frames >= 1, got size={size} and num_frames={num_frames}")
-    draws = [np.random.default_rng([seed, stream]) for stream in range(5)]
+    if domain not in ("standard", "hard"):
+        raise ValueError(f"domain must be 'standard' or 'hard', got {domain!r}")
+    draws = [np.random.default_rng([seed, stream]) for stream in range(6)]
     patient, swallow = draw_patient(draws[0]), draw_swallow(draws[1])
     machine = draw_machine(draws[2], marker_diameter_mm)
+    if domain == "hard":
+        patient, swallow = shift_patient(patient, draws[5]), shift_swallow(swallow, draws[5])
+        machine = shift_machine(machine, draws[5])
     if frame_rate is not None:
         machine = replace(machine, frame_rate=float(frame_rate))
     times_s, step = frame_times(swallow, machine.frame_rate, num_frames, sampling)
-    return _image(seed, size, times_s, step, patient, swallow, machine, draws[3], draws[4])
+    study = _image(seed, size, times_s, step, patient, swallow, machine, draws[3], draws[4])
+    return replace(study, description={**study.description, "domain": domain})
 
 
 def frame_times(swallow: Swallow, frame_rate: float, num_frames: int, sampling: Sampling) -> tuple[np.ndarray, int]:
@@ -224,7 +235,7 @@ def _describe(patient: Patient, swallow: Swallow, machine: Machine) -> dict[str,
         "delayed_trigger": bool(swallow.oral_delay_s > 0.25),
         "reduced_hyoid_excursion": bool(np.hypot(swallow.hyoid_anterior_mm, swallow.hyoid_superior_mm) < 12.0),
         "incomplete_epiglottic_inversion": bool(swallow.epiglottis_inversion < 0.75),
-        "hardware": patient.has_plate,
+        "hardware": patient.has_plate or patient.has_tube,
         "fillings": patient.fillings,
         "marker": machine.marker,
         "marker_diameter_mm": machine.marker_diameter_mm,

@@ -59,7 +59,9 @@ def write_dicom(
 def _identify(dataset: Dataset, study: PhantomStudy, patient: str, modality: Modality) -> None:
     def uid(kind: str) -> str:
         # PS3.5 B.2: a UUID as a UID; the name-based one is the same on every run.
-        name = f"phantom {study.seed} {study.stored.shape} {patient} {kind}"
+        domain = study.description["domain"]
+        generator = "phantom" if domain == "standard" else f"{domain} phantom"
+        name = f"{generator} {study.seed} {study.stored.shape} {patient} {kind}"
         return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
     dataset.SpecificCharacterSet = "ISO_IR 192"

@@ -90,7 +90,7 @@ def _residue_and_space(clip: ClipMasks, frame: int, rim: int) -> tuple[int, int]
     """
     bolus, space = clip.mask("bolus", frame), clip.mask("pharynx", frame)
     if not bolus.any():
-        return 0, np.count_nonzero(space)
+        return 0, int(space.sum())
     box = tuple(
         slice(max(0, int(pixels[0]) - rim), int(pixels[-1]) + rim + 1)
         for pixels in (np.flatnonzero(bolus.any(axis=axis)) for axis in (1, 0))
@@ -98,7 +98,7 @@ def _residue_and_space(clip: ClipMasks, frame: int, rim: int) -> tuple[int, int]
     near_bolus, near_space, air = bolus[box], space[box], airway(clip, frame)[box]
     rims = [binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (near_space, air)]
     residue = near_bolus & (near_space | rims[0] & ~rims[1]) & ~air
-    return np.count_nonzero(residue), np.count_nonzero(space) + np.count_nonzero(residue & ~near_space)
+    return int(residue.sum()), int(space.sum() + (residue & ~near_space).sum())
 
 
 def percent_full(residue: Residue) -> Result:

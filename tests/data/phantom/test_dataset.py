@@ -1,11 +1,13 @@
 """The data set: formats of practice, one list, written whole or not at all."""
 
 import json
+import shutil
 
 import pytest
 
+from bundle.data.datalist import check_datalist, load_datalist
 from bundle.data.phantom import dataset as module
-from bundle.data.phantom import make_phantom_dataset
+from bundle.data.phantom import generate_study, make_phantom_dataset
 from bundle.structures import STRUCTURES
 
 SMALL = {"num_train": 6, "num_validation": 1, "num_test": 1, "size": 48, "num_frames": 2}
@@ -78,9 +80,69 @@ def test_the_seed_decides_the_patients(tmp_path):
         assert (first.parent / "p000" / name).read_bytes() == (again.parent / "p000" / name).read_bytes(), name
 
 
+@pytest.fixture(scope="module")
+def with_hard_test(tmp_path_factory):
+    return make_phantom_dataset(tmp_path_factory.mktemp("hard") / "phantom", **SMALL, num_hard_test=2)
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_hard_test_patients_leave_all_others_as_they_are(listing_path, with_hard_test):
+    plain, more = json.loads(listing_path.read_text()), json.loads(with_hard_test.read_text())
+    assert plain["hard_test"] == []
+    assert [entry["patient"] for entry in more["hard_test"]] == ["h000", "h001"]
+    assert plain | {"hard_test": more["hard_test"]} == more
+    for patient in (entry["patient"] for section in ("training", "validation", "test") for entry in plain[section]):
+        assert files_of(listing_path.parent / patient) == files_of(with_hard_test.parent / patient), patient
+
+
+def test_hard_test_patients_are_of_the_hard_domain_with_seeds_of_their_own(with_hard_test, tmp_path):
+    parameters = SMALL | {"seed": 0, "num_hard_test": 2}
+    seeds = [seed for _, seed, _ in module._patients(parameters)]
+    assert len(set(seeds)) == len(seeds) == 10
+    for index, patient in enumerate(("h000", "h001")):
+        study = generate_study(seeds[8 + index], SMALL["size"], SMALL["num_frames"], domain="hard")
+        written = json.loads((with_hard_test.parent / patient / "description.json").read_text())
+        assert written == json.loads(json.dumps(study.description))
+    alone = dict.fromkeys(("num_train", "num_validation", "num_test"), 0)
+    listing = make_phantom_dataset(tmp_path / "alone", **(SMALL | alone), num_hard_test=1)
+    assert files_of(listing.parent / "h000") == files_of(with_hard_test.parent / "h000")
+
+
+def test_the_hard_test_section_loads_like_any_other(with_hard_test):
+    frames = load_datalist(with_hard_test, "hard_test", STRUCTURES)
+    assert [(frame["patient"], frame["frame"]) for frame in frames] == [
+        ("h000", 0),
+        ("h000", 1),
+        ("h001", 0),
+        ("h001", 1),
+    ]
+    summary = check_datalist(with_hard_test, STRUCTURES, ("training", "hard_test"))
+    assert (summary["training"].num_patients, summary["hard_test"].num_patients) == (6, 2)
+
+
+def test_a_data_set_from_before_there_was_a_hard_test_is_used_again(listing_path, tmp_path, monkeypatch):
+    old = tmp_path / "phantom"
+    shutil.copytree(listing_path.parent, old)
+    for name, key in (("phantom.json", "num_hard_test"), ("datalist.json", "hard_test")):
+        content = json.loads((old / name).read_text())
+        del content[key]
+        (old / name).write_text(json.dumps(content))
+    before = files_of(old)
+    monkeypatch.setattr(module, "generate_study", None)  # would fail if called
+    assert len(load_datalist(make_phantom_dataset(old, **SMALL), "training", STRUCTURES)) == 12
+    with pytest.raises(FileExistsError, match=r"made otherwise \(num_hard_test 0 there, 2 asked\)"):
+        make_phantom_dataset(old, **SMALL, num_hard_test=2)
+    assert files_of(old) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"num_hard_test": -1}, "-1 hard_test"),
+        ({"num_train": 99_999, "num_hard_test": 1}, "no more than 100000 patients .* got 99999 training"),
         ({"num_train": 0, "num_validation": 0, "num_test": 0}, "at least one patient, got 0 training"),
         ({"num_test": -1}, "-1 test"),
         ({"formats": ("mp3",)}, "formats must be among .* got \\['mp3'\\]"),

@@ -1,0 +1,113 @@
+"""From a study's variants to commands: which stages a run has, and what each depends on."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.data.phantom.dataset import GENERATOR_VERSION
+from bundle.studies.definition import Keys, Phase, Scale, Study, Variant
+from bundle.teachers.checkpoint import file_sha256
+from bundle.workflows.stages import ROOT, Stage
+
+SPLITS = ("test", "hard_test")
+RETAIN = "retain_distillation.json"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A command, and the folder of its results.
+
+    Attributes:
+        folder: Named by what the stage depends on.
+        configs: The config files, without the overlay.
+        keys: The overlay, which is written as ``folder / "overlay.json"``.
+        digest: SHA-256 of what the stage depends on.
+    """
+
+    folder: Path
+    configs: tuple[str, ...]
+    keys: Keys
+    digest: str
+
+    @property
+    def stage(self) -> Stage:
+        """The training itself."""
+        return Stage(self.folder.name, [*self.configs, str(self.folder / "overlay.json")])
+
+    def evaluation(self, split: str) -> Stage:
+        """The evaluation of what was trained."""
+        configs = [*self.stage.configs, "evaluate.json"]
+        target = {"output_dir": str(self.folder / split), "checkpoint": str(self.folder / "model.pt")}
+        return Stage(f"{self.folder.name}, {split}", configs, {**target, "validate::section": split}, "evaluating")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model from beginning to end.
+
+    Attributes:
+        study: Name of the study.
+        variant: Name of the variant.
+        seed: Of initial weights, order and augmentation.
+        stages: Distillations, then the training; each starts from the student of the one before.
+    """
+
+    study: str
+    variant: str
+    seed: int
+    stages: tuple[PlannedStage, ...]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that the result depends on: configs, keys, data, seeds, and the shipped teachers' weights."""
+        return self.stages[-1].digest
+
+
+class Planner:
+    """Plans runs at one scale.
+
+    Args:
+        folder: Where stages are kept.
+        datalist: The data.
+        scale: Of every run.
+        teachers: How teachers are loaded, by name.
+    """
+
+    def __init__(self, folder: Path, datalist: Path, scale: Scale, teachers: Mapping[str, Any]) -> None:
+        self.folder, self.datalist, self.scale, self.teachers = folder, datalist, scale, teachers
+        weights = sorted((ROOT / "models" / "teachers").glob("*.safetensors"))
+        self._given = [scale.data, GENERATOR_VERSION, [file_sha256(path) for path in weights]]
+
+    def runs(self, study: Study) -> list[Run]:
+        """All runs of a study, seed by seed, so that every variant has one before any has two."""
+        return [self.run(study.name, variant, seed) for seed in self.scale.seeds for variant in study.variants]
+
+    def run(self, study: str, variant: Variant, seed: int) -> Run:
+        """One variant with one seed."""
+        stages: list[PlannedStage] = []
+        for phase in variant.phase_1:
+            stages.append(self._stage("distill", phase, {"track_pictures": False, **self.scale.phase_1}, seed, stages))
+        keys = dict(self.scale.phase_2)
+        if RETAIN in variant.phase_2.configs:
+            keys["distill_dir"] = str(stages[-1].folder)
+        stages.append(self._stage("train", variant.phase_2, keys, seed, stages))
+        return Run(study, variant.name, seed, tuple(stages))
+
+    def _stage(self, kind: str, phase: Phase, keys: Keys, seed: int, before: Sequence[PlannedStage]) -> PlannedStage:
+        own = {**keys, **phase.overlay(self.teachers), "seed": seed}
+        parent = before[-1] if before else None
+        contents = [_without_descriptions(name) for name in phase.configs]
+        identity = [contents, {**own, "distill_dir": None}, parent.digest if parent else None, self._given]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        folder = self.folder / f"{kind}-{digest[:16]}"
+        places = {"output_dir": str(folder), "datalist": str(self.datalist)}
+        student = str(parent.folder / "student.pt") if parent else None
+        return PlannedStage(folder, phase.configs, {**own, **places, "student_checkpoint": student}, digest)
+
+
+def _without_descriptions(config: str) -> Keys:
+    content = json.loads((ROOT / "configs" / config).read_text(encoding="utf-8"))
+    return {key: value for key, value in content.items() if not key.startswith("_desc")}

@@ -1,0 +1,147 @@
+"""Pages, figures and the index of all studies, from their records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundle.atomic import write_text
+from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study
+from bundle.studies.figures import draw_scores
+from bundle.studies.record import RunRecord, split_names
+from bundle.studies.runner import StudyRunner, write_records
+from bundle.studies.statistics import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, compare_all, explain, verdict
+from bundle.studies.tables import StudyText, study_section
+
+HELD, NOT_SEEN, OPPOSITE, OPEN = "held here", "not seen here", "the opposite was seen here", "could not be told here"
+
+NEGLIGIBLE = 0.02
+"""Differences in Dice within this are none: the gain that the paper reports of three teachers over one."""
+
+INDEX = """# Evidence
+
+Everything here was trained and evaluated on **synthetic** patients. It says how the method behaves on them; of real
+patients it says nothing. Written by `{command}`; every run is in [results.json](results.json).
+
+{table}
+
+## How to read the tables
+
+- **Dice** is the mean over patients of the mean over their structures; then ± the standard deviation between seeds.
+- **test** are patients like those of the training; **hard test** are patients with [other machines, doses and
+  findings](../concepts/phantom.md).
+- **Differences** are to the study's reference, on the same patients and seeds. The 95% interval resamples seeds
+  *and* patients: a difference between two trainings is no difference between two methods. With few seeds it is too
+  narrow.
+- **Verdicts**: *higher* and *lower* need an interval without 0 and p < 0.05 of a test that counts seeds and
+  patients as random (Dorfman, Berbaum & Metz 1992), corrected for the number of variants (Holm). *unclear*: the
+  interval alone. *no difference found* is not *equal*: see how wide the interval is.
+- **The paper's claims** are judged by the same verdicts, each alone, on the test patients. "No difference"
+  holds only if the whole interval lies within ±0.02.
+
+How studies are defined and run: [studies](../how-to/studies.md). The statistics: `bundle/studies/statistics.py`.
+"""
+
+
+def run_studies(
+    names: Sequence[str], scale: str, folder: Path, output_dir: Path, jobs: int = 1, runs_none: bool = False
+) -> Path:
+    """Run what is missing of some studies and write the report, also of what there is when runs have failed.
+
+    Args:
+        names: Of studies.
+        scale: Name of the scale.
+        folder: For data and trainings.
+        output_dir: For ``results.json``, tables and figures.
+        jobs: Trainings at the same time.
+        runs_none: Whether only the report is written.
+
+    Returns:
+        Path of the report's index.
+
+    Raises:
+        ValueError: If a study or scale is unknown or malformed.
+        RuntimeError: If runs failed.
+    """
+    studies = [read_study(FOLDER / f"{name}.json") for name in names]
+    runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs)
+    try:
+        if not runs_none:
+            runner.run(studies)
+    finally:
+        write_records(runner.records, runner.path)
+        index = write_report(studies, runner, output_dir)
+    return index
+
+
+def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Path) -> Path:
+    """Write ``README.md``, and for every study with a run ``<study>.md`` and ``<study>.svg``.
+
+    Args:
+        studies: To be written, in this order.
+        runner: Has the records.
+        target: Folder.
+
+    Returns:
+        Path of ``README.md``.
+    """
+    target = Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    command = f"python scripts/study.py --scale {runner.scale.name}"
+    rows = ["| study | runs | found |", "|---|---|---|"]
+    for study in studies:
+        records = runner.found(study)
+        wanted = len(study.variants) * len(runner.scale.seeds)
+        if not records:
+            rows.append(f"| {study.title} | 0 of {wanted} | not run |")
+            continue
+        order = [variant.name for variant in study.variants]
+        text = StudyText(
+            study.title, study.question, study.paper, study.reference, order, f"{command} {study.name}", ("seconds",)
+        )
+        draw_scores(records, order, study.reference, target / f"{study.name}.svg")
+        parts = [study_section(records, text).replace("## ", "# ", 1)]
+        parts += [f"![{study.title}: Dice of every variant]({study.name}.svg)\n", _claims(study, records)]
+        write_text(target / f"{study.name}.md", "\n".join(part for part in parts if part))
+        rows.append(f"| [{study.title}]({study.name}.md) | {len(records)} of {wanted} | {_in_short(study, records)} |")
+    return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows)))
+
+
+def judge(claim: Claim, records: Sequence[RunRecord], split: str) -> tuple[str, str]:
+    """Whether a claim held in some runs, and the comparison that says so.
+
+    Args:
+        claim: That one variant is higher than another, or that there is no difference.
+        records: Of the study.
+        split: Held-out patients.
+    """
+    comparison = compare_all(records, [claim.variant], claim.than, split).get(claim.variant)
+    if comparison is None or verdict(comparison) == TOO_FEW:
+        return OPEN, "too few runs"
+    found, words = verdict(comparison), explain(comparison, claim.than)
+    if claim.expected == NO_DIFFERENCE:
+        is_narrow = max(map(abs, comparison.interval or (1.0,))) <= NEGLIGIBLE
+        return (NOT_SEEN if found in (HIGHER, LOWER) else HELD if is_narrow else OPEN), words
+    return (HELD if found == HIGHER else OPPOSITE if found == LOWER else NOT_SEEN), words
+
+
+def _claims(study: Study, records: Sequence[RunRecord]) -> str:
+    if not study.claims:
+        return ""
+    split = split_names(records)[0]
+    lines = ["**The paper's claims, here.**", ""]
+    for claim in study.claims:
+        word, why = judge(claim, records, split)
+        lines.append(f"- {claim.text}: **{word}**. {claim.variant}: {why}.")
+    return "\n".join(lines) + "\n"
+
+
+def _in_short(study: Study, records: Sequence[RunRecord]) -> str:
+    order = [variant.name for variant in study.variants]
+    split = split_names(records)[0]
+    comparisons = compare_all(records, order, study.reference, split)
+    told = [
+        f"{verdict(found)} than {study.reference}: {name}"
+        for name, found in comparisons.items()
+        if verdict(found) in (HIGHER, LOWER)
+    ]
+    too_few = all(verdict(found) == TOO_FEW for found in comparisons.values())
+    return "; ".join(told) or (TOO_FEW if too_few else f"no difference to {study.reference} found")

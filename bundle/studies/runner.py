@@ -1,0 +1,174 @@
+"""Run what is missing of studies: distil, train, evaluate, record. What is done is not done again."""
+
+import csv
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import psutil
+import torch
+from mlflow import MlflowClient
+
+from bundle.atomic import write_json, write_text
+from bundle.data.phantom import make_phantom_dataset
+from bundle.engines.tracking import prepare_tracking
+from bundle.studies.definition import Keys, Scale, Study, teacher_configs
+from bundle.studies.plan import SPLITS, PlannedStage, Planner, Run
+from bundle.studies.record import DICE, HD95, RunRecord
+from bundle.studies.statistics import score
+from bundle.workflows.benchmark_record import describe_machine
+from bundle.workflows.stages import ROOT, Stage
+
+
+class StudyRunner:
+    """Runs studies in a folder, and keeps their records.
+
+    A stage's folder is named by what it depends on: variants that share a distillation share its result, and an
+    interrupted stage goes on from its checkpoint.
+
+    Args:
+        folder: For data, stages and MLflow's file.
+        records: JSON file of the records so far; what is in it is not run again.
+        scale: Of every run.
+        jobs: Runs at the same time; each gets its share of the cores, and a GPU of its own where there are several.
+        teachers: How teachers are loaded, by name; None: ``teacher_configs()``.
+    """
+
+    def __init__(
+        self, folder: str | Path, records: str | Path, scale: Scale, jobs: int = 1, teachers: Keys | None = None
+    ) -> None:
+        self.folder, self.path, self.scale, self.jobs = Path(folder).resolve(), Path(records), scale, jobs
+        self.records = read_records(self.path)
+        datalist = make_phantom_dataset(self.folder / "phantom", **scale.data)
+        known = teacher_configs() if teachers is None else teachers
+        self.planner = Planner(self.folder / "stages", datalist, scale, known)
+        self._places: Queue[int] = Queue()
+        for place in range(jobs):
+            self._places.put(place)
+        self._locks: dict[Path, threading.Lock] = {}
+
+    def run(self, studies: Sequence[Study]) -> None:
+        """Run what is missing of some studies; every finished run is recorded at once.
+
+        Raises:
+            RuntimeError: After all others, if runs failed: which, and why.
+        """
+        runs = {run.key: run for study in studies for run in self.planner.runs(study)}
+        missing = [run for key, run in runs.items() if key not in self.records]
+        self._locks = {stage.folder: threading.Lock() for run in missing for stage in run.stages}
+        failed: list[str] = []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            pending = {pool.submit(self._do, run): run for run in missing}
+            for number, done in enumerate(as_completed(pending), start=1):
+                title = f"{pending[done].study}: {pending[done].variant}, seed {pending[done].seed}"
+                if error := done.exception():
+                    failed.append(f"{title}: {error}")
+                else:
+                    self._add(done.result())
+                print(f"[{number}/{len(missing)}] {title}{': FAILED' if error else ''}", flush=True)  # noqa: T201
+        if failed:
+            raise RuntimeError("\n".join([f"{len(failed)} of {len(missing)} runs failed:", *failed]))
+
+    def found(self, study: Study) -> list[RunRecord]:
+        """Records of a study as it is defined now, under its own names: another study may have made the same run."""
+        runs = [run for run in self.planner.runs(study) if run.key in self.records]
+        return [replace(self.records[run.key], study=run.study, variant=run.variant) for run in runs]
+
+    def _do(self, run: Run) -> RunRecord:
+        place = self._places.get()
+        try:
+            for stage in run.stages:
+                with self._locks[stage.folder]:
+                    self._train(stage, place)
+            last = run.stages[-1]
+            for split in SPLITS:
+                if not (last.folder / split / "metrics.csv").is_file():
+                    self._command(last.evaluation(split), last.folder / split, place)
+        finally:
+            self._places.put(place)
+        seconds = sum(json.loads((stage.folder / "done.json").read_text())["seconds"] for stage in run.stages)
+        return RunRecord(
+            key=run.key,
+            study=run.study,
+            variant=run.variant,
+            seed=run.seed,
+            splits={split: read_scores(last.folder / split / "metrics.csv") for split in SPLITS},
+            measured={"seconds": round(seconds, 1)},
+            scale=self.scale.described(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=describe_machine(),
+        )
+
+    def _train(self, stage: PlannedStage, place: int) -> None:
+        done = stage.folder / "done.json"
+        if done.is_file():
+            return
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        write_json(stage.folder / "overlay.json", stage.keys)
+        start = time.monotonic()
+        self._command(stage.stage, stage.folder, place)
+        write_json(done, {"seconds": time.monotonic() - start})
+
+    def _command(self, stage: Stage, folder: Path, place: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (psutil.cpu_count(logical=False) or 1) // self.jobs))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        if torch.cuda.device_count() > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(place % torch.cuda.device_count())
+        log = folder / "log.txt"
+        with log.open("w", encoding="utf-8") as file:
+            status = subprocess.run(
+                stage.command(), cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+            ).returncode
+        if status:
+            lines = log.read_text(encoding="utf-8").strip().splitlines()
+            raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
+
+    def _add(self, record: RunRecord) -> None:
+        self.records[record.key] = record
+        write_records(self.records, self.path)
+        client = MlflowClient(prepare_tracking(f"sqlite:///{self.folder / 'mlruns.db'}"))
+        experiment = client.get_experiment_by_name(record.study)
+        number = client.create_experiment(record.study) if experiment is None else experiment.experiment_id
+        run_id = client.create_run(number, run_name=f"{record.variant}, seed {record.seed}").info.run_id
+        for name, value in {"variant": record.variant, "seed": record.seed, "scale": self.scale.name}.items():
+            client.log_param(run_id, name, value)
+        for split in record.splits:
+            found = score([record], record.variant, split)
+            client.log_metric(run_id, f"{split}_dice", found.mean if found else float("nan"))
+        client.set_terminated(run_id)
+
+
+def read_records(path: str | Path) -> dict[str, RunRecord]:
+    """Records of a file, by key; none if there is no file."""
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    records = [RunRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return {record.key: record for record in records}
+
+
+def write_records(records: dict[str, RunRecord], path: str | Path) -> None:
+    """Write records, one per line, so that an added run is an added line."""
+    lines = [json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) for record in records.values()]
+    write_text(Path(path), "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Dice and HD95 of ``metrics.csv``; in pixels, since some of the phantom's files have no pixel spacing."""
+    scores: dict[str, dict[str, dict[str, float | None]]] = {DICE: {}, HD95: {}}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name, column in ((DICE, "dice"), (HD95, "hd95")):
+                value = round(float(row[column]), 4) if row[column] else None
+                scores[name].setdefault(row["patient"], {})[row["structure"]] = value
+    return scores

@@ -1,0 +1,32 @@
+"""Run the evidence studies: `make study` (a check that all works) and `make study-full` (hours, resumable)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bundle.studies.definition import study_names
+from bundle.studies.report import run_studies
+from bundle.workflows.stages import ROOT
+
+
+def main() -> None:
+    """Run some studies, or all, and write their tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("studies", nargs="*", help=f"some of {', '.join(study_names())}; all unless given")
+    parser.add_argument("--scale", default="small", help="of scales.json (small unless given)")
+    parser.add_argument("--output_dir", type=Path, help="for results and tables (runs/study_<scale> unless given)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (1 unless given)")
+    parser.add_argument("--tables_only", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    folder = ROOT / "runs" / f"study_{given.scale}"
+    names, target = given.studies or study_names(), given.output_dir or folder
+    try:
+        print(run_studies(names, given.scale, folder, target, given.jobs, given.tables_only))
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

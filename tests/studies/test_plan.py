@@ -1,0 +1,90 @@
+"""Stages are known by what they depend on: shared where it is the same, new where anything differs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bundle.studies.definition import Phase, Scale, Study, Variant, teacher_configs
+from bundle.studies.plan import Planner
+
+SCALE = Scale("tiny", (0, 1), {"num_train": 2}, {"epochs": 1}, {"epochs": 2})
+ONE = Phase(("distill.json",), {}, ("medclip",))
+TRAIN = Phase(("train.json",))
+FROZEN = Phase(("train.json",), {"encoder_training": "frozen"})
+
+
+def planner(scale=SCALE, folder=Path("stages"), datalist=Path("data/datalist.json"), teachers=None):
+    return Planner(folder, datalist, scale, teacher_configs() if teachers is None else teachers)
+
+
+def run(variant, seed=0, **given):
+    return planner(**given).run("study", variant, seed)
+
+
+def test_the_training_starts_from_the_distilled_student():
+    distill, train = run(Variant("a", (ONE,), TRAIN)).stages
+    assert train.keys["student_checkpoint"] == str(distill.folder / "student.pt")
+    assert (distill.keys["epochs"], train.keys["epochs"]) == (1, 2)
+    assert list(distill.keys["teachers"]) == ["medclip"]
+
+
+def test_without_distillation_it_starts_from_random_weights():
+    (train,) = run(Variant("a", (), TRAIN)).stages
+    assert train.keys["student_checkpoint"] is None
+
+
+def test_distillations_follow_each_other():
+    first, second, train = run(Variant("a", (ONE, replace(ONE, teachers=("rad_dino",))), TRAIN)).stages
+    assert second.keys["student_checkpoint"] == str(first.folder / "student.pt")
+    assert train.keys["student_checkpoint"] == str(second.folder / "student.pt")
+
+
+def test_retained_distillation_is_told_where_the_heads_are():
+    phase = Phase(("distill.json", "train.json", "retain_distillation.json"))
+    distill, train = run(Variant("a", (ONE,), phase)).stages
+    assert train.keys["distill_dir"] == str(distill.folder)
+
+
+def test_variants_that_differ_in_phase_2_share_the_distillation_and_nothing_else():
+    full, frozen = run(Variant("full", (ONE,), TRAIN)), run(Variant("frozen", (ONE,), FROZEN))
+    assert full.stages[0].folder == frozen.stages[0].folder
+    assert full.stages[1].folder != frozen.stages[1].folder
+
+
+def test_names_and_places_change_nothing():
+    one = run(Variant("a", (ONE,), TRAIN))
+    other = run(Variant("b", (ONE,), TRAIN), folder=Path("elsewhere"), datalist=Path("there/datalist.json"))
+    assert one.key == other.key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        run(Variant("a", (ONE,), TRAIN), seed=1),
+        run(Variant("a", (replace(ONE, keys={"batch_size": 2}),), TRAIN)),
+        run(Variant("a", (replace(ONE, teachers=("rad_dino",)),), TRAIN)),
+        run(Variant("a", (), TRAIN)),
+        run(Variant("a", (ONE, ONE), TRAIN)),
+        run(Variant("a", (ONE,), FROZEN)),
+        run(Variant("a", (ONE,), TRAIN), scale=replace(SCALE, data={"num_train": 3})),
+        run(Variant("a", (ONE,), TRAIN), scale=replace(SCALE, phase_1={"epochs": 3})),
+        run(Variant("a", (ONE,), TRAIN), teachers={"medclip": {"_target_": "another"}}),
+    ],
+    ids=["seed", "keys", "teacher", "scratch", "twice", "phase 2", "data", "epochs", "how it is loaded"],
+)
+def test_whatever_matters_makes_another_run(other):
+    assert run(Variant("a", (ONE,), TRAIN)).key != other.key
+
+
+def test_every_variant_is_run_once_before_any_is_run_twice():
+    study = Study("study", "T", "Q", "P", "a", (Variant("a", (), TRAIN), Variant("b", (ONE,), TRAIN)))
+    assert [(run.variant, run.seed) for run in planner().runs(study)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_the_evaluation_is_of_a_split_and_of_the_trained_model():
+    stage = run(Variant("a", (), TRAIN)).stages[-1]
+    command = " ".join(stage.evaluation("hard_test").command())
+    assert f"--checkpoint {stage.folder / 'model.pt'}" in command
+    assert "--validate::section hard_test" in command
+    assert "evaluating" in command

@@ -1,0 +1,114 @@
+"""Studies run by the real commands, at the smallest scale: shared stages, records, and nothing done twice."""
+
+import json
+
+import pytest
+
+from bundle.studies.definition import Claim, Phase, Scale, Study, Variant
+from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, judge, write_report
+from bundle.studies.runner import StudyRunner, read_records, read_scores
+from tests.studies.test_statistics import run as make_record
+
+SCALE = Scale(
+    "tiny",
+    (0,),
+    {"num_train": 2, "num_validation": 1, "num_test": 1, "num_hard_test": 1, "size": 64, "num_frames": 2},
+    {"image_size": 64, "epochs": 1, "batch_size": 2, "statistics_batches": 1},
+    {"image_size": 64, "epochs": 1, "batch_size": 2},
+)
+DISTILLED = Phase(("distill.json",), {}, ("medclip",))
+STUDY = Study(
+    "tiny",
+    "Freezing",
+    "Does it matter?",
+    "Nothing.",
+    "full",
+    (
+        Variant("full", (DISTILLED,), Phase(("train.json",))),
+        Variant("frozen", (DISTILLED,), Phase(("train.json",), {"encoder_training": "frozen"})),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    runner = StudyRunner(folder, folder / "results.json", SCALE)
+    runner.run([STUDY])
+    return runner
+
+
+def test_every_variant_is_trained_and_scored_on_both_splits(finished):
+    records = finished.found(STUDY)
+    assert [record.variant for record in records] == ["full", "frozen"]
+    for record in records:
+        assert {split: list(scores["patients"]) for split, scores in record.splits.items()} == {
+            "test": ["p003"],
+            "hard_test": ["h000"],
+        }
+    full, frozen = (record.splits["test"] for record in records)
+    assert full != frozen
+
+
+def test_the_shared_distillation_was_done_once(finished):
+    stages = sorted(path.name.split("-")[0] for path in finished.planner.folder.iterdir())
+    assert stages == ["distill", "train", "train"]
+
+
+def test_what_is_recorded_is_not_run_again(finished, monkeypatch):
+    again = StudyRunner(finished.folder, finished.path, SCALE)
+    monkeypatch.setattr(again, "_command", lambda *_: pytest.fail("a finished run was started"))
+    again.run([STUDY])
+    assert again.found(STUDY) == finished.found(STUDY)
+
+
+def test_records_are_a_line_each_and_are_read_as_they_were_written(finished):
+    assert read_records(finished.path) == finished.records
+    lines = finished.path.read_text().splitlines()
+    assert len(json.loads("".join(lines))) == len(lines) - 2 == 2
+
+
+def test_the_report_has_a_page_and_a_figure_and_says_that_one_seed_is_too_few(finished, tmp_path):
+    write_report([STUDY], finished, tmp_path)
+    page, index = (tmp_path / name for name in ("tiny.md", "README.md"))
+    assert page.read_text().startswith("# Freezing\n")
+    assert "| frozen | 1 |" in page.read_text()
+    assert "| [Freezing](tiny.md) | 2 of 2 | too few runs to tell |" in index.read_text()
+    assert (tmp_path / "tiny.svg").is_file()
+
+
+def test_a_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(finished):
+    broken = Variant("broken", (), Phase(("train.json",), {"encoder_training": "half"}))
+    study = Study("tiny", "T", "Q", "P", "full", (broken, *STUDY.variants))
+    with pytest.raises(RuntimeError, match=r"1 of 1 runs failed:\ntiny: broken, seed 0: train-.* 'half'.*log.txt\)"):
+        finished.run([study])
+    assert len(finished.found(study)) == 2
+
+
+def test_scores_are_read_per_patient_and_structure(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("patient,structure,frames,dice,hd95\np1,c2,3,0.81234,\np1,c3,3,,\np2,c2,3,0.5,2.25\n")
+    assert read_scores(path) == {
+        "patients": {"p1": {"c2": 0.8123, "c3": None}, "p2": {"c2": 0.5}},
+        "hd95": {"p1": {"c2": None, "c3": None}, "p2": {"c2": 2.25}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected", "word"),
+    [
+        (0.2, "higher", HELD),
+        (-0.2, "higher", OPPOSITE),
+        (0.0, "higher", NOT_SEEN),
+        (0.0, "no difference found", HELD),
+        (0.2, "no difference found", NOT_SEEN),
+    ],
+)
+def test_a_claim_is_judged_by_the_verdict(shift, expected, word):
+    records = [
+        make_record(variant, seed, {f"p{n}": {"c2": 0.5 + added + 0.01 * ((n + seed) % 3)} for n in range(8)})
+        for variant, added in (("a", 0.0), ("b", shift))
+        for seed in range(3)
+    ]
+    assert judge(Claim("t", "b", "a", expected), records, "test")[0] == word
+    assert judge(Claim("t", "b", "a", expected), records[:1], "test")[0] == OPEN

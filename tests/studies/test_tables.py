@@ -1,0 +1,130 @@
+"""A study's Markdown: every number where a reader looks for it."""
+
+import numpy as np
+import pytest
+
+from bundle.studies.record import RunRecord
+from bundle.studies.tables import StudyText, study_section
+
+TEXT = StudyText(
+    title="Teacher sets",
+    question="Do three teachers give a better student than one?",
+    claim="About +2% Dice with three teachers.",
+    reference="MedSAM2",
+    order=["MedSAM2", "MedSAM2 | RAD-DINO", "three teachers", "never run"],
+    command="python scripts/study.py teacher_sets",
+    measured=["seconds", "parameters"],
+)
+
+
+def runs_of(variant: str, means: list[float], split: str = "test") -> list[RunRecord]:
+    """A run per mean; six patients about it, none with c4."""
+    records = []
+    for seed, mean in enumerate(means):
+        shifts = np.linspace(-0.02, 0.02, 6)
+        patients = {
+            f"p{number}": {"bolus": mean + shift, "c4": None, "upper_sphincter": mean + shift}
+            for number, shift in enumerate(shifts)
+        }
+        measured = {"seconds": 120.0 + 2 * seed, "parameters": 4_100_000}
+        scale = {"image_size": 128, "epochs": 20}
+        finished = f"2026-11-2{seed}T13:00:00Z"
+        records.append(
+            RunRecord(
+                "key", "study", variant, seed, {split: {"patients": patients}}, measured, scale, finished, "2 cores"
+            )
+        )
+    return records
+
+
+RECORDS = [
+    *runs_of("MedSAM2", [0.700, 0.702, 0.704]),
+    *runs_of("MedSAM2 | RAD-DINO", [0.750, 0.752, 0.755]),
+    *runs_of("three teachers", [0.71]),
+]
+
+
+def cells(section: str, first: str) -> list[str]:
+    (line,) = [line for line in section.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_main_table_has_a_row_per_variant_in_the_studys_order():
+    section = study_section(RECORDS, TEXT)
+    columns = ["variant", "seeds", "Dice, test", "difference, test", "p, test", "verdict, test"]
+    assert cells(section, "variant") == [*columns, "seconds", "parameters"]
+    reference = ["MedSAM2", "3", "0.702 ± 0.002", "reference", "–", "–", "122", "4.1 M"]
+    assert cells(section, "MedSAM2") == reference
+    one_seed = ["three teachers", "1", "0.710", "+0.010", "–", "too few runs to tell", "120", "4.1 M"]
+    assert cells(section, "three teachers") == one_seed
+    assert cells(section, "never run") == ["never run", "0", "not run", "–", "–", "–", "–", "–"]
+
+
+def test_a_difference_stands_with_its_interval_and_verdict_and_a_bar_in_a_name_breaks_no_table():
+    row = cells(study_section(RECORDS, TEXT), "MedSAM2 &#124; RAD-DINO")
+    # 0.050, 0.050, 0.051 in every patient: the interval is the range of the seeds.
+    assert row[2:4] == ["0.752 ± 0.003", "+0.050 [+0.050, +0.051]"]
+    assert row[4:6] == ["< 0.001", "higher"]
+
+
+def test_question_claim_scale_and_findings_are_there_in_this_order():
+    section = study_section(RECORDS, TEXT)
+    scale = "**Scale.** image size 128; epochs 20; seeds 0, 1, 2; held-out synthetic patients: 6 in test; 2 cores. "
+    lines = [
+        "## Teacher sets",
+        "**Question.** Do three teachers give a better student than one?",
+        "**The paper.** About +2% Dice with three teachers.",
+        scale + "`python scripts/study.py teacher_sets`, finished 2026-11-22.",
+        "- MedSAM2 | RAD-DINO. test: higher than MedSAM2 by 0.050 (interval +0.050 to +0.051, p < 0.001).",
+        "- three teachers. test: too few runs to tell (1 seed, 6 patients).",
+        "- never run. test: not compared, no run in common with MedSAM2.",
+    ]
+    found = section.splitlines()
+    assert [line for line in found if line in lines] == lines
+
+
+def test_the_table_per_structure_is_folded_and_has_the_variants_that_were_run_as_columns():
+    section = study_section(RECORDS, TEXT)
+    assert section.count("<details>") == section.count("</details>") == 1
+    folded = section[section.index("<details>") :]
+    assert folded.startswith("<details>\n<summary>Mean Dice per structure, test</summary>\n\n| structure |")
+    assert cells(folded, "structure")[1:] == ["MedSAM2", "MedSAM2 &#124; RAD-DINO", "three teachers"]
+    assert cells(folded, "upper sphincter") == ["upper sphincter", "0.702", "0.752", "0.710"]
+    assert cells(folded, "c4") == ["c4", "–", "–", "–"]
+
+
+def test_every_split_has_its_columns_its_findings_and_its_table_of_structures():
+    hard = runs_of("three teachers", [0.6], split="hard_test")[0]
+    both = RECORDS[-1].splits | hard.splits
+    last = RunRecord("key", "study", "three teachers", 0, both, {}, {"image_size": 256}, "2026-12-01", "a GPU")
+    section = study_section([*RECORDS[:-1], last], TEXT)
+    assert cells(section, "three teachers")[6:10] == ["0.600", "–", "–", "–"]
+    assert "hard test: not compared, no run in common with MedSAM2." in section
+    assert section.count("<details>") == 2
+    assert "image size 128 or 256; epochs 20 or not given;" in section
+    assert "6 in test, 6 in hard test; 2 cores or a GPU." in section
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading():
+    widths = [[line.count("|") for line in block.splitlines()] for block in study_section(RECORDS, TEXT).split("\n\n")]
+    tables = [width for width in widths if width[0] > 2]
+    assert len(tables) == 2
+    assert all(len(set(width)) == 1 for width in tables)
+
+
+def test_an_unpublished_claim_is_said_to_be_so():
+    text = StudyText("T", "Q?", None, "MedSAM2", ["MedSAM2"], "make studies")
+    assert "**The paper.** Not published." in study_section(RECORDS[:1], text)
+
+
+def test_runs_of_an_unknown_variant_and_no_run_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"expected runs of \['MedSAM2', .*\], got \['renamed'\]"):
+        study_section(runs_of("renamed", [0.5]), TEXT)
+    with pytest.raises(ValueError, match="got none"):
+        study_section([], TEXT)
+
+
+@pytest.mark.parametrize("order", [["a", "b"], ["MedSAM2", "b", "b"]])
+def test_variants_must_differ_and_include_the_reference(order):
+    with pytest.raises(ValueError, match="variants must be different and include the reference 'MedSAM2'"):
+        StudyText("T", "Q?", None, "MedSAM2", order, "make studies")
