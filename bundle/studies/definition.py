@@ -113,6 +113,7 @@ class Scale:
         data: Arguments of ``make_phantom_dataset``.
         phase_1: Keys of every distillation.
         phase_2: Keys of every training.
+        num_views: Of each frame in the feature store, from which the students are distilled; 0: from live teachers.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Scale:
     data: Keys
     phase_1: Keys
     phase_2: Keys
+    num_views: int = 0
 
     def described(self) -> Keys:
         """Its numbers side by side, for a table's caption."""
@@ -127,7 +129,7 @@ class Scale:
         phases = {
             f"{key} of {name}": value for name in ("phase_1", "phase_2") for key, value in getattr(self, name).items()
         }
-        return {"scale": self.name, **data, **phases}
+        return {"scale": self.name, **data, "stored views": self.num_views, **phases}
 
 
 def study_names() -> list[str]:
@@ -173,8 +175,9 @@ def read_scale(name: str, path: str | Path = SCALES) -> Scale:
     if name not in content:
         raise ValueError(f"{path} has the scales {[key for key in content if not key.startswith('_')]}, not {name!r}")
     entry = content[name]
-    _check(entry, {"seeds", "data", "phase_1", "phase_2"}, set(), Path(path))
-    return Scale(name, tuple(entry["seeds"]), entry["data"], entry["phase_1"], entry["phase_2"])
+    _check(entry, {"seeds", "data", "phase_1", "phase_2"}, {"num_views"}, Path(path))
+    seeds, num_views = tuple(entry["seeds"]), entry.get("num_views", 0)
+    return Scale(name, seeds, entry["data"], entry["phase_1"], entry["phase_2"], num_views)
 
 
 def teacher_configs(path: str | Path = TEACHERS) -> Keys:

@@ -14,6 +14,7 @@ from bundle.workflows.stages import ROOT, Stage
 
 SPLITS = ("test", "hard_test")
 RETAIN = "retain_distillation.json"
+LIVE, STORED = ("distill.json",), ("distill.json", "stored_features.json")
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,20 @@ class PlannedStage:
         configs: The config files, without the overlay.
         keys: The overlay, which is written as ``folder / "overlay.json"``.
         digest: SHA-256 of what the stage depends on.
+        fills: Whether it takes the teachers' features from the store, which is to be filled before.
     """
 
     folder: Path
     configs: tuple[str, ...]
     keys: Keys
     digest: str
+    fills: bool = False
+
+    @property
+    def filling(self) -> Stage:
+        """The filling of the store with what this stage needs; what is there is kept."""
+        configs = [*self.configs, "cache_features.json", str(self.folder / "overlay.json")]
+        return Stage(f"{self.folder.name}, features", configs, {"output_dir": str(self.folder / "features")}, "run")
 
     @property
     def stage(self) -> Stage:
@@ -97,15 +106,19 @@ class Planner:
         return Run(study, variant.name, seed, tuple(stages))
 
     def _stage(self, kind: str, phase: Phase, keys: Keys, seed: int, before: Sequence[PlannedStage]) -> PlannedStage:
-        own = {**keys, **phase.overlay(self.teachers), "seed": seed}
+        fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE
+        configs = STORED if fills else phase.configs
+        views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed
+        own = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
         parent = before[-1] if before else None
-        contents = [_without_descriptions(name) for name in phase.configs]
+        contents = [_without_descriptions(name) for name in configs]
         identity = [contents, {**own, "distill_dir": None}, parent.digest if parent else None, self._given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
         places = {"output_dir": str(folder), "datalist": str(self.datalist)}
+        places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
-        return PlannedStage(folder, phase.configs, {**own, **places, "student_checkpoint": student}, digest)
+        return PlannedStage(folder, configs, {**own, **places, "student_checkpoint": student}, digest, fills)
 
 
 def _without_descriptions(config: str) -> Keys:

@@ -55,6 +55,7 @@ class StudyRunner:
         for place in range(jobs):
             self._places.put(place)
         self._locks: dict[Path, threading.Lock] = {}
+        self._store_lock = threading.Lock()
 
     def run(self, studies: Sequence[Study]) -> None:
         """Run what is missing of some studies; every finished run is recorded at once.
@@ -114,6 +115,9 @@ class StudyRunner:
             return
         stage.folder.mkdir(parents=True, exist_ok=True)
         write_json(stage.folder / "overlay.json", stage.keys)
+        if stage.fills:
+            with self._store_lock:  # the second finds what the first has made
+                self._command(stage.filling, stage.folder / "features", place)
         start = time.monotonic()
         self._command(stage.stage, stage.folder, place)
         write_json(done, {"seconds": time.monotonic() - start})

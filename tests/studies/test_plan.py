@@ -77,6 +77,23 @@ def test_whatever_matters_makes_another_run(other):
     assert run(Variant("a", (ONE,), TRAIN)).key != other.key
 
 
+def test_from_the_store_all_seeds_see_the_same_views_in_one_place():
+    scale = replace(SCALE, num_views=4)
+    one, other = (run(Variant("a", (ONE,), TRAIN), seed=seed, scale=scale).stages[0] for seed in (0, 1))
+    assert one.fills
+    assert one.folder != other.folder
+    for key in ("store_dir", "num_views", "views::seed"):
+        assert one.keys[key] == other.keys[key]
+    assert "cache_features.json" in " ".join(one.filling.command())
+
+
+def test_live_teachers_and_stored_ones_are_different_runs():
+    variant = Variant("a", (ONE,), TRAIN)
+    live, stored = run(variant), run(variant, scale=replace(SCALE, num_views=1))
+    assert not live.stages[0].fills
+    assert live.key != stored.key
+
+
 def test_every_variant_is_run_once_before_any_is_run_twice():
     study = Study("study", "T", "Q", "P", "a", (Variant("a", (), TRAIN), Variant("b", (ONE,), TRAIN)))
     assert [(run.variant, run.seed) for run in planner().runs(study)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
