@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     report = run_store_trials(arguments.output_dir, arguments.trials, arguments.seed)
-    print(f"{report['num_equal']} of {report['num_trials']} repeated runs equal the one left in peace")
+    print(f"{report['num_equal']} of {report['num_trials']} runs, {report['num_killed']} of them killed, end equal")
     sys.exit(report["num_equal"] < report["num_trials"])
 
 

@@ -28,6 +28,8 @@ SMALL: dict[str, str | int | float] = {
 }
 """24 steps on the smoke configuration's phantom, a checkpoint after every second one."""
 NUM_CHECKPOINTS = 12
+MOST_TRIES = 3
+"""Runs per kill; more would mean that they are done before they can be killed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def run_kill_trials(
 
     Args:
         output_dir: A new folder.
-        num_trials: How many runs are killed.
+        num_trials: How many runs are killed; those that are done before they can be are compared, too.
         num_workers: Loader processes, in turn.
         seed: Of the moments.
 
@@ -92,8 +94,8 @@ def run_kill_trials(
     folder = Path(output_dir).resolve()
     moments = random.Random(seed)
     references = run_references(folder)
-    trials = []
-    for number in range(num_trials):
+    trials: list[Trial] = []
+    while (number := len(trials)) < MOST_TRIES * num_trials and _num_killed(trials) < num_trials:
         stage, seconds = references[number % len(references)]
         workers = num_workers[number // len(references) % len(num_workers)]
         if number % 4 < 2:  # anywhere, often before the first step
@@ -103,14 +105,18 @@ def run_kill_trials(
         trials.append(run_trial(stage, folder / f"trial_{number:02d}", moment, workers))
         print(format_trial(trials[-1]), flush=True)  # noqa: T201 - this is the command line
     report = {
-        "num_trials": num_trials,
-        "num_killed": sum(trial.moment is not None for trial in trials),
+        "num_trials": len(trials),
+        "num_killed": _num_killed(trials),
         "num_equal": sum(trial.is_equal for trial in trials),
         "largest_loss_difference": max(trial.loss_difference for trial in trials),
         "trials": [asdict(trial) for trial in trials],
     }
     write_json(folder / "kill_trials.json", report)
     return report
+
+
+def _num_killed(trials: Sequence[Trial]) -> int:
+    return sum(trial.moment is not None for trial in trials)
 
 
 def run_references(folder: Path) -> list[tuple[Stage, float]]:

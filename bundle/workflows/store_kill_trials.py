@@ -12,7 +12,7 @@ from typing import Any
 
 from bundle.atomic import write_json
 from bundle.store.contents import contents, unfinished
-from bundle.workflows.kill_trials import run_quietly
+from bundle.workflows.kill_trials import MOST_TRIES, run_quietly
 from bundle.workflows.stages import ROOT, Stage
 
 SMALL: dict[str, str | int | float] = {
@@ -52,11 +52,11 @@ def run_store_trials(output_dir: str | Path, num_trials: int = 20, seed: int = 0
 
     Args:
         output_dir: A new folder.
-        num_trials: How many runs are killed.
+        num_trials: How many runs are killed; those that are done before they can be are compared, too.
         seed: Of the moments.
 
     Returns:
-        ``num_trials``, ``num_equal`` and the ``trials``; also in ``store_kill_trials.json``.
+        ``num_trials``, ``num_killed``, ``num_equal`` and the ``trials``; also in ``store_kill_trials.json``.
 
     Raises:
         RuntimeError: If a command fails of itself.
@@ -64,18 +64,23 @@ def run_store_trials(output_dir: str | Path, num_trials: int = 20, seed: int = 0
     folder = Path(output_dir).resolve()
     moments = random.Random(seed)
     references = [_reference(folder, precision) for precision in ("float16", "int8")][:num_trials]
-    trials = []
-    for number in range(num_trials):
+    trials: list[StoreTrial] = []
+    while (number := len(trials)) < MOST_TRIES * num_trials and _num_killed(trials) < num_trials:
         stage, seconds = references[number % len(references)]
         trials.append(run_store_trial(stage, folder / f"trial_{number:02d}", moments.uniform(0, seconds)))
         print(format_store_trial(trials[-1]), flush=True)  # noqa: T201 - this is the command line
     report = {
-        "num_trials": num_trials,
+        "num_trials": len(trials),
+        "num_killed": _num_killed(trials),
         "num_equal": sum(trial.is_equal for trial in trials),
         "trials": [asdict(trial) for trial in trials],
     }
     write_json(folder / "store_kill_trials.json", report)
     return report
+
+
+def _num_killed(trials: Sequence[StoreTrial]) -> int:
+    return sum(trial.killed_after_seconds is not None for trial in trials)
 
 
 def run_store_trial(reference: Stage, folder: Path, seconds: float) -> StoreTrial:
