@@ -204,8 +204,8 @@ SECTIONS = {
         title="Killed with signal 9 at random moments, and given the same command again",
         text=(
             "Equal: the store has the bits, the training every step's loss and the final weights, of a run left in "
-            "peace. Runs that were done before they could be killed are compared, too. float16 and int8 in turn; phases 1 "
-            "and 2 in turn, with no and with two loader workers."
+            "peace. Runs that were done before they could be killed are compared, too. float16 and int8 in turn; "
+            "phases 1 and 2 in turn, with no and with two loader workers."
         ),
         measure=_kills,
     ),
