@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bundle.data.phantom.study import PhantomStudy, generate_study
+from bundle.data.phantom.study import Domain, PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_avi, write_dicom, write_masks, write_png_folder, write_truth
 from bundle.structures import STRUCTURES
 
@@ -33,6 +33,7 @@ def make_phantom_dataset(
     seed: int = 0,
     formats: tuple[str, ...] = FORMATS,
     num_hard_test: int = 0,
+    num_hard_train: int = 0,
 ) -> Path:
     """Make a synthetic data set, split by patient; a finished one with the same parameters is used again.
 
@@ -47,6 +48,7 @@ def make_phantom_dataset(
         formats: Formats of successive patients, repeated as needed.
         num_hard_test: Held-out patients of the hard domain, in a section of their own. Their seeds count down from
             ``seed * 100_000 + 99_999``, so they are the same whatever the other sections hold.
+        num_hard_train: Patients of the hard domain that the training section has beside its own; their seeds follow.
 
     Returns:
         Path of ``datalist.json``.
@@ -66,6 +68,7 @@ def make_phantom_dataset(
         "seed": seed,
         "formats": list(formats),
         "num_hard_test": num_hard_test,
+        "num_hard_train": num_hard_train,
     }
     _check(_counts(parameters), formats)
     if _is_finished(root, parameters):
@@ -86,7 +89,7 @@ def _check(counts: dict[str, int], formats: tuple[str, ...]) -> None:
     if unknown or not formats:
         raise ValueError(f"formats must be among {sorted(set(FORMATS))}, got {list(formats)}")
     if min(counts.values()) < 0 or not 1 <= sum(counts.values()) <= SEEDS_PER_DATASET:
-        got = ", ".join(f"{count} {section}" for section, count in counts.items())
+        got = ", ".join(f"{name} {count}" for name, count in counts.items())
         limits = f"counts >= 0, no more than {SEEDS_PER_DATASET} patients and at least one patient"
         raise ValueError(f"a data set needs {limits}, got {got}")
 
@@ -98,7 +101,11 @@ def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
     manifest = root / MANIFEST
     if not manifest.is_file():
         raise FileExistsError(f"{root} exists and is not a phantom data set (no {MANIFEST}); choose another folder")
-    found = {"num_hard_test": 0, **json.loads(manifest.read_text(encoding="utf-8"))}  # older ones do not say
+    found = {
+        "num_hard_test": 0,
+        "num_hard_train": 0,
+        **json.loads(manifest.read_text(encoding="utf-8")),
+    }  # older ones do not say
     different = sorted(key for key in parameters.keys() | found.keys() if parameters.get(key) != found.get(key))
     if different:
         wanted = ", ".join(f"{key} {found.get(key)} there, {parameters.get(key)} asked" for key in different)
@@ -107,36 +114,40 @@ def _is_finished(root: Path, parameters: dict[str, Any]) -> bool:
 
 
 def _counts(parameters: dict[str, Any]) -> dict[str, int]:
-    """Patients of each section of the data list."""
-    return {section: parameters[f"num_{short}"] for section, short in _SECTIONS.items()}
+    """Patients, by the names of the parameters."""
+    return {name: parameters[name] for name in (*_STANDARD, *_HARD)}
 
 
 def _fill(folder: Path, name: str, parameters: dict[str, Any]) -> None:
     """Write all patients, the data list and, last, the manifest."""
     listing: dict[str, Any] = {"name": name, "synthetic": True, "structures": list(STRUCTURES)}
-    listing |= {section: [] for section in _SECTIONS}
+    listing |= {section: [] for section in (*_STANDARD.values(), *_HARD.values())}
     size, num_frames, formats = (parameters[key] for key in ("size", "num_frames", "formats"))
     patients = list(_patients(parameters))
-    for section, number, index in tqdm(patients, desc="synthetic patients", unit="patient"):
-        is_hard = section == "hard_test"
-        study = generate_study(number, size, num_frames, domain="hard" if is_hard else "standard")
-        patient = f"{'h' if is_hard else 'p'}{index:03d}"
+    for section, number, index, domain in tqdm(patients, desc="synthetic patients", unit="patient"):
+        study = generate_study(number, size, num_frames, domain=domain)
+        patient = f"{'h' if domain == 'hard' else 'p'}{index:03d}"
         listing[section].append(write_patient(study, folder, patient, formats[index % len(formats)]))
     (folder / "datalist.json").write_text(json.dumps(listing, indent=1), encoding="utf-8")
     (folder / MANIFEST).write_text(json.dumps(parameters, indent=1), encoding="utf-8")
 
 
-def _patients(parameters: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Section, seed and index of every patient; those of the hard domain are counted on their own."""
-    *standard, (hard, num_hard) = _counts(parameters).items()
+def _patients(parameters: dict[str, Any]) -> Iterator[tuple[str, int, int, Domain]]:
+    """Section, seed, index and domain of every patient; those of the hard domain are counted on their own."""
     first = parameters["seed"] * SEEDS_PER_DATASET
-    for index, section in enumerate(section for section, count in standard for _ in range(count)):
-        yield section, first + index, index
-    for index in range(num_hard):
-        yield hard, first + SEEDS_PER_DATASET - 1 - index, index
+    for index, section in enumerate(_repeated(_STANDARD, parameters)):
+        yield section, first + index, index, "standard"
+    for index, section in enumerate(_repeated(_HARD, parameters)):
+        yield section, first + SEEDS_PER_DATASET - 1 - index, index, "hard"
 
 
-_SECTIONS = {"training": "train", "validation": "validation", "test": "test", "hard_test": "hard_test"}
+def _repeated(sections: dict[str, str], parameters: dict[str, Any]) -> Iterator[str]:
+    return (section for name, section in sections.items() for _ in range(parameters[name]))
+
+
+_STANDARD = {"num_train": "training", "num_validation": "validation", "num_test": "test"}
+_HARD = {"num_hard_test": "hard_test", "num_hard_train": "training"}
+"""Parameters, in the order in which patients are counted, and their sections of the data list."""
 
 
 def write_patient(study: PhantomStudy, root: Path, patient: str, form: str) -> dict[str, str]:

@@ -99,8 +99,8 @@ def test_hard_test_patients_leave_all_others_as_they_are(listing_path, with_hard
 
 
 def test_hard_test_patients_are_of_the_hard_domain_with_seeds_of_their_own(with_hard_test, tmp_path):
-    parameters = SMALL | {"seed": 0, "num_hard_test": 2}
-    seeds = [seed for _, seed, _ in module._patients(parameters)]
+    parameters = SMALL | {"seed": 0, "num_hard_test": 2, "num_hard_train": 0}
+    seeds = [seed for _, seed, _, _ in module._patients(parameters)]
     assert len(set(seeds)) == len(seeds) == 10
     for index, patient in enumerate(("h000", "h001")):
         study = generate_study(seeds[8 + index], SMALL["size"], SMALL["num_frames"], domain="hard")
@@ -109,6 +109,17 @@ def test_hard_test_patients_are_of_the_hard_domain_with_seeds_of_their_own(with_
     alone = dict.fromkeys(("num_train", "num_validation", "num_test"), 0)
     listing = make_phantom_dataset(tmp_path / "alone", **(SMALL | alone), num_hard_test=1)
     assert files_of(listing.parent / "h000") == files_of(with_hard_test.parent / "h000")
+
+
+def test_hard_patients_may_be_trained_on_and_are_others_than_the_held_out_ones(with_hard_test, tmp_path):
+    listing = make_phantom_dataset(tmp_path / "both", **SMALL, num_hard_test=2, num_hard_train=1)
+    sections = json.loads(listing.read_text())
+    assert [entry["patient"] for entry in sections["training"]][-2:] == ["p005", "h002"]
+    assert [entry["patient"] for entry in sections["hard_test"]] == ["h000", "h001"]
+    assert files_of(listing.parent / "h001") == files_of(with_hard_test.parent / "h001")
+    description = json.loads((listing.parent / "h002" / "description.json").read_text())
+    assert description["domain"] == "hard"
+    assert files_of(listing.parent / "h002") != files_of(listing.parent / "h001")
 
 
 def test_the_hard_test_section_loads_like_any_other(with_hard_test):
@@ -141,10 +152,10 @@ def test_a_data_set_from_before_there_was_a_hard_test_is_used_again(listing_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_hard_test": -1}, "-1 hard_test"),
-        ({"num_train": 99_999, "num_hard_test": 1}, "no more than 100000 patients .* got 99999 training"),
-        ({"num_train": 0, "num_validation": 0, "num_test": 0}, "at least one patient, got 0 training"),
-        ({"num_test": -1}, "-1 test"),
+        ({"num_hard_test": -1}, "num_hard_test -1"),
+        ({"num_train": 99_999, "num_hard_test": 1}, "no more than 100000 patients .* got num_train 99999"),
+        ({"num_train": 0, "num_validation": 0, "num_test": 0}, "at least one patient, got num_train 0"),
+        ({"num_test": -1}, "num_test -1"),
         ({"formats": ("mp3",)}, "formats must be among .* got \\['mp3'\\]"),
     ],
 )
