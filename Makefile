@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers model package annotate study study-full clean FORCE
+.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ teachers: $(STAMP) ## train the small teachers that ship in models/teachers/ aga
 
 model: $(STAMP) ## train models/model.pt again, from the demo's model: run `make demo` first
 	$(PYTHON_IN_VENV) scripts/make_model.py
+
+memory: $(STAMP) ## train models/memory.pt again, SAM 2's memory for models/model.pt
+	$(PYTHON_IN_VENV) scripts/make_memory.py
 
 package: $(STAMP) ## the bundle as one zip with checksums, for sites: dist/
 	$(PYTHON_IN_VENV) scripts/package.py

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor, nn
 
 from bundle.annotation.images import StudyImage
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.export.checkpoint import load_weights
 from bundle.export.model_card import read_model_card
-from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, answer_prompt, encode_frame
+from bundle.segmentation.prompting import (
+    EncodedFrame,
+    Prompt,
+    PromptedMask,
+    answer_named_prompt,
+    answer_prompt,
+    encode_frame,
+)
 from bundle.segmentation.propagation import ClipTracker, TrackedMask
 from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
@@ -70,7 +78,7 @@ class ServedModel:
     Args:
         settings: What it is built from.
         checkpoint: Gives the file that is to be served now.
-        memory: Weights of SAM 2's memory, which propagation needs.
+        memory: Weights of SAM 2's memory, which propagation needs and clicks use.
         cache_megabytes: Limit of what is kept of encoded frames.
     """
 
@@ -87,6 +95,7 @@ class ServedModel:
         self.encodings = EncodingCache(int(cache_megabytes * 2**20))
         self._lock = threading.RLock()
         self._loaded: tuple[FileVersion, Segmenter] | None = None
+        self._tracker: tuple[Segmenter, SAM2VideoPredictor] | None = None
 
     @property
     def version(self) -> FileVersion:
@@ -105,12 +114,39 @@ class ServedModel:
                 self.encodings.clear()
             return self._loaded[1]
 
+    def tracker(self) -> SAM2VideoPredictor:
+        """SAM 2's video predictor for the segmenter of the file as it is now.
+
+        Raises:
+            RefusedRequestError: If there are no weights for the memory, or they belong to another student.
+        """
+        if not self.memory.is_file():
+            raise RefusedRequestError(
+                "propagation needs trained weights of SAM 2's memory, and this server was started without", status=501
+            )
+        with self._lock:
+            segmenter = self.segmenter()
+            if self._tracker is None or self._tracker[0] is not segmenter:
+                try:
+                    with torch.inference_mode(mode=False):
+                        self._tracker = (segmenter, load_tracker(segmenter, self.memory))
+                except ValueError as error:
+                    raise RefusedRequestError(str(error), status=501) from None
+            return self._tracker[1]
+
     def click(self, image: StudyImage, prompt: Prompt) -> PromptedMask:
-        """The mask that a prompt means in its frame of a clip."""
+        """The mask that a prompt means in its frame of a clip.
+
+        With weights of the memory it is asked for by the structure's name, of which their decoder knows.
+        """
         with self._lock:
             segmenter = self.segmenter()
             encoded = self._encode_and_keep(image, prompt.frame)
-            answer = answer_prompt(segmenter, encoded, _in_view(image, replace(prompt, frame=0)))
+            asked = _in_view(image, replace(prompt, frame=0))
+            if self.memory.is_file():
+                answer = answer_named_prompt(segmenter, self.tracker(), encoded, asked)
+            else:
+                answer = answer_prompt(segmenter, encoded, asked)
         return answer._replace(mask=_put_back(image, answer.mask))
 
     def automatic(self, image: StudyImage, frames: Sequence[int]) -> Iterator[np.ndarray]:
@@ -124,14 +160,10 @@ class ServedModel:
         Raises:
             RefusedRequestError: If there are no weights for the memory.
         """
-        if not self.memory.is_file():
-            raise RefusedRequestError(
-                "propagation needs trained weights of SAM 2's memory, and this server was started without", status=501
-            )
         with self._lock:
-            segmenter = self.segmenter()
+            segmenter, predictor = self.segmenter(), self.tracker()
             clip = torch.from_numpy(image.clip.frames)[(..., *image.view.slices())]
-            tracker = ClipTracker(segmenter, load_tracker(segmenter, self.memory), clip, image.clip.pixel_aspect)
+            tracker = ClipTracker(segmenter, predictor, clip, image.clip.pixel_aspect)
             for prompt in prompts:
                 tracker.prompt(_in_view(image, prompt))
             for tracked in tracker.track():

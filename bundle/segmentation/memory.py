@@ -1,5 +1,6 @@
 """What a tracker has beyond the student: memory, and a decoder for named structures. Trained and saved by itself."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
+from bundle.losses.fit import weights_sha256
 from bundle.teachers.checkpoint import load_strict, read_state_dict
 
 STUDENT = "image_encoder."
@@ -55,6 +57,24 @@ class Memory:
         """Fill the memory; the student stays."""
         own = {name: value for name, value in self.model.state_dict().items() if name.startswith(STUDENT)}
         self.model.load_state_dict({**own, **state})
+
+
+def check_student(student: nn.Module, checkpoint: str | Path) -> None:
+    """Refuse a memory that was trained on another student, whose embeddings would mean nothing to it.
+
+    Args:
+        student: Of the segmenter.
+        checkpoint: The memory's weights; ``<name>.json`` beside them, which training writes, names the student.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    card = Path(checkpoint).with_suffix(".json")
+    if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["student"] != weights_sha256(student):
+        raise ValueError(
+            f"{checkpoint} was trained on another student than this segmenter's: take the segmenter it was trained on, "
+            "or train the memory again (configs/train_memory.json)"
+        )
 
 
 def load_memory(model: SAM2Base, checkpoint: str | Path) -> None:

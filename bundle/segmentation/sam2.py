@@ -14,7 +14,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from bundle.segmentation.memory import load_memory
+from bundle.segmentation.memory import check_student, load_memory
 from bundle.segmentation.segmenter import STRIDE, Segmenter
 from bundle.segmentation.structure_decoder import StructureDecoder
 
@@ -131,8 +131,9 @@ def load_tracker(
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If its keys or shapes are not this memory's.
+        ValueError: If its keys or shapes are not this memory's, or the card beside it names another student.
     """
+    check_student(segmenter.student, checkpoint)
     tracker = build_tracker(segmenter, memory_size)
     load_memory(tracker, checkpoint)
     return tracker

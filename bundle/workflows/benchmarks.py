@@ -14,6 +14,7 @@ from bundle.store.benchmark import phantom_frames, small_teachers
 from bundle.store.benchmark_formats import measure_formats
 from bundle.store.benchmark_precision import measure_precision
 from bundle.store.benchmark_scale import measure_scale
+from bundle.workflows.benchmark_clicks import measure_clicks
 from bundle.workflows.benchmark_deployment import measure_deployment, measure_stages
 from bundle.workflows.benchmark_epochs import measure_epochs
 from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
@@ -136,6 +137,10 @@ def _streaming() -> list[Row]:
         return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
 
 
+def _clicks() -> list[Row]:
+    return [_named(asdict(score)) for score in measure_clicks(*shipped_tracker(ROOT / "models"))]
+
+
 def _video() -> list[Row]:
     return [_named(asdict(score)) for score in measure_video(*shipped_tracker(ROOT / "models"))]
 
@@ -239,6 +244,15 @@ SECTIONS = {
             "of inference and its decoding process."
         ),
         measure=_streaming,
+    ),
+    "clicks": Section(
+        title="Clicks",
+        text=(
+            "Held-out synthetic frames at 512 x 512, the shipped model: mean Dice over structures, of standard and of "
+            "hard patients. By name: the decoder that the memory's training has taught names and prompts. A click "
+            "falls into the middle of the largest wrong region; a box is the true mask's."
+        ),
+        measure=_clicks,
     ),
     "video": Section(
         title="Masks over time",

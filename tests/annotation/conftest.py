@@ -16,18 +16,22 @@ import numpy as np
 import pytest
 import requests
 import torch
+from monai.data import MetaTensor
 from PIL import Image
 
 from bundle.annotation.served_model import ModelSettings
+from bundle.data.clip import Clip
 from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_avi, write_dicom
 from bundle.data.readers import read_clip
+from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
 from bundle.segmentation.memory import Memory
 from bundle.segmentation.sam2 import build_tracker
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
+from bundle.transforms.field_of_view import find_field_of_view
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, NUM_FRAMES = 128, 4
@@ -95,6 +99,15 @@ def annotation_python() -> Path:
     return ROOT / ".venv-annotation" / "bin" / "python"
 
 
+def as_inference_sees(clip: Clip) -> MetaTensor:
+    """Frames with what ``StudyDataset`` notes of them."""
+    frames = clip.frames
+    return MetaTensor(
+        torch.from_numpy(frames),
+        meta={PIXEL_ASPECT: clip.pixel_aspect, FIELD_OF_VIEW: find_field_of_view(frames[:8])},
+    )
+
+
 @dataclass(frozen=True)
 class Weights:
     """Files of weights for a server, and what they belong to."""
@@ -106,7 +119,7 @@ class Weights:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    """The shipped model if it is there, else a random one; the memory is always random."""
+    """The shipped model and memory if they are there, else random ones."""
     folder = tmp_path_factory.mktemp("weights")
     model = ROOT / "models" / "model.pt"
     torch.manual_seed(0)
@@ -117,6 +130,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
         card = {"student_backbone": "efficientvit_b0", "embed_dim": 256, "image_size": 256, "structures": STRUCTURES}
         model.with_suffix(".json").write_text(json.dumps(card))
     settings = ModelSettings.of(model)
+    shipped = ROOT / "models" / "memory.pt"
+    if model.parent == shipped.parent and shipped.is_file():
+        return Weights(model, shipped, settings)
     torch.save(Memory(build_tracker(settings.build(model))).state_dict(), folder / "memory.pt")
     return Weights(model, folder / "memory.pt", settings)
 

@@ -14,13 +14,12 @@ import numpy as np
 import pydicom
 import pytest
 import requests
-import torch
 
 from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.inference.predictor import ClipInferer
 from bundle.structures import STRUCTURES
-from tests.annotation.conftest import free_port, make_study
+from tests.annotation.conftest import as_inference_sees, free_port, make_study
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -97,7 +96,7 @@ def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there
     clip = read_clip(file)
     inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
     segmenter = weights.settings.build(weights.model)
-    masks = inferer(torch.from_numpy(clip.frames), segmenter, pixel_aspect=clip.pixel_aspect).numpy()
+    masks = inferer(as_inference_sees(clip), segmenter).numpy()
     with start_server(f"{address}/dicom-web", folder / "work") as server:
         assert server.request("GET", "/info/").json()["datastore"]["total"] == 1  # the RF series alone
         image = server.request("POST", "/activelearning/first", json={}).json()["id"]

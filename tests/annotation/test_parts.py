@@ -1,6 +1,7 @@
 """What the app is made of, without a server: prompts, encodings, doubt, models in a folder, held-out patients."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from bundle.annotation.served_model import EncodingCache, ServedModel, doubt, nu
 from bundle.annotation.server import allowed_hosts, check_host, label_settings
 from bundle.data.datalist import load_datalist
 from bundle.data.phantom.writer import write_dicom
-from bundle.segmentation.prompting import EncodedFrame, Prompt
+from bundle.segmentation.prompting import EncodedFrame, Prompt, answer_prompt, encode_frame
 from bundle.segmentation.segmenter import ImageFeatures
 from bundle.structures import STRUCTURES
 from bundle.transforms.field_of_view import Window
@@ -157,6 +158,25 @@ def test_a_click_beside_the_picture_counts_as_at_its_edge_and_a_box_beside_it_is
     assert torch.equal(model.click(whole, beside).mask, model.click(whole, at_edge).mask)
     with pytest.raises(RefusedRequestError, match="the box is beside the picture, which is rows 27 to 161"):
         model.click(whole, Prompt("c2", 0, box=(2, 2, 40, 170)))
+
+
+def test_without_weights_of_the_memory_a_click_is_answered_without_the_name(weights, cine, tmp_path, model):
+    image, click = ImageCache().get(cine), Prompt("c2", 1, [(60, 60)], [1])
+    nameless = ServedModel(weights.settings, lambda: weights.model, tmp_path / "none.pt")
+    segmenter = nameless.segmenter()
+    encoded = encode_frame(segmenter, image.frame(1)[(..., *image.view.slices())], image.clip.pixel_aspect)
+    expected = answer_prompt(segmenter, encoded, replace(click, frame=0).within(image.view))
+    assert torch.equal(nameless.click(image, click).logits, expected.logits)
+    assert not torch.equal(model.click(image, click).logits, expected.logits)
+
+
+def test_the_memory_of_another_student_is_refused(weights, cine, tmp_path):
+    (tmp_path / "memory.pt").write_bytes(weights.memory.read_bytes())
+    (tmp_path / "memory.json").write_text(json.dumps({"student": "0" * 64}))
+    model = ServedModel(weights.settings, lambda: weights.model, tmp_path / "memory.pt")
+    with pytest.raises(RefusedRequestError, match="was trained on another student than this segmenter's") as error:
+        model.click(ImageCache().get(cine), Prompt("c2", 1, [(60, 60)], [1]))
+    assert error.value.status == 501
 
 
 def test_encodings_are_kept_within_a_limit_of_bytes_the_latest_used_last():

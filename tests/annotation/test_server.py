@@ -15,8 +15,11 @@ from PIL import Image
 
 from bundle.data.readers import read_clip
 from bundle.inference.predictor import ClipInferer
-from bundle.segmentation.prompting import Prompt, answer_prompt, encode_frame
+from bundle.segmentation.prompting import Prompt, answer_named_prompt, encode_frame
+from bundle.segmentation.sam2 import load_tracker
 from bundle.structures import STRUCTURES
+from bundle.transforms.field_of_view import find_field_of_view
+from tests.annotation.conftest import as_inference_sees
 
 FILES = {
     "cine": "cine.dcm",
@@ -52,10 +55,10 @@ def expected(server, weights):
         if image not in kept:
             clip = read_clip(server.studies / FILES[image])
             inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
-            kept[image] = inferer(torch.from_numpy(clip.frames), segmenter, pixel_aspect=clip.pixel_aspect).numpy()
+            kept[image] = inferer(as_inference_sees(clip), segmenter).numpy()
         return kept[image]
 
-    masks.segmenter = segmenter
+    masks.segmenter, masks.tracker = segmenter, load_tracker(segmenter, weights.memory)
     return masks
 
 
@@ -163,9 +166,12 @@ def test_clicks_label_one_structure_in_one_frame(server, expected, image, frame,
     )
     label = in_time_order(nib.load(path).dataobj)
     clip = read_clip(server.studies / FILES[image])
-    encoded = encode_frame(expected.segmenter, torch.from_numpy(clip.frame(frame)), clip.pixel_aspect)
-    prompt = Prompt("c3", 0, [(70, 60), (75, 64), (9, 9)], [1, 1, 0])
-    mask = answer_prompt(expected.segmenter, encoded, prompt).mask.numpy()
+    view = find_field_of_view(clip.frames[:8])
+    seen = torch.from_numpy(clip.frame(frame))[(..., *view.slices())]
+    encoded = encode_frame(expected.segmenter, seen, clip.pixel_aspect)
+    prompt = Prompt("c3", 0, [(70, 60), (75, 64), (9, 9)], [1, 1, 0]).within(view)
+    answer = answer_named_prompt(expected.segmenter, expected.tracker, encoded, prompt)
+    mask = view.put_back(answer.mask, clip.shape.rows, clip.shape.columns).numpy()
     np.testing.assert_array_equal(label[frame], np.where(mask, STRUCTURES.index("c3") + 1, 0))
     assert not np.delete(label, frame, axis=0).any()
 

@@ -1,11 +1,14 @@
 """Prompts carried through a clip: at its own resolution, both ways, corrected, one structure not touching another."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
+from bundle.losses.fit import weights_sha256
 from bundle.segmentation.memory import Memory
 from bundle.segmentation.prompting import Prompt
 from bundle.segmentation.propagation import ClipTracker, backbone_output, track_clip
@@ -50,6 +53,17 @@ def test_every_prompted_structure_gets_a_mask_in_every_frame_at_the_clips_own_si
     assert masks.shape == (5, 2, ROWS, COLUMNS)
     assert masks.dtype == torch.bool
     assert masks.any(dim=(0, 2, 3)).all(), "something is found of each"
+
+
+def test_a_memory_of_another_student_is_refused(segmenter, tmp_path):
+    torch.save(Memory(build_tracker(segmenter)).state_dict(), tmp_path / "memory.pt")
+    card = tmp_path / "memory.json"
+    card.write_text(json.dumps({"student": weights_sha256(segmenter.student)}))
+    load_tracker(segmenter, tmp_path / "memory.pt")
+    with torch.no_grad():
+        next(segmenter.student.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match=r"memory\.pt was trained on another student .*train_memory\.json"):
+        load_tracker(segmenter, tmp_path / "memory.pt")
 
 
 def test_the_tracker_gives_what_sam_2s_predictor_gives_on_a_folder_of_frames(segmenter, predictor, tmp_path):

@@ -1,0 +1,56 @@
+"""How ``models/memory.pt`` is made: SAM 2's memory, trained on the model that ships."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bundle.atomic import write_json
+from bundle.data.phantom.dataset import GENERATOR_VERSION
+from bundle.engines.checkpoint_folder import write_whole
+from bundle.export.model_card import read_model_card
+from bundle.teachers.checkpoint import file_sha256, read_state_dict
+from bundle.workflows.benchmark_clicks import measure_clicks
+from bundle.workflows.benchmark_video import shipped_tracker
+from bundle.workflows.shipped_model import in_half_precision
+from bundle.workflows.stages import ROOT, Stage, run_stages
+
+
+def make_shipped_memory(
+    model: str | Path = ROOT / "models" / "model.pt", output_dir: str | Path = ROOT / "runs" / "shipped_memory"
+) -> dict[str, Any]:
+    """Train, write the weights beside the model in half precision, and measure what clicks do with them.
+
+    Args:
+        model: The segmenter, with its card.
+        output_dir: Folder of the training; an interrupted one goes on.
+
+    Returns:
+        What ``memory.json`` holds.
+    """
+    model, folder = Path(model).resolve(), Path(output_dir).resolve()
+    target = model.with_name("memory.pt")
+    keys: dict[str, str | int | float] = {
+        "checkpoint": str(model),
+        "image_size": read_model_card(model)["image_size"],
+        "training_precision": "bfloat16",
+        "dataset_dir": str(folder / "phantom"),
+        "output_dir": str(folder / "train"),
+    }
+    run_stages([Stage("train the memory", ["train_memory.json"], keys)])
+    weights = in_half_precision(read_state_dict(folder / "train" / "memory.pt"))
+    write_whole(target, lambda file: torch.save(weights, file))
+    card = json.loads((folder / "train" / "memory.json").read_text()) | {
+        "file": target.name,
+        "sha256": file_sha256(target),
+        "bytes": target.stat().st_size,
+        "licence": "Apache-2.0",
+        "source": "make memory",
+        "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
+    }
+    write_json(target.with_suffix(".json"), card)
+    card["clicks"] = [asdict(score) for score in measure_clicks(*shipped_tracker(target.parent))]
+    write_json(target.with_suffix(".json"), card)
+    return card
