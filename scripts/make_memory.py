@@ -12,5 +12,5 @@ from bundle.workflows.stages import ROOT
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", default=ROOT / "runs" / "shipped_memory", help="folder of the training")
-    for score in make_shipped_memory(output_dir=parser.parse_args().output_dir)["clicks"]:
-        print(f"{score['answer']}: mean Dice {score['standard']:.3f}, of hard patients {score['hard']:.3f}")
+    card = make_shipped_memory(output_dir=parser.parse_args().output_dir)
+    print(f"{card['file']}: {card['bytes']} bytes")

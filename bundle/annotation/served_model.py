@@ -15,14 +15,8 @@ from bundle.annotation.images import StudyImage
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.export.checkpoint import load_weights
 from bundle.export.model_card import read_model_card
-from bundle.segmentation.prompting import (
-    EncodedFrame,
-    Prompt,
-    PromptedMask,
-    answer_named_prompt,
-    answer_prompt,
-    encode_frame,
-)
+from bundle.segmentation.named import answer_by_name
+from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, encode_frame
 from bundle.segmentation.propagation import ClipTracker, TrackedMask
 from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
@@ -78,7 +72,7 @@ class ServedModel:
     Args:
         settings: What it is built from.
         checkpoint: Gives the file that is to be served now.
-        memory: Weights of SAM 2's memory, which propagation needs and clicks use.
+        memory: Weights of SAM 2's memory, which propagation needs.
         cache_megabytes: Limit of what is kept of encoded frames.
     """
 
@@ -135,18 +129,11 @@ class ServedModel:
             return self._tracker[1]
 
     def click(self, image: StudyImage, prompt: Prompt) -> PromptedMask:
-        """The mask that a prompt means in its frame of a clip.
-
-        With weights of the memory it is asked for by the structure's name, of which their decoder knows.
-        """
+        """The mask that a prompt means in its frame of a clip."""
         with self._lock:
             segmenter = self.segmenter()
             encoded = self._encode_and_keep(image, prompt.frame)
-            asked = _in_view(image, replace(prompt, frame=0))
-            if self.memory.is_file():
-                answer = answer_named_prompt(segmenter, self.tracker(), encoded, asked)
-            else:
-                answer = answer_prompt(segmenter, encoded, asked)
+            answer = answer_by_name(segmenter, encoded, _in_view(image, replace(prompt, frame=0)))
         return answer._replace(mask=_put_back(image, answer.mask))
 
     def automatic(self, image: StudyImage, frames: Sequence[int]) -> Iterator[np.ndarray]:

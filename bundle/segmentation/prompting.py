@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
 from bundle.segmentation.segmenter import ImageFeatures, Segmenter
@@ -180,40 +179,6 @@ def answer_prompt(
     best = int(output.iou[0, candidates].argmax())
     logits = output.masks[:, candidates][:, best : best + 1]
     return PromptedMask(full_size_mask(logits, geometry), float(output.iou[0, candidates][best]), logits)
-
-
-@torch.inference_mode()
-def answer_named_prompt(
-    segmenter: Segmenter, tracker: SAM2VideoPredictor, encoded: EncodedFrame, prompt: Prompt
-) -> PromptedMask:
-    """The mask that points or a box mean for a structure whose name says what it looks like.
-
-    Args:
-        segmenter: The one that encoded the frame.
-        tracker: From :func:`bundle.segmentation.sam2.load_tracker`: its decoder was trained on names with prompts.
-        encoded: The frame; ``prompt.frame`` is 0, since there is only one.
-        prompt: Points, a box, or both.
-
-    Raises:
-        ValueError: If the prompt is a mask, or not in the frame.
-    """
-    geometry, features = encoded.geometry, encoded.features
-    prompt.check(segmenter.structures, 1, geometry.rows, geometry.columns)
-    if prompt.mask is not None:
-        raise ValueError("a named prompt is points or a box, got a mask")
-    points, labels = (part.to(features.embedding.device) for part in prompt.sam_points(geometry))
-    sparse, dense = tracker.sam_prompt_encoder(points=(points, labels), boxes=None, masks=None)
-    tracker.sam_mask_decoder.ask_for(torch.tensor([segmenter.structures.index(prompt.structure)]))
-    masks, iou, _, _ = tracker.sam_mask_decoder(
-        image_embeddings=features.embedding + tracker.no_mem_embed.view(1, -1, 1, 1),  # as in a clip's first frame
-        image_pe=tracker.sam_prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
-        multimask_output=False,
-        repeat_image=False,
-        high_res_features=list(features.high_res_features),
-    )
-    return PromptedMask(full_size_mask(masks, geometry), float(iou[0, 0]), masks)
 
 
 def mask_logits(mask: Tensor) -> Tensor:  # bool (size, size) -> (1, 1, size/4, size/4)

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sam2.sam2_video_predictor import SAM2VideoPredictor
 from scipy import ndimage
 from torch import Tensor
 
 from bundle.data.phantom.study import Domain, generate_study
 from bundle.metrics.overlap import dice
+from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import (
     EncodedFrame,
     Prompt,
-    answer_named_prompt,
     answer_prompt,
     encode_frame,
     full_size_mask,
@@ -45,7 +44,6 @@ class ClickScore:
 
 def measure_clicks(
     segmenter: Segmenter,
-    tracker: SAM2VideoPredictor,
     num_patients: int = 4,
     num_frames: int = 3,
     size: int | None = None,
@@ -57,7 +55,6 @@ def measure_clicks(
 
     Args:
         segmenter: Trained, in evaluation mode.
-        tracker: From :func:`bundle.segmentation.sam2.load_tracker`, trained on this segmenter.
         num_patients: Of each domain.
         num_frames: Of each patient.
         size: Rows and columns; the segmenter's input size if None.
@@ -65,7 +62,7 @@ def measure_clicks(
     size = segmenter.image_size if size is None else size
     names: dict[str, Answer] = {
         "": lambda encoded, prompt: answer_prompt(segmenter, encoded, prompt).mask,
-        ", by name": lambda encoded, prompt: answer_named_prompt(segmenter, tracker, encoded, prompt).mask,
+        ", by name": lambda encoded, prompt: answer_by_name(segmenter, encoded, prompt).mask,
     }
     domains: tuple[Domain, ...] = ("standard", "hard")
     scores: dict[str, dict[Domain, float]] = {}

@@ -1,7 +1,6 @@
 """How ``models/memory.pt`` is made: SAM 2's memory, trained on the model that ships."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from bundle.data.phantom.dataset import GENERATOR_VERSION
 from bundle.engines.checkpoint_folder import write_whole
 from bundle.export.model_card import read_model_card
 from bundle.teachers.checkpoint import file_sha256, read_state_dict
-from bundle.workflows.benchmark_clicks import measure_clicks
-from bundle.workflows.benchmark_video import shipped_tracker
 from bundle.workflows.shipped_model import in_half_precision
 from bundle.workflows.stages import ROOT, Stage, run_stages
 
@@ -21,7 +18,7 @@ from bundle.workflows.stages import ROOT, Stage, run_stages
 def make_shipped_memory(
     model: str | Path = ROOT / "models" / "model.pt", output_dir: str | Path = ROOT / "runs" / "shipped_memory"
 ) -> dict[str, Any]:
-    """Train, write the weights beside the model in half precision, and measure what clicks do with them.
+    """Train, and write the weights beside the model in half precision, with a card.
 
     Args:
         model: The segmenter, with its card.
@@ -50,7 +47,5 @@ def make_shipped_memory(
         "source": "make memory",
         "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
     }
-    write_json(target.with_suffix(".json"), card)
-    card["clicks"] = [asdict(score) for score in measure_clicks(*shipped_tracker(target.parent))]
     write_json(target.with_suffix(".json"), card)
     return card

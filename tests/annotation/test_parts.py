@@ -20,7 +20,8 @@ from bundle.annotation.served_model import EncodingCache, ServedModel, doubt, nu
 from bundle.annotation.server import allowed_hosts, check_host, label_settings
 from bundle.data.datalist import load_datalist
 from bundle.data.phantom.writer import write_dicom
-from bundle.segmentation.prompting import EncodedFrame, Prompt, answer_prompt, encode_frame
+from bundle.segmentation.named import answer_by_name
+from bundle.segmentation.prompting import EncodedFrame, Prompt, encode_frame
 from bundle.segmentation.segmenter import ImageFeatures
 from bundle.structures import STRUCTURES
 from bundle.transforms.field_of_view import Window
@@ -160,14 +161,15 @@ def test_a_click_beside_the_picture_counts_as_at_its_edge_and_a_box_beside_it_is
         model.click(whole, Prompt("c2", 0, box=(2, 2, 40, 170)))
 
 
-def test_without_weights_of_the_memory_a_click_is_answered_without_the_name(weights, cine, tmp_path, model):
-    image, click = ImageCache().get(cine), Prompt("c2", 1, [(60, 60)], [1])
-    nameless = ServedModel(weights.settings, lambda: weights.model, tmp_path / "none.pt")
-    segmenter = nameless.segmenter()
+def test_a_click_is_answered_by_name_in_the_view(model, cine):
+    image, click = ImageCache().get(cine), Prompt("c2", 1, [(60, 60), (30, 20)], [1, 0])
+    segmenter = model.segmenter()
     encoded = encode_frame(segmenter, image.frame(1)[(..., *image.view.slices())], image.clip.pixel_aspect)
-    expected = answer_prompt(segmenter, encoded, replace(click, frame=0).within(image.view))
-    assert torch.equal(nameless.click(image, click).logits, expected.logits)
-    assert not torch.equal(model.click(image, click).logits, expected.logits)
+    expected = answer_by_name(segmenter, encoded, replace(click, frame=0).within(image.view))
+    answer = model.click(image, click)
+    assert torch.equal(answer.logits, expected.logits)
+    assert answer.mask[60, 60]
+    assert not answer.mask[20, 30]
 
 
 def test_the_memory_of_another_student_is_refused(weights, cine, tmp_path):
@@ -175,7 +177,7 @@ def test_the_memory_of_another_student_is_refused(weights, cine, tmp_path):
     (tmp_path / "memory.json").write_text(json.dumps({"student": "0" * 64}))
     model = ServedModel(weights.settings, lambda: weights.model, tmp_path / "memory.pt")
     with pytest.raises(RefusedRequestError, match="was trained on another student than this segmenter's") as error:
-        model.click(ImageCache().get(cine), Prompt("c2", 1, [(60, 60)], [1]))
+        next(model.propagate(ImageCache().get(cine), [Prompt("c2", 1, [(60, 60)], [1])]))
     assert error.value.status == 501
 
 

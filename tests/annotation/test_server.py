@@ -15,8 +15,8 @@ from PIL import Image
 
 from bundle.data.readers import read_clip
 from bundle.inference.predictor import ClipInferer
-from bundle.segmentation.prompting import Prompt, answer_named_prompt, encode_frame
-from bundle.segmentation.sam2 import load_tracker
+from bundle.segmentation.named import answer_by_name
+from bundle.segmentation.prompting import Prompt, encode_frame
 from bundle.structures import STRUCTURES
 from bundle.transforms.field_of_view import find_field_of_view
 from tests.annotation.conftest import as_inference_sees
@@ -58,7 +58,7 @@ def expected(server, weights):
             kept[image] = inferer(as_inference_sees(clip), segmenter).numpy()
         return kept[image]
 
-    masks.segmenter, masks.tracker = segmenter, load_tracker(segmenter, weights.memory)
+    masks.segmenter = segmenter
     return masks
 
 
@@ -170,7 +170,7 @@ def test_clicks_label_one_structure_in_one_frame(server, expected, image, frame,
     seen = torch.from_numpy(clip.frame(frame))[(..., *view.slices())]
     encoded = encode_frame(expected.segmenter, seen, clip.pixel_aspect)
     prompt = Prompt("c3", 0, [(70, 60), (75, 64), (9, 9)], [1, 1, 0]).within(view)
-    answer = answer_named_prompt(expected.segmenter, expected.tracker, encoded, prompt)
+    answer = answer_by_name(expected.segmenter, encoded, prompt)
     mask = view.put_back(answer.mask, clip.shape.rows, clip.shape.columns).numpy()
     np.testing.assert_array_equal(label[frame], np.where(mask, STRUCTURES.index("c3") + 1, 0))
     assert not np.delete(label, frame, axis=0).any()

@@ -1,13 +1,9 @@
 """A person's prompts mean the same in the frame's pixels and in the network's."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from bundle.segmentation.prompting import Prompt, answer_named_prompt, answer_prompt, encode_frame
-from bundle.segmentation.propagation import ClipTracker
-from bundle.segmentation.sam2 import build_tracker
+from bundle.segmentation.prompting import Prompt, answer_prompt, encode_frame
 from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox
 
@@ -91,28 +87,3 @@ def test_a_prompt_moves_with_the_part_of_the_frame_and_ends_at_its_edge():
     assert moved.box == (0, 0, 17, 9)
     mask = torch.arange(24 * 32).reshape(24, 32)
     assert torch.equal(Prompt("c2", mask=mask).within(Window(6, 16, 10, 28)).mask, mask[6:16, 10:28])
-
-
-def test_a_named_prompt_is_answered_as_a_clips_first_one(segmenter):
-    torch.nn.init.constant_(segmenter.structure_queries.quality.layers[-1].bias, 50.0)  # every structure is present
-    tracker = build_tracker(segmenter)
-    torch.nn.init.normal_(tracker.no_mem_embed)
-    for prompt in (
-        CLICK,
-        Prompt("c2", points=[(5, 5), (20, 9)], point_labels=[1, 0]),
-        Prompt("c2", box=(3, 4, 20, 20)),
-    ):
-        answer = answer_named_prompt(segmenter, tracker, encode_frame(segmenter, FRAME), prompt)
-        assert torch.equal(answer.mask, ClipTracker(segmenter, tracker, FRAME[None]).prompt(prompt))
-        assert answer.mask.float().std() > 0
-    with pytest.raises(ValueError, match="a named prompt is points or a box, got a mask"):
-        answer_named_prompt(segmenter, tracker, encode_frame(segmenter, FRAME), Prompt("c2", mask=torch.ones(24, 32)))
-
-
-def test_the_name_matters(segmenter):
-    tracker, encoded = build_tracker(segmenter), encode_frame(segmenter, FRAME)
-    answers = [
-        answer_named_prompt(segmenter, tracker, encoded, replace(CLICK, structure=name)).logits
-        for name in ("hyoid", "c2")
-    ]
-    assert not torch.equal(*answers)

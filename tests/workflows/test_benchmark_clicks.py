@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from bundle.segmentation.sam2 import build_tracker
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder
@@ -35,7 +34,7 @@ def test_a_click_falls_into_the_middle_of_the_largest_wrong_region(pred, label, 
 def test_every_way_is_scored_in_both_domains():
     torch.manual_seed(0)
     segmenter = Segmenter(StudentEncoder(TimmTrunk("efficientvit_b0")), STRUCTURES, image_size=64).eval()
-    scores = {score.answer: score for score in measure_clicks(segmenter, build_tracker(segmenter), 1, num_frames=1)}
+    scores = {score.answer: score for score in measure_clicks(segmenter, 1, num_frames=1)}
     assert len(scores) == 11
     assert all(0 <= score.standard <= 1 and 0 <= score.hard <= 1 for score in scores.values())
     assert scores["a click on it"].standard != scores["a click on it, by name"].standard
