@@ -144,6 +144,8 @@ class ServedModel:
     def propagate(self, image: StudyImage, prompts: Sequence[Prompt]) -> Iterator[TrackedMask]:
         """Carry prompted structures through a whole clip; see :class:`ClipTracker`.
 
+        Points and boxes are answered on their frame as :meth:`click` answers them, and that mask is carried on.
+
         Raises:
             RefusedRequestError: If there are no weights for the memory.
         """
@@ -152,9 +154,14 @@ class ServedModel:
             clip = torch.from_numpy(image.clip.frames)[(..., *image.view.slices())]
             tracker = ClipTracker(segmenter, predictor, clip, image.clip.pixel_aspect)
             for prompt in prompts:
-                tracker.prompt(_in_view(image, prompt))
+                tracker.prompt(_in_view(image, self._as_mask(image, prompt)))
             for tracked in tracker.track():
                 yield tracked._replace(mask=_put_back(image, tracked.mask))
+
+    def _as_mask(self, image: StudyImage, prompt: Prompt) -> Prompt:
+        if prompt.mask is not None:
+            return prompt
+        return Prompt(prompt.structure, prompt.frame, mask=self.click(image, prompt).mask)
 
     def uncertainty(self, image: StudyImage) -> float:
         """Mean doubt over a few frames of a clip; see :func:`doubt`."""

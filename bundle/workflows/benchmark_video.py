@@ -10,7 +10,7 @@ import torch
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
-from bundle.data.phantom.study import PhantomStudy, generate_study
+from bundle.data.phantom.study import Domain, PhantomStudy, generate_study
 from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.metrics.overlap import dice
@@ -96,6 +96,7 @@ def measure_video(
     num_patients: int = 6,
     num_frames: int = 30,
     size: int | None = None,
+    domain: Domain = "standard",
 ) -> list[VideoScore]:
     """Compare ways to make masks of the structures that a clip's first frame shows.
 
@@ -105,6 +106,7 @@ def measure_video(
         num_patients: Synthetic patients, one swallow each.
         num_frames: Frames, 15 a second, centered on the pharyngeal phase.
         size: Rows and columns; the segmenter's input size if None.
+        domain: Of the patients.
 
     Returns:
         One row per way of making masks.
@@ -124,7 +126,7 @@ def measure_video(
         "true masks of the first frame, not moved": lambda _, label, channels: label[:1].expand_as(label),  # noqa: ARG005
     }
     tallies = {name: _Tally() for name in ways}
-    for clip, label, channels in _swallows(num_patients, num_frames, size):
+    for clip, label, channels in _swallows(num_patients, num_frames, size, domain):
         for name, make in ways.items():
             start = time.perf_counter()
             pred = make(clip, label, channels)
@@ -165,15 +167,17 @@ def clicks_on(segmenter: Segmenter, label: Masks, channels: list[int]) -> list[P
     return prompts
 
 
-def _swallows(num_patients: int, num_frames: int, size: int) -> Iterator[tuple[Tensor, Masks, list[int]]]:
+def _swallows(
+    num_patients: int, num_frames: int, size: int, domain: Domain
+) -> Iterator[tuple[Tensor, Masks, list[int]]]:
     """Clips, true masks of the structures that their first frame shows, and these structures' channels."""
     step = MACHINE_RATE // FRAME_RATE
     for patient in range(num_patients):
-        study = _study(FIRST_SEED + patient, size, num_frames * step)
+        study = _study(FIRST_SEED + patient, size, num_frames * step, domain)
         label = torch.from_numpy(study.masks[::step]).bool()
         channels = label[0].flatten(1).any(1).nonzero().flatten().tolist()
         yield torch.from_numpy(study.frames[::step]), label[:, channels], channels
 
 
-def _study(seed: int, size: int, num_frames: int) -> PhantomStudy:
-    return generate_study(seed, size, num_frames, "consecutive", frame_rate=float(MACHINE_RATE))
+def _study(seed: int, size: int, num_frames: int, domain: Domain) -> PhantomStudy:
+    return generate_study(seed, size, num_frames, "consecutive", frame_rate=float(MACHINE_RATE), domain=domain)

@@ -45,7 +45,7 @@ def make_shipped_memory(
         "bytes": target.stat().st_size,
         "licence": "Apache-2.0",
         "source": "make memory",
-        "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
+        "synthetic": f"trained on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
     }
     write_json(target.with_suffix(".json"), card)
     return card

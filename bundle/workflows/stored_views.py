@@ -25,10 +25,6 @@ SMALL: dict[str, str | int | float] = {
     "resume": "False",
 }
 """160 frames at 128²; validation after the last epoch."""
-STUDENT_ONLY = (
-    "[{'_target_': 'RandAdjustContrastd', 'keys': 'image', 'prob': 0.5, 'gamma': [0.7, 1.4]},"
-    " {'_target_': 'RandGaussianNoised', 'keys': 'image', 'prob': 0.3, 'std': 0.02}]"
-)
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,6 @@ VARIANTS = (
     Variant("float16, 4 views", overrides={"num_views": 4}),
     Variant("float16, 1 view", overrides={"num_views": 1}),
     Variant("int8, 4 views", overrides={"num_views": 4, "precision": "int8"}),
-    Variant(
-        "float16, 4 views, contrast and noise for the student alone", overrides={"student_transforms": STUDENT_ONLY}
-    ),
     Variant("live teachers", configs=()),
 )
 

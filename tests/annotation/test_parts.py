@@ -161,6 +161,19 @@ def test_a_click_beside_the_picture_counts_as_at_its_edge_and_a_box_beside_it_is
         model.click(whole, Prompt("c2", 0, box=(2, 2, 40, 170)))
 
 
+def test_what_is_carried_on_begins_as_the_clicks_were_answered(model, cine):
+    image = ImageCache().get(cine)
+    clicks = [Prompt("c2", 1, [(60, 60), (30, 20)], [1, 0]), Prompt("c2", 3, [(64, 58)], [1])]
+    masks = {tracked.frame: tracked.mask for tracked in model.propagate(image, clicks)}
+    assert sorted(masks) == [0, 1, 2, 3]
+    for click in clicks:
+        assert torch.equal(masks[click.frame], model.click(image, click).mask)
+    (kept,) = (
+        tracked.mask for tracked in model.propagate(image, [Prompt("c2", 1, mask=masks[1])]) if tracked.frame == 1
+    )
+    assert torch.equal(kept[:120, :110], masks[1][:120, :110])
+
+
 def test_a_click_is_answered_by_name_in_the_view(model, cine):
     image, click = ImageCache().get(cine), Prompt("c2", 1, [(60, 60), (30, 20)], [1, 0])
     segmenter = model.segmenter()

@@ -42,6 +42,7 @@ def train(folder: Path, epochs: int) -> ConfigWorkflow:
         max_step=1,
         epochs=epochs,
         checkpoint_every="1 steps",
+        **{"datalist::num_hard_train": 1},
     )
     workflow.initialize()
     assert workflow.check_properties() == []
