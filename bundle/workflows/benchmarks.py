@@ -146,7 +146,7 @@ def _video() -> list[Row]:
     segmenter, tracker = shipped_tracker(ROOT / "models")
     domains: tuple[Domain, ...] = ("standard", "hard")
     return [
-        {"patients": domain} | _named(asdict(score))
+        {"patients": domain, **_named(asdict(score))}
         for domain in domains
         for score in measure_video(segmenter, tracker, num_patients=2, num_frames=20, domain=domain)
     ]
