@@ -70,5 +70,6 @@ def test_an_error_of_the_first_process_is_shown_once_and_ends_all(run, distilled
     result, _ = run("distill", "smoke", "multi_gpu_distill", output="failed", **{"datalist::num_train": "-1"})
     assert result.returncode != 0
     assert errors(result) == [
-        "error: a data set needs counts >= 0 and at least one patient, got -1 training, 1 validation, 1 test"
+        "error: a data set needs counts >= 0, no more than 100000 patients and at least one patient, "
+        "got num_train -1, num_validation 1, num_test 1, num_hard_test 0, num_hard_train 0"
     ]
