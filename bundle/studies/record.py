@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-DICE, HD95 = "patients", "hd95"
+DICE, HD95 = "dice", "hd95"
 """Names, within a split, of the Dice and of the HD95 in pixels."""
 
 Scores = Mapping[str, Mapping[str, float | None]]
@@ -20,7 +20,7 @@ class RunRecord:
         study: Name of the study.
         variant: Name of what was trained.
         seed: Of the training.
-        splits: Split -> ``"patients"`` (Dice in [0, 1]) and ``"hd95"`` (pixels) -> scores.
+        splits: Split -> ``"dice"`` (in [0, 1]) and ``"hd95"`` (pixels) -> scores.
         measured: Further numbers, such as ``seconds`` or ``parameters``; may be empty.
         scale: What bounds the run, such as ``image_size``.
         finished: Date and time, ISO 8601.

@@ -16,7 +16,7 @@ def runs_of(variant: str, means: list[float]) -> list[RunRecord]:
     records = []
     for seed, mean in enumerate(means):
         patients = {f"p{number}": {"bolus": mean + shift} for number, shift in enumerate(np.linspace(-0.02, 0.02, 6))}
-        splits = {"test": {"patients": patients}, "hard_test": {"patients": patients}}
+        splits = {"test": {"dice": patients}, "hard_test": {"dice": patients}}
         records.append(RunRecord("key", "study", variant, seed, splits, {}, {}, "2026-11-27", "machine"))
     return records
 

@@ -26,18 +26,18 @@ HD95 = {"p024": {"bolus": 3.1, "c4": None}}
 
 
 def test_a_record_comes_back_from_its_file_as_it_was():
-    before = record({"test": {"patients": DICE, "hd95": HD95}})
+    before = record({"test": {"dice": DICE, "hd95": HD95}})
     assert RunRecord.from_dict(json.loads(json.dumps(before.to_dict()))) == before
     assert before.to_dict()["splits"]["test"]["hd95"]["p024"] == {"bolus": 3.1, "c4": None}
 
 
 def test_a_nan_is_written_as_null():
-    written = record({"test": {"patients": DICE, "hd95": {"p024": {"bolus": float("nan"), "c4": 2.0}}}}).to_dict()
+    written = record({"test": {"dice": DICE, "hd95": {"p024": {"bolus": float("nan"), "c4": 2.0}}}}).to_dict()
     assert written["splits"]["test"]["hd95"] == {"p024": {"bolus": None, "c4": 2.0}}
 
 
 def test_splits_are_named_once_in_the_order_in_which_they_occur():
-    one, other = ({"test": {"patients": DICE}}, {"hard_test": {"patients": DICE}, "test": {"patients": DICE}})
+    one, other = ({"test": {"dice": DICE}}, {"hard_test": {"dice": DICE}, "test": {"dice": DICE}})
     assert split_names([record(one), record(other)]) == ["test", "hard_test"]
     assert split_names([]) == []
 
@@ -45,10 +45,10 @@ def test_splits_are_named_once_in_the_order_in_which_they_occur():
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"test": {"hd95": HD95}}, r"seed 0, split test: expected Dice of one patient or more under 'patients', got"),
-        ({"test": {"patients": {}}}, "expected Dice of one patient or more"),
-        ({"test": {"patients": {"p024": {"bolus": 81.0}}}}, r"Dice must be in \[0, 1\] or None, got 81.0"),
-        ({"test": {"patients": {"p024": {"bolus": -0.1}}}}, r"Dice must be in \[0, 1\] or None, got -0.1"),
+        ({"test": {"hd95": HD95}}, r"seed 0, split test: expected Dice of one patient or more under 'dice', got"),
+        ({"test": {"dice": {}}}, "expected Dice of one patient or more"),
+        ({"test": {"dice": {"p024": {"bolus": 81.0}}}}, r"Dice must be in \[0, 1\] or None, got 81.0"),
+        ({"test": {"dice": {"p024": {"bolus": -0.1}}}}, r"Dice must be in \[0, 1\] or None, got -0.1"),
     ],
 )
 def test_scores_that_cannot_be_are_refused(splits, message):
@@ -57,7 +57,7 @@ def test_scores_that_cannot_be_are_refused(splits, message):
 
 
 def test_a_missing_or_an_unknown_entry_is_refused_and_both_lists_are_shown():
-    content = record({"test": {"patients": DICE}}).to_dict()
+    content = record({"test": {"dice": DICE}}).to_dict()
     with pytest.raises(ValueError, match=r"'seed'.*got \['finished', 'key', 'machine'"):
         RunRecord.from_dict({name: value for name, value in content.items() if name != "seed"})
     with pytest.raises(ValueError, match=r"got .*'sead'"):

@@ -44,7 +44,7 @@ def test_every_variant_is_trained_and_scored_on_both_splits(finished):
     records = finished.found(STUDY)
     assert [record.variant for record in records] == ["full", "frozen"]
     for record in records:
-        assert {split: list(scores["patients"]) for split, scores in record.splits.items()} == {
+        assert {split: list(scores["dice"]) for split, scores in record.splits.items()} == {
             "test": ["p003"],
             "hard_test": ["h000"],
         }
@@ -92,7 +92,7 @@ def test_scores_are_read_per_patient_and_structure(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("patient,structure,frames,dice,hd95\np1,c2,3,0.81234,\np1,c3,3,,\np2,c2,3,0.5,2.25\n")
     assert read_scores(path) == {
-        "patients": {"p1": {"c2": 0.8123, "c3": None}, "p2": {"c2": 0.5}},
+        "dice": {"p1": {"c2": 0.8123, "c3": None}, "p2": {"c2": 0.5}},
         "hd95": {"p1": {"c2": None, "c3": None}, "p2": {"c2": 2.25}},
     }
 

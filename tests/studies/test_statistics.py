@@ -24,7 +24,7 @@ NAN = float("nan")
 
 
 def run(variant: str, seed: int, patients: dict[str, dict[str, float | None]]) -> RunRecord:
-    return RunRecord("key", "study", variant, seed, {"test": {"patients": patients}}, {}, {}, "2026-11-27", "machine")
+    return RunRecord("key", "study", variant, seed, {"test": {"dice": patients}}, {}, {}, "2026-11-27", "machine")
 
 
 def runs_of(variant: str, scores: np.ndarray) -> list[RunRecord]:

@@ -30,9 +30,7 @@ def runs_of(variant: str, means: list[float], split: str = "test") -> list[RunRe
         scale = {"image_size": 128, "epochs": 20}
         finished = f"2026-11-2{seed}T13:00:00Z"
         records.append(
-            RunRecord(
-                "key", "study", variant, seed, {split: {"patients": patients}}, measured, scale, finished, "2 cores"
-            )
+            RunRecord("key", "study", variant, seed, {split: {"dice": patients}}, measured, scale, finished, "2 cores")
         )
     return records
 
