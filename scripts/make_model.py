@@ -6,9 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.workflows.shipped_model import make_shipped_model
+from bundle.workflows.shipped_model import START, make_shipped_model
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    card = make_shipped_model()
-    print(f"{card['file']}: mean Dice {card['held_out']['mean_dice']:.3f} on held-out synthetic patients")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", default=START, help="weights to go on from (the demo's unless given)")
+    card = make_shipped_model(parser.parse_args().start)
+    standard, hard = (card[name]["mean_dice"] for name in ("held_out", "held_out_hard"))
+    print(f"{card['file']}: mean Dice {standard:.3f} on held-out synthetic patients, {hard:.3f} on hard ones")

@@ -19,11 +19,15 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, help="for results and tables (runs/study_<scale> unless given)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (1 unless given)")
     parser.add_argument("--tables_only", action="store_true", help="run nothing")
+    parser.add_argument(
+        "--public_sets", type=Path, nargs=2, metavar=("CHEST_XRAYS", "CT_LESIONS"), help="see modalities"
+    )
     given = parser.parse_args()
     folder = ROOT / "runs" / f"study_{given.scale}"
     names, target = given.studies or study_names(), given.output_dir or folder
     try:
-        print(run_studies(names, given.scale, folder, target, given.jobs, given.tables_only))
+        sets = tuple(given.public_sets) if given.public_sets else None
+        print(run_studies(names, given.scale, folder, target, given.jobs, given.tables_only, sets))
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.data.datalist import SECTIONS, check_datalist
+from bundle.data.datalist import ALL_SECTIONS, SECTIONS, check_datalist
 from bundle.data.dicom import DICOM_SUFFIXES
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
 from bundle.data.video import VIDEO_SUFFIXES
@@ -28,6 +28,7 @@ def make_datalist(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
     synthetic: bool = False,
+    about: Mapping[str, str] | None = None,
 ) -> Path:
     """Find clips and their masks, split them by patient, write the data list and check it.
 
@@ -45,6 +46,7 @@ def make_datalist(
         fractions: Shares of the patients in training, validation and test.
         seed: Of the draw that splits the patients.
         synthetic: Whether no patient was imaged.
+        about: "description", "source" and "license", in words, for the reader of the data list.
 
     Returns:
         Path of the data list.
@@ -64,11 +66,31 @@ def make_datalist(
             item["label"] = _label_entry(label, structures, output)
         items.append(item)
     sections = split_by_patient(items, dict(zip(SECTIONS, fractions, strict=True)), seed)
-    content = {"name": folder.resolve().name, "synthetic": synthetic, "structures": list(structures), **sections}
+    content = {"name": folder.resolve().name, "synthetic": synthetic, "structures": list(structures)}
+    return write_datalist(output, {**content, **(about or {}), **sections}, is_labelled=bool(labels))
+
+
+def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
+    """Write a data list that has been checked, files and all; if it is wrong, nothing is written.
+
+    Args:
+        output: The JSON; its folder is made.
+        content: Of the data list, with paths relative to its folder.
+        is_labelled: Whether every clip of it must have labels.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If the content is wrong, or a label does not fit its clip.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f"{output.name}.draft")
     try:
         draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        check_datalist(draft, structures if labels else None, tuple(sections))
+        sections = [section for section in ALL_SECTIONS if section in content]
+        check_datalist(draft, content["structures"] if is_labelled else None, sections)
         os.replace(draft, output)
     finally:
         draft.unlink(missing_ok=True)

@@ -58,6 +58,7 @@ CONTENT = (
     "docs/**/*.md",
     "docs/**/*.json",
     "docs/**/*.png",
+    "docs/**/*.svg",
 )
 """What is packed, of a clone."""
 

@@ -1,5 +1,6 @@
 """The stage that fills the store: views of all frames, every teacher's features of them, and their statistics."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from bundle.atomic import write_json
 from bundle.store.errors import REMEDY, StoreError
 from bundle.store.passes import BlockViews, FeaturePass, ViewPass
 from bundle.store.plan import check_disk, feature_bytes, make_plan
@@ -18,7 +18,7 @@ from bundle.store.precision import Codec, Float16
 from bundle.store.quantizer import fit_quantizer
 from bundle.store.requests import Finder, Request, make_requests, training_views
 from bundle.store.store import FeatureStore, FeatureTable, TeacherIdentity, identities
-from bundle.store.table import remove_unfinished
+from bundle.store.table import remove_unfinished, unfinished_path
 from bundle.store.views import ViewRecipe
 
 LARGEST_BLOCK = 128
@@ -116,7 +116,8 @@ class StoreFiller:
         if self.precision == "int8":
             arguments = (self.training, self.recipe, self.batch_size, self.device)
             codec = fit_quantizer(folder, self.teachers[name], teacher, *arguments)
-        write_json(folder / "teacher.json", {"name": name, **vars(teacher)})
+        with unfinished_path(folder / "teacher.json") as temporary:
+            temporary.write_text(json.dumps({"name": name, **vars(teacher)}, indent=2) + "\n", encoding="utf-8")
         return FeatureTable(folder, teacher, codec, mend=True)
 
     def _block_size(self, tables: Mapping[str, FeatureTable]) -> int:

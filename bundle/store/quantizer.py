@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.atomic import atomic_path
 from bundle.losses.statistics import FeatureStatistics
 from bundle.store.errors import StoreError
 from bundle.store.precision import PhiSInt8
 from bundle.store.requests import Request
 from bundle.store.store import TeacherIdentity
+from bundle.store.table import unfinished_path
 from bundle.store.views import ViewRecipe, as_float
 
 NUM_SAMPLED = 128
@@ -53,7 +53,7 @@ def fit_quantizer(
         if not path.is_file():
             logger.info("measuring PHI-S of %s for int8", folder.name)
             quantizer = _measure(teacher, identity, _sample(requests, recipe), batch_size, device)
-            with atomic_path(path) as temporary:
+            with unfinished_path(path) as temporary:
                 quantizer.save(temporary)
     return PhiSInt8.load(path)
 

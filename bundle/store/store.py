@@ -7,12 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
-from bundle.atomic import write_json
 from bundle.losses.fit import weights_sha256
 from bundle.store.digest import digest
 from bundle.store.errors import REMEDY, StoreError
 from bundle.store.precision import PRECISIONS, Codec, Float16, PhiSInt8
-from bundle.store.table import Table
+from bundle.store.table import UNFINISHED, Table, unfinished_path
 
 FORMAT = "feature-store-1"
 CODEC = "codec"
@@ -94,7 +93,8 @@ class FeatureStore:
     def mark(self) -> None:
         """Make the folder a store."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "store.json", {"format": FORMAT})
+        with unfinished_path(self.folder / "store.json") as temporary:
+            temporary.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
 
     def feature_folder(self, teacher: TeacherIdentity, precision: str) -> Path:
         """Where a teacher's features of a precision are, or would be."""
@@ -128,7 +128,8 @@ class FeatureStore:
 
     def _check_format(self) -> None:
         marker = self.folder / "store.json"
-        if not self.folder.is_dir() or not any(self.folder.iterdir()):
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        if all(path.name.startswith(UNFINISHED) for path in there):  # empty, but for a killed writer's marker
             return
         found = json.loads(marker.read_text()).get("format") if marker.is_file() else None
         if found != FORMAT:

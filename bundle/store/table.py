@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses
 from bundle.store.errors import StoreError
 from bundle.store.shard import SUFFIX, Shard, shard_name, write_shard
@@ -163,6 +164,26 @@ def _unfinished(folder: Path) -> Iterator[Path]:
             yield temporary
         finally:
             lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path that becomes ``path`` if the block ends well; a killed writer's is removed later.
+
+    As :func:`bundle.atomic.atomic_path`, but :func:`remove_unfinished` knows what is left of it.
+
+    Args:
+        path: The final file, in a folder that is there.
+    """
+    with _unfinished(path.parent) as temporary:
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~umask())
+            to_disk(temporary)
+            temporary.replace(path)
+            to_disk(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> int:

@@ -2,10 +2,18 @@
 
 definition  studies, variants and scales, as JSON
 plan        from variants to commands, each known by what it depends on
+warm        commands in processes that are forked with the libraries loaded
 runner      runs what is missing, and records it
+traces      what a distillation logged: weights, losses
+knowledge   what a student's features know of each teacher
+costs       parameters, operations and speed of a student
 record      one finished run
 statistics  means, paired differences with their uncertainty, verdicts
 tables      a study as a Markdown section
 figures     a study as an SVG figure
 report      pages of all studies, and how the paper's claims fared
+inside      feature maps, feature space and CKA of teachers and student; failures of the model that ships. Its parts:
+            held_out, networks, feature_maps, embedding_map, layer_similarity, failures, failure_causes,
+            failure_pictures, failure_report
+slices      slice-wise students on real CT sub-volumes, scored on unseen patients; their page: slices_page
 """

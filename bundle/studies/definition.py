@@ -16,6 +16,10 @@ TEACHERS = FOLDER / "teachers.json"
 Keys = dict[str, Any]
 """Keys of a config, as in an overlay."""
 
+SHOWN = ("weights", "teachers", "costs", "structures")
+"""Weights of the teachers over the training; what students know of each teacher; sizes and speeds of the students;
+differences structure by structure."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -25,11 +29,15 @@ class Phase:
         configs: Files below ``configs/``, the base first.
         keys: The study's own overlay.
         teachers: Names; None: those of the config.
+        share: Of the scale's epochs, for phases that follow each other and together take as many steps as one.
+        data: What is trained on, by name, of what the runner is given beside the phantom; None: the phantom.
     """
 
     configs: tuple[str, ...]
     keys: Keys = field(default_factory=dict)
     teachers: tuple[str, ...] | None = None
+    share: float = 1.0
+    data: str | None = None
 
     def overlay(self, teachers: Mapping[str, Any]) -> Keys:
         """The study's own keys, with the teachers spelled out.
@@ -92,6 +100,7 @@ class Study:
         reference: The variant that the others are compared with.
         variants: In the order of the table.
         claims: Of the paper, as far as the variants can answer them.
+        shows: What its page has beside scores: some of ``SHOWN``.
     """
 
     name: str
@@ -101,6 +110,7 @@ class Study:
     reference: str
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...] = ()
+    shows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,11 +159,13 @@ def read_study(path: str | Path) -> Study:
     """
     path = Path(path)
     content = _read(path)
-    _check(content, {"title", "question", "paper", "reference", "variants"}, {"claims"}, path)
+    _check(content, {"title", "question", "paper", "reference", "variants"}, {"claims", "shows"}, path)
     variants = tuple(_variant(name, entry, path) for name, entry in content["variants"].items())
     if content["reference"] not in content["variants"]:
         raise ValueError(f"{path}: reference must be one of {list(content['variants'])}, got {content['reference']!r}")
-    claims = content.get("claims", [])
+    claims, shows = content.get("claims", []), tuple(content.get("shows", []))
+    if not set(shows) <= set(SHOWN):
+        raise ValueError(f"{path}: shows must be some of {list(SHOWN)}, got {list(shows)}")
     return Study(
         name=path.stem,
         title=content["title"],
@@ -162,6 +174,7 @@ def read_study(path: str | Path) -> Study:
         reference=content["reference"],
         variants=variants,
         claims=tuple(_claim(entry, content["variants"], path) for entry in claims),
+        shows=shows,
     )
 
 
@@ -205,10 +218,16 @@ def _claim(entry: Keys, variants: Keys, path: Path) -> Claim:
 
 
 def _phase(entry: Keys, config: str, path: Path) -> Phase:
-    _check(entry, set(), {"configs", "keys", "teachers"}, path)
-    teachers = entry.get("teachers")
+    _check(entry, set(), {"configs", "keys", "teachers", "share", "data"}, path)
+    teachers, share = entry.get("teachers"), entry.get("share", 1.0)
+    if not (isinstance(share, int | float) and share > 0):
+        raise ValueError(f"{path}: share must be a number above 0, of the scale's epochs, got {share!r}")
     return Phase(
-        tuple(entry.get("configs", [config])), entry.get("keys", {}), None if teachers is None else tuple(teachers)
+        configs=tuple(entry.get("configs", [config])),
+        keys=entry.get("keys", {}),
+        teachers=None if teachers is None else tuple(teachers),
+        share=share,
+        data=entry.get("data"),
     )
 
 

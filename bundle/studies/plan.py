@@ -27,6 +27,9 @@ class PlannedStage:
         keys: The overlay, which is written as ``folder / "overlay.json"``.
         digest: SHA-256 of what the stage depends on.
         fills: Whether it takes the teachers' features from the store, which is to be filled before.
+        teachers: From which it distils, by name; none of a training.
+        backbone: Of the student.
+        data: Name of what it is trained on; None: the phantom.
     """
 
     folder: Path
@@ -34,6 +37,9 @@ class PlannedStage:
     keys: Keys
     digest: str
     fills: bool = False
+    teachers: tuple[str, ...] = ()
+    backbone: str = ""
+    data: str | None = None
 
     @property
     def filling(self) -> Stage:
@@ -80,13 +86,22 @@ class Planner:
 
     Args:
         folder: Where stages are kept.
-        datalist: The data.
+        datalist: The phantom.
         scale: Of every run.
         teachers: How teachers are loaded, by name.
+        others: Data lists that phases ask for by name; a run that asks for one that is missing is planned all the same.
     """
 
-    def __init__(self, folder: Path, datalist: Path, scale: Scale, teachers: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        datalist: Path,
+        scale: Scale,
+        teachers: Mapping[str, Any],
+        others: Mapping[str, Path] | None = None,
+    ) -> None:
         self.folder, self.datalist, self.scale, self.teachers = folder, datalist, scale, teachers
+        self.others = dict(others or {})
         weights = sorted((ROOT / "models" / "teachers").glob("*.safetensors"))
         self._given = [scale.data, GENERATOR_VERSION, [file_sha256(path) for path in weights]]
 
@@ -98,7 +113,8 @@ class Planner:
         """One variant with one seed."""
         stages: list[PlannedStage] = []
         for phase in variant.phase_1:
-            stages.append(self._stage("distill", phase, {"track_pictures": False, **self.scale.phase_1}, seed, stages))
+            keys = {"track_pictures": False, **self.scale.phase_1}
+            stages.append(self._stage("distill", phase, keys, seed, stages))
         keys = dict(self.scale.phase_2)
         if RETAIN in variant.phase_2.configs:
             keys["distill_dir"] = str(stages[-1].folder)
@@ -110,15 +126,32 @@ class Planner:
         configs = STORED if fills else phase.configs
         views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed
         own = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
-        parent = before[-1] if before else None
         contents = [_without_descriptions(name) for name in configs]
-        identity = [contents, {**own, "distill_dir": None}, parent.digest if parent else None, self._given]
+        if phase.share != 1:
+            own["epochs"] = max(1, round(own.get("epochs", contents[0]["epochs"]) * phase.share))
+            own["val_interval"] = own["epochs"]
+        parent = before[-1] if before else None
+        given = [*self._given, phase.data] if phase.data else self._given
+        identity = [contents, {**own, "distill_dir": None}, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
-        places = {"output_dir": str(folder), "datalist": str(self.datalist)}
+        places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
         places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
-        return PlannedStage(folder, configs, {**own, **places, "student_checkpoint": student}, digest, fills)
+        teachers = tuple(own.get("teachers", contents[0]["teachers"])) if kind == "distill" else ()
+        return PlannedStage(
+            folder=folder,
+            configs=configs,
+            keys={**own, **places, "student_checkpoint": student},
+            digest=digest,
+            fills=fills,
+            teachers=teachers,
+            backbone=own.get("student_backbone", contents[0]["student_backbone"]),
+            data=phase.data,
+        )
+
+    def _data(self, phase: Phase) -> Path:
+        return self.datalist if phase.data is None else self.others.get(phase.data, Path(f"{phase.data} is missing"))
 
 
 def _without_descriptions(config: str) -> Keys:

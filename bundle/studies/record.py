@@ -25,6 +25,9 @@ class RunRecord:
         scale: What bounds the run, such as ``image_size``.
         finished: Date and time, ISO 8601.
         machine: Hardware, in words.
+        phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
+            ``val_cosine`` by teacher (:mod:`bundle.studies.traces`); ``unexplained`` by teacher
+            (:mod:`bundle.studies.knowledge`).
 
     Raises:
         ValueError: If a split has no patient, or a Dice is outside [0, 1].
@@ -39,6 +42,7 @@ class RunRecord:
     scale: Mapping[str, Any]
     finished: str
     machine: str
+    phases: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         for split, scores in self.splits.items():

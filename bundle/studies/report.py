@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.atomic import write_text
+from bundle.studies.costs import describe_costs
 from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study
-from bundle.studies.figures import draw_scores
+from bundle.studies.figures import draw_scores, draw_weights
 from bundle.studies.record import RunRecord, split_names
 from bundle.studies.runner import StudyRunner, write_records
 from bundle.studies.statistics import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, compare_all, explain, verdict
@@ -18,11 +19,11 @@ NEGLIGIBLE = 0.02
 
 INDEX = """# Evidence
 
-Everything here was trained and evaluated on **synthetic** patients. It says how the method behaves on them; of real
-patients it says nothing. Written by `{command}`; every run is in [results.json](results.json).
+The studies were trained and evaluated on **synthetic** patients. They say how the method behaves on them; of real
+patients they say nothing. Written by `{command}`; every run is in [results.json](results.json).
 
 {table}
-
+{pages}
 ## How to read the tables
 
 - **Dice** is the mean over patients of the mean over their structures; then ± the standard deviation between seeds.
@@ -41,8 +42,22 @@ How studies are defined and run: [studies](../how-to/studies.md). The statistics
 """
 
 
+PAGES = {
+    "inside.md": "Looking inside: features before and after distillation, and the worst frames",
+    "slices.md": "Slices of a 3-D volume (real CT)",
+    "sim_to_real.md": "The shipped model on a real film",
+}
+"""Made by scripts of their own."""
+
+
 def run_studies(
-    names: Sequence[str], scale: str, folder: Path, output_dir: Path, jobs: int = 1, runs_none: bool = False
+    names: Sequence[str],
+    scale: str,
+    folder: Path,
+    output_dir: Path,
+    jobs: int = 1,
+    runs_none: bool = False,
+    public_sets: tuple[Path, Path] | None = None,
 ) -> Path:
     """Run what is missing of some studies and write the report, also of what there is when runs have failed.
 
@@ -53,6 +68,7 @@ def run_studies(
         output_dir: For ``results.json``, tables and figures.
         jobs: Trainings at the same time.
         runs_none: Whether only the report is written.
+        public_sets: Folders of chest X-rays and of CT lesions, for studies that ask for them.
 
     Returns:
         Path of the report's index.
@@ -62,7 +78,7 @@ def run_studies(
         RuntimeError: If runs failed.
     """
     studies = [read_study(FOLDER / f"{name}.json") for name in names]
-    runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs)
+    runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs, public_sets=public_sets)
     try:
         if not runs_none:
             runner.run(studies)
@@ -95,14 +111,33 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
             continue
         order = [variant.name for variant in study.variants]
         text = StudyText(
-            study.title, study.question, study.paper, study.reference, order, f"{command} {study.name}", ("seconds",)
+            title=study.title,
+            question=study.question,
+            claim=study.paper,
+            reference=study.reference,
+            order=order,
+            command=f"{command} {study.name}",
+            measured=("seconds",),
+            costs=_costs(study, runner) if "costs" in study.shows else {},
+            shows=study.shows,
         )
         draw_scores(records, order, study.reference, target / f"{study.name}.svg")
         parts = [study_section(records, text).replace("## ", "# ", 1)]
-        parts += [f"![{study.title}: Dice of every variant]({study.name}.svg)\n", _claims(study, records)]
+        parts += [f"![{study.title}: Dice of every variant]({study.name}.svg)\n"]
+        if "weights" in study.shows and draw_weights(records, order, target / f"{study.name}_weights.svg"):
+            parts += [f"![{study.title}: weights over the training]({study.name}_weights.svg)\n"]
+        parts += [_claims(study, records)]
         write_text(target / f"{study.name}.md", "\n".join(part for part in parts if part))
         rows.append(f"| [{study.title}]({study.name}.md) | {len(records)} of {wanted} | {_in_short(study, records)} |")
-    return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows)))
+    pages = [f"- [{title}]({name})" for name, title in PAGES.items() if (target / name).is_file()]
+    beside = "\n".join(["", "Beside the studies:", "", *pages, ""]) if pages else ""
+    return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows), pages=beside))
+
+
+def _costs(study: Study, runner: StudyRunner) -> dict[str, dict[str, float]]:
+    seed = runner.scale.seeds[0]
+    last = {variant.name: runner.planner.run(study.name, variant, seed).stages[-1] for variant in study.variants}
+    return {name: describe_costs(stage.backbone) for name, stage in last.items()}
 
 
 def judge(claim: Claim, records: Sequence[RunRecord], split: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -19,12 +18,17 @@ import torch
 from mlflow import MlflowClient
 
 from bundle.atomic import write_json, write_text
+from bundle.data.mixed_modalities import make_mixed_datalist
 from bundle.data.phantom import make_phantom_dataset
 from bundle.engines.tracking import prepare_tracking
+from bundle.students.encoder import StudentEncoder
 from bundle.studies.definition import Keys, Scale, Study, teacher_configs
+from bundle.studies.knowledge import TeacherProbe, read_student
 from bundle.studies.plan import SPLITS, PlannedStage, Planner, Run
 from bundle.studies.record import DICE, HD95, RunRecord
 from bundle.studies.statistics import score
+from bundle.studies.traces import read_traces
+from bundle.studies.warm import WarmProcesses
 from bundle.workflows.benchmark_record import describe_machine
 from bundle.workflows.stages import ROOT, Stage
 
@@ -39,23 +43,37 @@ class StudyRunner:
         folder: For data, stages and MLflow's file.
         records: JSON file of the records so far; what is in it is not run again.
         scale: Of every run.
-        jobs: Runs at the same time; each gets its share of the cores, and a GPU of its own where there are several.
+        jobs: Runs at the same time; each gets its share of the cores (or ``OMP_NUM_THREADS``), and a GPU of its own if
+            there are several.
         teachers: How teachers are loaded, by name; None: ``teacher_configs()``.
+        public_sets: Folders of chest X-rays and of CT lesions, of which the data ``mixed`` are made
+            (:mod:`bundle.data.mixed_modalities`); without them runs on such data are passed over.
     """
 
     def __init__(
-        self, folder: str | Path, records: str | Path, scale: Scale, jobs: int = 1, teachers: Keys | None = None
+        self,
+        folder: str | Path,
+        records: str | Path,
+        scale: Scale,
+        jobs: int = 1,
+        teachers: Keys | None = None,
+        public_sets: tuple[Path, Path] | None = None,
     ) -> None:
         self.folder, self.path, self.scale, self.jobs = Path(folder).resolve(), Path(records), scale, jobs
         self.records = read_records(self.path)
         datalist = make_phantom_dataset(self.folder / "phantom", **scale.data)
         known = teacher_configs() if teachers is None else teachers
-        self.planner = Planner(self.folder / "stages", datalist, scale, known)
+        mixed = self.folder / "mixed"
+        others = {"mixed": make_mixed_datalist(datalist, *public_sets, mixed)} if public_sets else {}
+        self.planner = Planner(self.folder / "stages", datalist, scale, known, others)
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
+        self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+        self._probe: TeacherProbe | None = None
         self._places: Queue[int] = Queue()
         for place in range(jobs):
             self._places.put(place)
         self._locks: dict[Path, threading.Lock] = {}
-        self._store_lock = threading.Lock()
+        self._store_lock, self._probe_lock = threading.Lock(), threading.Lock()
 
     def run(self, studies: Sequence[Study]) -> None:
         """Run what is missing of some studies; every finished run is recorded at once.
@@ -64,7 +82,7 @@ class StudyRunner:
             RuntimeError: After all others, if runs failed: which, and why.
         """
         runs = {run.key: run for study in studies for run in self.planner.runs(study)}
-        missing = [run for key, run in runs.items() if key not in self.records]
+        missing = [run for key, run in runs.items() if key not in self.records and self._has_data(run)]
         self._locks = {stage.folder: threading.Lock() for run in missing for stage in run.stages}
         failed: list[str] = []
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -83,6 +101,9 @@ class StudyRunner:
         """Records of a study as it is defined now, under its own names: another study may have made the same run."""
         runs = [run for run in self.planner.runs(study) if run.key in self.records]
         return [replace(self.records[run.key], study=run.study, variant=run.variant) for run in runs]
+
+    def _has_data(self, run: Run) -> bool:
+        return all(stage.data is None or stage.data in self.planner.others for stage in run.stages)
 
     def _do(self, run: Run) -> RunRecord:
         place = self._places.get()
@@ -107,6 +128,7 @@ class StudyRunner:
             scale=self.scale.described(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=describe_machine(),
+            phases=[self._describe(stage) for stage in run.stages[:-1]],
         )
 
     def _train(self, stage: PlannedStage, place: int) -> None:
@@ -122,18 +144,27 @@ class StudyRunner:
         self._command(stage.stage, stage.folder, place)
         write_json(done, {"seconds": time.monotonic() - start})
 
+    def _describe(self, stage: PlannedStage) -> Keys:
+        with self._locks[stage.folder]:
+            file = stage.folder / "description.json"
+            if not file.is_file():
+                student = read_student(stage.folder / "student.pt", stage.backbone, seed=0)
+                known = {"teachers": list(stage.teachers), "unexplained": self._unexplained(student)}
+                write_json(file, {**known, **read_traces(stage.folder)})
+            return json.loads(file.read_text(encoding="utf-8"))
+
+    def _unexplained(self, student: StudentEncoder) -> dict[str, float]:
+        with self._probe_lock:
+            if self._probe is None:
+                self._probe = TeacherProbe(self.planner.teachers, self.scale.phase_1["image_size"])
+            return {name: round(value, 4) for name, value in self._probe.unexplained(student).items()}
+
     def _command(self, stage: Stage, folder: Path, place: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        threads = str(max(1, (psutil.cpu_count(logical=False) or 1) // self.jobs))
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        if torch.cuda.device_count() > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(place % torch.cuda.device_count())
+        gpus = torch.cuda.device_count()
+        environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
         log = folder / "log.txt"
-        with log.open("w", encoding="utf-8") as file:
-            status = subprocess.run(
-                stage.command(), cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
-            ).returncode
-        if status:
+        if status := self._processes.run(stage.command(), ROOT, log, environment):
             lines = log.read_text(encoding="utf-8").strip().splitlines()
             raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
 

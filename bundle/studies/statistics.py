@@ -160,6 +160,36 @@ def paired_differences(records: Sequence[RunRecord], variant: str, reference: st
     return np.array(rows, dtype=np.float64).reshape(len(seeds), len(patients))
 
 
+def compare_structures(records: Sequence[RunRecord], variant: str, reference: str, split: str) -> dict[str, Comparison]:
+    """Compare a variant with the reference structure by structure; nothing is corrected for their number.
+
+    Args:
+        records: Runs of the study.
+        variant: Name.
+        reference: Name of the variant that it is compared with.
+        split: Name of the held-out patients.
+
+    Returns:
+        Structure -> comparison, on the patients that have it in every run.
+    """
+    runs = [run for name in (variant, reference) for run in _runs(records, name, split).values()]
+    structures = dict.fromkeys(name for run in runs for found in run.splits[split][DICE].values() for name in found)
+    found = {}
+    for structure in structures:
+        table = paired_differences([_only(run, structure) for run in runs], variant, reference, split)
+        if table.size:
+            found[structure] = compare(table)
+    return found
+
+
+def _only(run: RunRecord, structure: str) -> RunRecord:
+    splits = {
+        split: {DICE: {name: {structure: found.get(structure)} for name, found in scores[DICE].items()}}
+        for split, scores in run.splits.items()
+    }
+    return replace(run, splits=splits)
+
+
 def compare(differences: np.ndarray, num_draws: int = NUM_DRAWS) -> Comparison:
     """Difference with its uncertainty; swapping variant and reference mirrors it.
 

@@ -1,22 +1,24 @@
 """A study as a Markdown section: scores, differences, verdicts, scale, findings, and the means per structure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Any
 
-from bundle.studies.record import RunRecord, split_names
+from bundle.studies.record import HD95, RunRecord, split_names
 from bundle.studies.statistics import (
     LEVEL,
     Comparison,
     VariantScore,
     compare_all,
+    compare_structures,
     explain,
     format_p_value,
     score,
     structure_means,
     verdict,
 )
+from bundle.studies.traces import is_collapsed
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class StudyText:
         order: All variants, top to bottom.
         command: That runs the study and writes this section.
         measured: Names of measured numbers to show, as columns.
+        costs: Variant -> further columns that do not depend on the runs, such as ``parameters``.
+        shows: Sections beside scores; see :data:`bundle.studies.definition.SHOWN`.
 
     Raises:
         ValueError: If the reference is not among the variants, or a variant occurs twice.
@@ -43,6 +47,8 @@ class StudyText:
     order: Sequence[str]
     command: str
     measured: Sequence[str] = ()
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    shows: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.reference not in self.order or len(set(self.order)) != len(self.order):
@@ -55,6 +61,7 @@ class StudyText:
 class _Split:
     """What is printed of one split."""
 
+    name: str
     title: str
     scores: Mapping[str, VariantScore | None]
     comparisons: Mapping[str, Comparison]
@@ -75,6 +82,7 @@ def study_section(records: Sequence[RunRecord], text: StudyText) -> str:
         raise ValueError(f"expected runs of {list(text.order)}, got {unknown or 'none'}")
     splits = [
         _Split(
+            split,
             _title(split),
             {variant: score(records, variant, split) for variant in text.order},
             compare_all(records, text.order, text.reference, split),
@@ -89,6 +97,9 @@ def study_section(records: Sequence[RunRecord], text: StudyText) -> str:
         _reading(text.reference),
         _scale(records, text, splits),
         _findings(text, splits),
+        *([_teachers_table(records, text.order)] if "teachers" in text.shows else []),
+        *([_weights_table(records, text.order)] if "weights" in text.shows else []),
+        *(_difference_table(records, text, split) for split in split_names(records) if "structures" in text.shows),
         *(_structure_table(records, text.order, split) for split in split_names(records)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -97,7 +108,8 @@ def study_section(records: Sequence[RunRecord], text: StudyText) -> str:
 def _main_table(records: Sequence[RunRecord], text: StudyText, splits: Sequence[_Split]) -> str:
     columns = ["variant", "seeds"]
     for split in splits:
-        columns += [f"{column}, {split.title}" for column in ("Dice", "difference", "p", "verdict")]
+        columns += [f"{column}, {split.title}" for column in ("Dice", "difference", "p", "verdict", "HD95 (pixels)")]
+    costs = list(dict.fromkeys(name for found in text.costs.values() for name in found))
     rows = []
     for variant in text.order:
         runs = [record for record in records if record.variant == variant]
@@ -105,8 +117,27 @@ def _main_table(records: Sequence[RunRecord], text: StudyText, splits: Sequence[
         for split in splits:
             row.append(_score_cell(split.scores[variant]))
             row += _comparison_cells(split.comparisons.get(variant), is_reference=variant == text.reference)
-        rows.append(row + [_mean_cell(runs, name) for name in text.measured])
-    return _table([*columns, *map(_title, text.measured)], rows)
+            row.append(_hd95_cell(runs, split.name))
+        row += [_mean_cell(runs, name) for name in text.measured]
+        found = text.costs.get(variant, {})
+        rows.append(row + [_number(found[name]) if name in found else "–" for name in costs])
+    return _table([*columns, *map(_title, text.measured), *costs], rows)
+
+
+def _hd95_cell(runs: Sequence[RunRecord], split: str) -> str:
+    per_seed = []
+    for run in runs:
+        patients = run.splits.get(split, {}).get(HD95, {}).values()
+        values = [value for patient in patients for value in patient.values() if value is not None]
+        per_seed += [fmean(values)] if values else []
+    return _spread(per_seed, ".1f")
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    if not values:
+        return "–"
+    mean = format(fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {stdev(values):{form}}"
 
 
 def _score_cell(found: VariantScore | None) -> str:
@@ -180,6 +211,72 @@ def _findings(text: StudyText, splits: Sequence[_Split]) -> str:
             ]
             lines.append(f"- {variant}. {'; '.join(clauses)}.")
     return "\n".join(lines)
+
+
+def _teachers_table(records: Sequence[RunRecord], order: Sequence[str]) -> str:
+    """After every distillation: what the student knows of each teacher, and the loss to those it learned from."""
+    rows = []
+    teachers = list(dict.fromkeys(name for run in records for phase in run.phases for name in phase["unexplained"]))
+    for variant in order:
+        runs = [record for record in records if record.variant == variant and record.phases]
+        for number in range(len(runs[0].phases) if runs else 0):
+            phases = [run.phases[number] for run in runs]
+            name = variant if len(runs[0].phases) == 1 else f"{variant}, after {number + 1}"
+            row = [name, " + ".join(phases[0]["teachers"])]
+            for kind in ("unexplained", "val_loss"):
+                row += [
+                    _spread([phase[kind][name] for phase in phases if name in phase[kind]], ".3f") for name in teachers
+                ]
+            rows.append(row)
+    columns = [
+        "variant",
+        "learned from",
+        *(f"unexplained, {name}" for name in teachers),
+        *(f"loss, {name}" for name in teachers),
+    ]
+    words = (
+        "**What the students know of each teacher**, before phase 2; mean ± standard deviation between seeds. "
+        "*Unexplained*: share of the teacher's variance on other synthetic patients that a linear map of the student's "
+        "embedding leaves, whether it learned from that teacher or not (0: all known; 1: nothing). *Loss*: of "
+        "validation, in the run's own distance and standardization; do not compare it between distances."
+    )
+    return f"{words}\n\n{_table(columns, rows)}"
+
+
+def _weights_table(records: Sequence[RunRecord], order: Sequence[str]) -> str:
+    """How the last distillation of every variant weighed its teachers at the end, and whether it collapsed."""
+    rows = []
+    names = list(dict.fromkeys(name for run in records for phase in run.phases for name in phase["curves"]))
+    for variant in order:
+        curves = [run.phases[-1]["curves"] for run in records if run.variant == variant and run.phases]
+        if curves:
+            ends = [_spread([found[name][-1][1] for found in curves if found.get(name)], ".3f") for name in names]
+            rows.append([variant, *ends, f"{sum(map(is_collapsed, curves))} of {len(curves)}"])
+    words = (
+        "**Weights** at the last logged step, mean ± standard deviation between seeds; the entropy of the weights is 1 "
+        "for equal ones, 0 if one teacher has all. *Collapsed*: runs in which one teacher has over 95% of the weights "
+        "throughout the last quarter of the steps."
+    )
+    return f"{words}\n\n{_table(['variant', *map(_title, names), 'collapsed'], rows)}"
+
+
+def _difference_table(records: Sequence[RunRecord], text: StudyText, split: str) -> str:
+    """Differences to the reference, structure by structure."""
+    others = [variant for variant in text.order if variant != text.reference]
+    found = {variant: compare_structures(records, variant, text.reference, split) for variant in others}
+    rows = [
+        [
+            _title(structure),
+            *(_comparison_cells(found[variant].get(structure), is_reference=False)[0] for variant in others),
+        ]
+        for structure in dict.fromkeys(name for comparisons in found.values() for name in comparisons)
+    ]
+    number = len(rows) * len(others)
+    words = (
+        f'**Differences in Dice to "{text.reference}", {_title(split)}, structure by structure**, with 95% intervals '
+        f"that are not corrected for their number: of {number} intervals about {number * LEVEL:.0f} miss 0 by chance."
+    )
+    return f"{words}\n\n{_table(['structure', *others], rows)}"
 
 
 def _structure_table(records: Sequence[RunRecord], order: Sequence[str], split: str) -> str:

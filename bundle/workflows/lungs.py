@@ -1,7 +1,6 @@
 """Real chest X-rays, real teachers: LiteMedSAM and EfficientNet-Lite0 into one student, which then finds the lungs."""
 
 import json
-import resource
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
@@ -14,13 +13,13 @@ from monai.transforms import MapTransform
 from torch import Tensor, nn
 
 from bundle.atomic import write_json
-from bundle.data.make_datalist import make_datalist
+from bundle.data.chest_xrays import make_chest_xray_datalist
 from bundle.engines.prepare_batch import PrepareDistillationBatch
 from bundle.keys import IMAGE, VALID
 from bundle.losses.fit import weights_sha256
 from bundle.losses.statistics import FeatureStatistics
 from bundle.workflows.baseline import BASELINES, baseline_stages
-from bundle.workflows.stages import ROOT, Stage, peak_memory_gb, run_stages
+from bundle.workflows.stages import ROOT, Stage, children_cpu_seconds, peak_memory_gb, run_stages
 
 DISTILLATION = "phase 1: distil LiteMedSAM and EfficientNet-Lite0 into the student"
 TRAINING = "phase 2: train SAM 2's mask decoder on the student"
@@ -47,21 +46,14 @@ def run_lungs(
     if (folder / REPORT).is_file():
         return json.loads((folder / REPORT).read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    datalist = make_datalist(
-        images,
-        structures=["lung"],
-        output=folder / "datalist.json",
-        images="images/*.png",
-        labels="../masks/{stem}",
-        patient_pattern=r"images/(.+)\.png",
-    )
-    start, cpu_start = time.monotonic(), _children_cpu_seconds()
+    datalist = make_chest_xray_datalist(images, folder)
+    start, cpu_start = time.monotonic(), children_cpu_seconds()
     seconds = run_stages(lung_stages(folder, checkpoints))
     report = {
         "data": f"real chest X-rays in {Path(images).resolve().name}",
         "patients": _count_patients(datalist),
         "seconds": round(time.monotonic() - start, 1),
-        "cpu_minutes": round((_children_cpu_seconds() - cpu_start) / 60, 1),
+        "cpu_minutes": round((children_cpu_seconds() - cpu_start) / 60, 1),
         "seconds_per_stage": {title: round(value, 1) for title, value in seconds.items()},
         "peak_memory_gb": round(peak_memory_gb(), 2),
         "models": {DISTILLED: _scores(folder / "evaluate")},
@@ -217,8 +209,3 @@ def _scores(folder: Path) -> dict[str, Any]:
 def _count_patients(datalist: Path) -> dict[str, int]:
     content = json.loads(datalist.read_text())
     return {name: len({item["patient"] for item in content[name]}) for name in ("training", "validation", "test")}
-
-
-def _children_cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

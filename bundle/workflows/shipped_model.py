@@ -1,4 +1,4 @@
-"""How ``models/model.pt`` is made: the demo's model goes on at 512 x 512 on more synthetic patients."""
+"""How ``models/model.pt`` is made: the demo's model goes on, on many synthetic patients of both domains."""
 
 import json
 from pathlib import Path
@@ -13,50 +13,76 @@ from bundle.engines.checkpoint_folder import write_whole
 from bundle.teachers.checkpoint import file_sha256, read_state_dict
 from bundle.workflows.stages import ROOT, Stage, run_stages
 
-CONFIGS = ("train.json", "fine_tune.json", "shipped_model.json")
+START = ROOT / "runs" / "demo" / "train" / "model.pt"
+COARSE = ("train.json", "fine_tune.json", "shipped_model_coarse.json")
+FINE = ("train.json", "fine_tune.json", "shipped_model.json")
+SECTIONS = {"test": "held_out", "hard_test": "held_out_hard"}
+"""Sections of the data list that nothing is trained on, and their names in the card."""
 
 
 def make_shipped_model(
-    start: str | Path = ROOT / "runs" / "demo" / "train" / "model.pt",
+    start: str | Path = START,
     output_dir: str | Path = ROOT / "runs" / "shipped_model",
     target: str | Path = ROOT / "models" / "model.pt",
 ) -> dict[str, Any]:
-    """Train, write the weights in half precision, and evaluate that file on held-out synthetic patients.
+    """Train at 256, then at 512, write the weights in half precision, and evaluate that file on held-out patients.
 
     Args:
-        start: The segmenter to go on from: the demo's.
-        output_dir: Folder of the training and the evaluation; an interrupted training goes on.
+        start: The segmenter to go on from: the demo's, or an older one that shipped.
+        output_dir: Folder of the trainings and evaluations; an interrupted training goes on.
         target: The weights; ``<name>.json`` beside them gets checksum, origin, licence and scores.
 
     Returns:
         What the JSON file holds.
     """
-    folder, target = Path(output_dir).resolve(), Path(target).resolve()
-    training = Stage(
-        "train at 512 x 512", CONFIGS, {"segmenter_checkpoint": str(start), "output_dir": str(folder / "train")}
+    start, folder, target = Path(start).resolve(), Path(output_dir).resolve(), Path(target).resolve()
+    origin = file_sha256(start)  # before the target, which may be the same file, is written
+    run_stages(
+        [
+            Stage(
+                "train at 256 x 256",
+                COARSE,
+                {"segmenter_checkpoint": str(start), "output_dir": str(folder / "coarse")},
+            ),
+            Stage(
+                "train at 512 x 512",
+                FINE,
+                {
+                    "segmenter_checkpoint": str(folder / "coarse" / "model.pt"),
+                    "output_dir": str(folder / "fine"),
+                },
+            ),
+        ]
     )
-    run_stages([training])
-    weights = in_half_precision(read_state_dict(folder / "train" / "model.pt"))
+    weights = in_half_precision(read_state_dict(folder / "fine" / "model.pt"))
     write_whole(target, lambda file: torch.save(weights, file))
-    evaluation = Stage(
-        "evaluate on held-out patients",
-        (*CONFIGS, "evaluate.json"),
-        {"checkpoint": str(target), "output_dir": str(folder / "evaluate")},
-        run_id="evaluating",
-    )
-    run_stages([evaluation])
-    metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
-    card = json.loads((folder / "train" / "model.json").read_text()) | {
+    run_stages([_evaluation(section, target, folder) for section in SECTIONS])
+    card = json.loads((folder / "fine" / "model.json").read_text()) | {
         "file": target.name,
         "sha256": file_sha256(target),
         "bytes": target.stat().st_size,
         "licence": "Apache-2.0",
         "source": "make model",
+        "start_sha256": origin,
         "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
-        "held_out": {key: metrics[key] for key in ("mean_dice", "dice", "hd95", "unit")},
+        **{name: _scores(folder / section) for section, name in SECTIONS.items()},
     }
     write_json(target.with_suffix(".json"), card)
     return card
+
+
+def _evaluation(section: str, model: Path, folder: Path) -> Stage:
+    keys: dict[str, str | int | float] = {
+        "checkpoint": str(model),
+        "output_dir": str(folder / section),
+        "validate::section": section,
+    }
+    return Stage(f"evaluate on {section}", (*FINE, "evaluate.json"), keys, run_id="evaluating")
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {key: metrics[key] for key in ("mean_dice", "dice", "hd95", "unit")}
 
 
 def in_half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:

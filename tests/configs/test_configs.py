@@ -23,6 +23,7 @@ STACKS = {
     "memory": ["train_memory.json"],
     "memory smoke": ["train_memory.json", "smoke.json"],
     "inference in real time": ["inference.json", "realtime.json"],
+    "the shipped model, first half": ["train.json", "fine_tune.json", "shipped_model_coarse.json"],
     "the shipped model": ["train.json", "fine_tune.json", "shipped_model.json"],
     "unet": ["train.json", "unet.json"],
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],

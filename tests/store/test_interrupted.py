@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -18,20 +19,25 @@ from bundle.store.errors import StoreError
 def fill_in_a_process(stage, seconds: float | None = None) -> float:
     """Fill the store in a process of its own, which is killed after ``seconds``; returns how long it took."""
     start = time.monotonic()
-    process = multiprocessing.get_context("fork").Process(target=_fill, args=(stage,))
+    log = stage.folder.with_suffix(".log")
+    process = multiprocessing.get_context("fork").Process(target=_fill, args=(stage, log))
     process.start()
     process.join(seconds)
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     elif process.exitcode:
-        raise RuntimeError(f"the stage ended with {process.exitcode}")
+        raise RuntimeError(f"the stage ended with {process.exitcode}: {log.read_text() if log.is_file() else ''}")
     return time.monotonic() - start
 
 
-def _fill(stage) -> None:
+def _fill(stage, log: Path) -> None:
     torch.set_num_threads(1)
-    stage.fill()
+    try:
+        stage.fill()
+    except Exception:
+        log.write_text(traceback.format_exc())
+        raise
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -51,6 +57,21 @@ def test_a_run_killed_twice_at_random_moments_gives_the_same_bits(stage, precisi
     fill_in_a_process(stage)
     assert contents(stage.folder) == expected
     assert not unfinished(stage.folder)
+
+
+def test_a_run_killed_while_it_marks_its_folder_is_gone_on_with(stage, monkeypatch):
+    def die(*_):
+        os._exit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bundle.store.table.to_disk", die)  # the first file on the way to the disk is the marker
+        with pytest.raises(RuntimeError, match="ended with 9"):
+            fill_in_a_process(stage)
+    assert [path.name for path in stage.folder.iterdir() if path.suffix == ".json"] == []
+    assert unfinished(stage.folder)
+    fill_in_a_process(stage)
+    assert not unfinished(stage.folder)
+    assert (stage.folder / "store.json").is_file()
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ def test_an_unknown_teacher_is_named():
         ({"variants": {"a": {"phase_3": {}}}}, r"unknown \['phase_3'\]"),
         ({"variants": {"a": {"phase_1": {"teacher": ["medclip"]}}}}, r"unknown \['teacher'\]"),
         ({"variants": {"a": {"phase_1": 3}}}, "expected an object .*, got 3"),
+        ({"variants": {"a": {"phase_1": {"share": 0}}}}, "share must be a number above 0, .* got 0"),
+        ({"shows": ["curves"]}, r"shows must be some of \['weights', .*\], got \['curves'\]"),
         ({"questions": "?"}, r"unknown \['questions'\]"),
     ],
 )

@@ -14,8 +14,8 @@ TRAIN = Phase(("train.json",))
 FROZEN = Phase(("train.json",), {"encoder_training": "frozen"})
 
 
-def planner(scale=SCALE, folder=Path("stages"), datalist=Path("data/datalist.json"), teachers=None):
-    return Planner(folder, datalist, scale, teacher_configs() if teachers is None else teachers)
+def planner(scale=SCALE, folder=Path("stages"), datalist=Path("data/datalist.json"), teachers=None, others=None):
+    return Planner(folder, datalist, scale, teacher_configs() if teachers is None else teachers, others)
 
 
 def run(variant, seed=0, **given):
@@ -97,6 +97,25 @@ def test_live_teachers_and_stored_ones_are_different_runs():
 def test_every_variant_is_run_once_before_any_is_run_twice():
     study = Study("study", "T", "Q", "P", "a", (Variant("a", (), TRAIN), Variant("b", (ONE,), TRAIN)))
     assert [(run.variant, run.seed) for run in planner().runs(study)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_a_share_of_the_epochs_is_rounded_and_never_none():
+    scale = replace(SCALE, phase_1={"epochs": 9})
+    for share, epochs in ((1 / 3, 3), (0.01, 1), (1.0, 9)):
+        (stage, _) = run(Variant("a", (replace(ONE, share=share),), TRAIN), scale=scale).stages
+        assert stage.keys["epochs"] == epochs
+
+
+def test_other_data_are_another_run_and_are_told_where_they_are():
+    other = Variant("a", (replace(ONE, data="mixed"),), TRAIN)
+    stage = run(other, others={"mixed": Path("mixed.json")}).stages[0]
+    assert stage.keys["datalist"] == "mixed.json"
+    assert stage.data == "mixed"
+    assert (
+        run(other).key
+        == run(other, others={"mixed": Path("elsewhere.json")}).key
+        != run(Variant("a", (ONE,), TRAIN)).key
+    )
 
 
 def test_the_evaluation_is_of_a_split_and_of_the_trained_model():

@@ -1,6 +1,7 @@
 """A run's record: what goes into its file comes out of it, and what is wrong is named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,8 @@ HD95 = {"p024": {"bolus": 3.1, "c4": None}}
 
 
 def test_a_record_comes_back_from_its_file_as_it_was():
-    before = record({"test": {"dice": DICE, "hd95": HD95}})
+    phase = {"teachers": ["medclip"], "curves": {"weight/medclip": [[0, 1.0]]}, "unexplained": {"medclip": 0.5}}
+    before = replace(record({"test": {"dice": DICE, "hd95": HD95}}), phases=[phase])
     assert RunRecord.from_dict(json.loads(json.dumps(before.to_dict()))) == before
     assert before.to_dict()["splits"]["test"]["hd95"]["p024"] == {"bolus": 3.1, "c4": None}
 

@@ -1,13 +1,18 @@
 """Studies run by the real commands, at the smallest scale: shared stages, records, and nothing done twice."""
 
 import json
+import re
+import sys
+import textwrap
 
 import pytest
+import torch
 
-from bundle.studies.definition import Claim, Phase, Scale, Study, Variant
+from bundle.studies.definition import Claim, Phase, Scale, Study, Variant, teacher_configs
 from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, judge, write_report
 from bundle.studies.runner import StudyRunner, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
+from bundle.workflows.stages import ROOT
 from tests.studies.test_statistics import run as make_record
 
 SCALE = Scale(
@@ -18,7 +23,7 @@ SCALE = Scale(
     {"image_size": 64, "epochs": 1, "batch_size": 2},
     num_views=1,
 )
-DISTILLED = Phase(("distill.json",), {}, ("medclip",))
+DISTILLED = Phase(("distill.json",), {}, ("medclip", "edges"))
 STUDY = Study(
     "tiny",
     "Freezing",
@@ -32,10 +37,31 @@ STUDY = Study(
 )
 
 
+PAGE = (ROOT / "docs" / "how-to" / "studies.md").read_text()
+CODE, TEACHER, VARIANT = re.findall(
+    r"    ```(?:python|json)\n(.*?)    ```", PAGE.partition("## Add a teacher")[2], re.DOTALL
+)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def own_teacher(tmp_path_factory):
+    """The teacher of docs/how-to/studies.md: its one file, with weights, and its one entry."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "edges.py").write_text(textwrap.dedent(CODE))
+    sys.path.insert(0, str(folder))
+    from edges import EdgeEncoder
+
+    torch.save(EdgeEncoder().state_dict(), folder / "edges.pt")
+    entry = json.loads(TEACHER)
+    entry["edges"] |= {"_target_": "edges.load_edges", "checkpoint": str(folder / "edges.pt")}
+    yield entry
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, own_teacher):
     folder = tmp_path_factory.mktemp("study")
-    runner = StudyRunner(folder, folder / "results.json", SCALE)
+    runner = StudyRunner(folder, folder / "results.json", SCALE, teachers={**teacher_configs(), **own_teacher})
     runner.run([STUDY])
     return runner
 
@@ -53,13 +79,32 @@ def test_every_variant_is_trained_and_scored_on_both_splits(finished):
     assert full != frozen
 
 
+def test_a_distillation_is_described_with_what_it_learned_of_whom(finished):
+    (phase,) = finished.found(STUDY)[0].phases
+    assert phase["teachers"] == ["medclip", "edges"]
+    assert set(phase["val_loss"]) == set(phase["val_cosine"]) == {"medclip", "edges"}
+    assert set(phase["unexplained"]) == {"medsam2", "rad_dino", "medclip", "placebo", "edges"}
+    assert all(0 < value < 2 for value in phase["unexplained"].values())
+    assert set(phase["curves"]) == {"weight/medclip", "weight/edges", "weight_entropy"}
+
+
+def test_the_variant_of_the_how_to_names_its_teacher():
+    assert json.loads(VARIANT)["edges"]["phase_1"]["teachers"] == list(json.loads(TEACHER))
+
+
+def test_a_run_whose_data_are_not_there_is_passed_over(finished):
+    phase = Phase(("distill.json",), {}, ("medclip",), data="elsewhere")
+    finished.run([Study("tiny", "T", "Q", "P", "full", (Variant("full", (phase,), Phase(("train.json",))),))])
+    assert len(finished.records) == 2
+
+
 def test_the_shared_distillation_was_done_once(finished):
     stages = sorted(path.name.split("-")[0] for path in finished.planner.folder.iterdir())
     assert stages == ["distill", "train", "train"]
 
 
 def test_what_is_recorded_is_not_run_again(finished, monkeypatch):
-    again = StudyRunner(finished.folder, finished.path, SCALE)
+    again = StudyRunner(finished.folder, finished.path, SCALE, teachers=finished.planner.teachers)
     monkeypatch.setattr(again, "_command", lambda *_: pytest.fail("a finished run was started"))
     again.run([STUDY])
     assert again.found(STUDY) == finished.found(STUDY)

@@ -1,5 +1,7 @@
 """A study's Markdown: every number where a reader looks for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,13 +51,13 @@ def cells(section: str, first: str) -> list[str]:
 
 def test_the_main_table_has_a_row_per_variant_in_the_studys_order():
     section = study_section(RECORDS, TEXT)
-    columns = ["variant", "seeds", "Dice, test", "difference, test", "p, test", "verdict, test"]
+    columns = ["variant", "seeds", "Dice, test", "difference, test", "p, test", "verdict, test", "HD95 (pixels), test"]
     assert cells(section, "variant") == [*columns, "seconds", "parameters"]
-    reference = ["MedSAM2", "3", "0.702 ± 0.002", "reference", "–", "–", "122", "4.1 M"]
+    reference = ["MedSAM2", "3", "0.702 ± 0.002", "reference", "–", "–", "–", "122", "4.1 M"]
     assert cells(section, "MedSAM2") == reference
-    one_seed = ["three teachers", "1", "0.710", "+0.010", "–", "too few runs to tell", "120", "4.1 M"]
+    one_seed = ["three teachers", "1", "0.710", "+0.010", "–", "too few runs to tell", "–", "120", "4.1 M"]
     assert cells(section, "three teachers") == one_seed
-    assert cells(section, "never run") == ["never run", "0", "not run", "–", "–", "–", "–", "–"]
+    assert cells(section, "never run") == ["never run", "0", "not run", "–", "–", "–", "–", "–", "–"]
 
 
 def test_a_difference_stands_with_its_interval_and_verdict_and_a_bar_in_a_name_breaks_no_table():
@@ -96,11 +98,60 @@ def test_every_split_has_its_columns_its_findings_and_its_table_of_structures():
     both = RECORDS[-1].splits | hard.splits
     last = RunRecord("key", "study", "three teachers", 0, both, {}, {"image_size": 256}, "2026-12-01", "a GPU")
     section = study_section([*RECORDS[:-1], last], TEXT)
-    assert cells(section, "three teachers")[6:10] == ["0.600", "–", "–", "–"]
+    assert cells(section, "three teachers")[7:11] == ["0.600", "–", "–", "–"]
     assert "hard test: not compared, no run in common with MedSAM2." in section
     assert section.count("<details>") == 2
     assert "image size 128 or 256; epochs 20 or not given;" in section
     assert "6 in test, 6 in hard test; 2 cores or a GPU." in section
+
+
+def with_phases(records: list[RunRecord], *phases: dict) -> list[RunRecord]:
+    return [replace(record, phases=phases) for record in records]
+
+
+def phase(teachers: list[str], unexplained: float, share: float = 0.5) -> dict:
+    weights = {
+        "weight/a": [[0, 0.5], [10, share]],
+        "weight/b": [[0, 0.5], [10, 1 - share]],
+        "weight_entropy": [[0, 1.0], [10, 0.7]],
+    }
+    losses = dict.fromkeys(teachers, 0.25)
+    return {"teachers": teachers, "curves": weights, "val_loss": losses, "unexplained": {"a": unexplained, "b": 0.9}}
+
+
+def test_what_students_know_stands_after_every_distillation():
+    records = with_phases(runs_of("MedSAM2", [0.7, 0.71]), phase(["a"], 0.4))
+    records += with_phases(runs_of("three teachers", [0.7]), phase(["a"], 0.3), phase(["b"], 0.5))
+    section = study_section(records, replace(TEXT, shows=("teachers",)))
+    assert "| MedSAM2 | a | 0.400 ± 0.000 | 0.900 ± 0.000 | 0.250 ± 0.000 | – |" in section
+    assert "| three teachers, after 1 | a | 0.300 | 0.900 | 0.250 | – |" in section
+    assert "| three teachers, after 2 | b | 0.500 | 0.900 | – | 0.250 |" in section
+
+
+def test_collapsed_runs_are_counted():
+    records = with_phases(runs_of("MedSAM2", [0.7, 0.71]), phase(["a", "b"], 0.4, share=0.99))
+    records += with_phases(runs_of("three teachers", [0.7]), phase(["a", "b"], 0.4))
+    section = study_section(records, replace(TEXT, shows=("weights",)))
+    assert "| MedSAM2 | 0.990 ± 0.000 | 0.010 ± 0.000 | 0.700 ± 0.000 | 2 of 2 |" in section
+    assert "| three teachers | 0.500 | 0.500 | 0.700 | 0 of 1 |" in section
+
+
+def test_differences_stand_structure_by_structure():
+    section = study_section(RECORDS, replace(TEXT, shows=("structures",)))
+    differences = section.partition("structure by structure")[2]
+    row = next(line for line in differences.splitlines() if line.startswith("| bolus |"))
+    assert row.startswith("| bolus | +0.050 [+0.050, +0.051] | +0.010 |")
+
+
+def test_hd95_and_costs_have_their_columns():
+    hd95 = {"p0": {"bolus": 3.0, "c4": None}, "p1": {"bolus": 6.0, "c4": None}}
+    records = [
+        replace(record, splits={"test": {**record.splits["test"], "hd95": hd95}})
+        for record in runs_of("MedSAM2", [0.7])
+    ]
+    section = study_section(records, replace(TEXT, costs={"MedSAM2": {"FLOPs": 5.2e9}}))
+    assert cells(section, "variant")[6:] == ["HD95 (pixels), test", "seconds", "parameters", "FLOPs"]
+    assert cells(section, "MedSAM2")[6:] == ["4.5", "120", "4.1 M", "5.2 G"]
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_heading():

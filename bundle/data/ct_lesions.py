@@ -1,0 +1,119 @@
+"""CT sub-volumes around a lesion, with lesion masks: each becomes a clip whose frames are the slices.
+
+Images: NIH DeepLesion (Yan et al., J. Med. Imaging 2018; 5: 036501). Masks, and the files as they are read here:
+samples of MedSAM2 (Ma et al., arXiv 2504.03600). Not every lesion in a slice need have a mask. None of them is part of
+this repository.
+"""
+
+import gzip
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bundle.atomic import atomic_path
+from bundle.data.make_datalist import make_datalist
+
+STRUCTURE = "lesion"
+NAME = re.compile(r"CT_Lesion_(?P<patient>\d+)_\d+_\d+_\d+-\d+")
+"""Of a file without its suffix: patient, study, series, first and last slice."""
+
+ENTRIES = ("imgs", "gts", "spacing", "direction", "origin")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+"""ITK counts millimetres towards the patient's left and back, NIfTI towards right and front."""
+
+ABOUT = {
+    "description": "CT sub-volumes as clips: a frame is an axial slice, from the first to the last of the file",
+    "source": "images: NIH DeepLesion (Yan et al., J. Med. Imaging 2018; 5: 036501), from the NIH Clinical Center; "
+    "masks: samples of MedSAM2 (Ma et al., arXiv 2504.03600), github.com/bowang-lab/MedSAM2",
+    "license": "images: see the terms of the NIH Clinical Center; masks: from a repository under Apache-2.0",
+}
+
+
+@dataclass(frozen=True)
+class CtVolume:
+    """A sub-volume in memory.
+
+    Attributes:
+        image: Slices ``(Z, Y, X)``, uint8, windowed by its authors.
+        mask: Lesion ``(Z, Y, X)``, uint8 0 or 1.
+        affine: ``(4, 4)``: from a voxel's ``(x, y, z)`` to NIfTI's right, front and top, in mm.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+
+
+def make_ct_lesion_datalist(
+    folder: str | Path, root: str | Path, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> Path:
+    """Write every sub-volume and its mask as NIfTI ``(X, Y, Z)`` with its spacing, and the data list, split by patient.
+
+    Args:
+        folder: Has ``CT_Lesion_<patient>_<study>_<series>_<slices>.npz``; all of a patient go into one section.
+        root: Gets ``images``, ``masks`` and ``datalist.json``.
+        fractions: Shares of the patients in training, validation and test.
+        seed: Of the draw that splits the patients.
+
+    Returns:
+        Path of ``datalist.json``.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no sub-volume in it.
+        ValueError: If a name has no patient in it, a file is not of this form, or there are fewer patients than
+            sections.
+    """
+    folder, root = Path(folder), Path(root)
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise FileNotFoundError(f"no CT sub-volumes: expected CT_Lesion_*.npz in the folder {folder}")
+    for file in files:
+        if NAME.fullmatch(file.stem) is None:
+            raise ValueError(f"{file}: expected a name CT_Lesion_<patient>_<study>_<series>_<slices>.npz")
+        volume = read_ct_volume(file)
+        _write_nifti(volume.image, volume.affine, root / "images" / f"{file.stem}.nii.gz")
+        _write_nifti(volume.mask, volume.affine, root / "masks" / f"{file.stem}.nii.gz")
+    return make_datalist(
+        root,
+        structures=[STRUCTURE],
+        images="images/*.nii.gz",
+        labels="../masks/{stem}",
+        patient_pattern=r"images/CT_Lesion_(\d+)_",
+        fractions=fractions,
+        seed=seed,
+        about=ABOUT,
+    )
+
+
+def read_ct_volume(path: Path) -> CtVolume:
+    """Read one file; ``spacing``, ``direction`` and ``origin`` are ITK's.
+
+    Raises:
+        ValueError: If an entry is missing, or image and mask are not uint8 slices of one size.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            entries = {name: file[name] for name in ENTRIES}
+    except Exception as error:  # NumPy leaks zip, zlib, pickle and key errors
+        raise ValueError(f"{path}: expected an .npz with {list(ENTRIES)} ({type(error).__name__}: {error})") from error
+    image, mask = entries["imgs"], entries["gts"]
+    if image.ndim != 3 or image.dtype != np.uint8 or mask.shape != image.shape:
+        raise ValueError(
+            f"{path}: expected imgs (slices, rows, columns) uint8 and gts of the same size, "
+            f"got {image.shape} {image.dtype} and {mask.shape}"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = LPS_TO_RAS @ entries["direction"].reshape(3, 3) * entries["spacing"]
+    affine[:3, 3] = LPS_TO_RAS @ entries["origin"]
+    return CtVolume(image, (mask > 0).astype(np.uint8), affine)
+
+
+def _write_nifti(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    image = nib.Nifti1Image(voxels.transpose(2, 1, 0), affine, dtype=np.uint8)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
