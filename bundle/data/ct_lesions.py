@@ -49,7 +49,11 @@ class CtVolume:
 
 
 def make_ct_lesion_datalist(
-    folder: str | Path, root: str | Path, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
+    folder: str | Path,
+    root: str | Path,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    field_mm: float | None = None,
 ) -> Path:
     """Write every sub-volume and its mask as NIfTI ``(X, Y, Z)`` with its spacing, and the data list, split by patient.
 
@@ -58,6 +62,7 @@ def make_ct_lesion_datalist(
         root: Gets ``images``, ``masks`` and ``datalist.json``.
         fractions: Shares of the patients in training, validation and test.
         seed: Of the draw that splits the patients.
+        field_mm: Cut a square of this side out of every slice, see :func:`crop`; None: whole slices.
 
     Returns:
         Path of ``datalist.json``.
@@ -75,6 +80,8 @@ def make_ct_lesion_datalist(
         if NAME.fullmatch(file.stem) is None:
             raise ValueError(f"{file}: expected a name CT_Lesion_<patient>_<study>_<series>_<slices>.npz")
         volume = read_ct_volume(file)
+        if field_mm is not None:
+            volume = crop(volume, field_mm)
         _write_nifti(volume.image, volume.affine, root / "images" / f"{file.stem}.nii.gz")
         _write_nifti(volume.mask, volume.affine, root / "masks" / f"{file.stem}.nii.gz")
     return make_datalist(
@@ -110,6 +117,36 @@ def read_ct_volume(path: Path) -> CtVolume:
     affine[:3, :3] = LPS_TO_RAS @ entries["direction"].reshape(3, 3) * entries["spacing"]
     affine[:3, 3] = LPS_TO_RAS @ entries["origin"]
     return CtVolume(image, (mask > 0).astype(np.uint8), affine)
+
+
+def crop(volume: CtVolume, field_mm: float) -> CtVolume:
+    """Cut the same square out of every slice: around the middle of the lesion where its area is largest.
+
+    So the place of the lesion is given, as by a reader's mark; where it would leave the slice, the square is moved in.
+
+    Args:
+        volume: With a lesion.
+        field_mm: Side of the square; at most a whole slice is cut out.
+
+    Raises:
+        ValueError: If the field is not positive, or there is no lesion.
+    """
+    if field_mm <= 0 or not volume.mask.any():
+        raise ValueError(
+            f"expected a field above 0 mm and a lesion, got {field_mm} mm, {int(volume.mask.sum())} voxels"
+        )
+    largest = volume.mask[volume.mask.sum(axis=(1, 2)).argmax()]
+    starts, sizes = [], []
+    for axis, positions in ((1, np.nonzero(largest)[0]), (0, np.nonzero(largest)[1])):  # rows are y, columns x
+        length, spacing = volume.mask.shape[2 - axis], np.linalg.norm(volume.affine[:3, axis])
+        sizes.append(min(length, round(field_mm / spacing)))
+        middle = (positions.min() + positions.max() + 1) / 2
+        starts.append(int(np.clip(round(middle - sizes[-1] / 2), 0, length - sizes[-1])))
+    (top, left), (rows, columns) = starts, sizes
+    window = (slice(None), slice(top, top + rows), slice(left, left + columns))
+    affine = volume.affine.copy()
+    affine[:, 3] = affine @ [left, top, 0, 1]
+    return CtVolume(volume.image[window], volume.mask[window], affine)
 
 
 def _write_nifti(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:

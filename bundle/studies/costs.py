@@ -1,7 +1,6 @@
 """What a student costs: parameters, operations per frame, and the frames per second that the benchmarks measured."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ def describe_costs(backbone: str, benchmarks: Path = BENCHMARKS) -> dict[str, fl
         ``parameters``, ``FLOPs`` (a multiplication and an addition are two), and, where measured, ``frames/s``: of
         OpenVINO in float32 on that machine's processor.
     """
-    segmenter = Segmenter(read_student(None, backbone, seed=0), STRUCTURES, IMAGE_SIZE).eval()
+    segmenter = Segmenter(read_student(None, backbone, seed=0), STRUCTURES, IMAGE_SIZE).eval().requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmenter(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     parameters = sum(parameter.numel() for parameter in segmenter.parameters())
@@ -36,7 +35,7 @@ def describe_costs(backbone: str, benchmarks: Path = BENCHMARKS) -> dict[str, fl
     return costs | _speed(backbone, benchmarks)
 
 
-def _speed(backbone: str, benchmarks: Path) -> Mapping[str, float]:
+def _speed(backbone: str, benchmarks: Path) -> dict[str, float]:
     sections = json.loads(benchmarks.read_text(encoding="utf-8")) if benchmarks.is_file() else {}
     rows = sections.get("deployment", {}).get("rows", [])
     wanted = {"network": backbone, "runtime": "openvino", "precision": "float32"}

@@ -125,20 +125,24 @@ class Planner:
         fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE
         configs = STORED if fills else phase.configs
         views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed
-        own = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
-        contents = [_without_descriptions(name) for name in configs]
+        own: Keys = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
+        config: Keys = {}
+        for name in configs:
+            config |= _without_descriptions(name)
+        settings = {**config, **own}
         if phase.share != 1:
-            own["epochs"] = max(1, round(own.get("epochs", contents[0]["epochs"]) * phase.share))
+            own["epochs"] = max(1, round(settings["epochs"] * phase.share))
             own["val_interval"] = own["epochs"]
+            settings |= own
         parent = before[-1] if before else None
         given = [*self._given, phase.data] if phase.data else self._given
-        identity = [contents, {**own, "distill_dir": None}, parent.digest if parent else None, given]
+        identity = [{**settings, "distill_dir": None}, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
         places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
         places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
-        teachers = tuple(own.get("teachers", contents[0]["teachers"])) if kind == "distill" else ()
+        teachers = tuple(settings["teachers"]) if kind == "distill" else ()
         return PlannedStage(
             folder=folder,
             configs=configs,
@@ -146,7 +150,7 @@ class Planner:
             digest=digest,
             fills=fills,
             teachers=teachers,
-            backbone=own.get("student_backbone", contents[0]["student_backbone"]),
+            backbone=settings["student_backbone"],
             data=phase.data,
         )
 

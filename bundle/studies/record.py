@@ -21,7 +21,7 @@ class RunRecord:
         variant: Name of what was trained.
         seed: Of the training.
         splits: Split -> ``"dice"`` (in [0, 1]) and ``"hd95"`` (pixels) -> scores.
-        measured: Further numbers, such as ``seconds`` or ``parameters``; may be empty.
+        measured: Further numbers, such as ``CPU minutes`` or ``parameters``; may be empty.
         scale: What bounds the run, such as ``image_size``.
         finished: Date and time, ISO 8601.
         machine: Hardware, in words.

@@ -8,7 +8,7 @@ from bundle.studies.costs import describe_costs
 from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study
 from bundle.studies.figures import draw_scores, draw_weights
 from bundle.studies.record import RunRecord, split_names
-from bundle.studies.runner import StudyRunner, write_records
+from bundle.studies.runner import TIME, StudyRunner, write_records
 from bundle.studies.statistics import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, compare_all, explain, verdict
 from bundle.studies.tables import StudyText, study_section
 
@@ -117,7 +117,7 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
             reference=study.reference,
             order=order,
             command=f"{command} {study.name}",
-            measured=("seconds",),
+            measured=(TIME,),
             costs=_costs(study, runner) if "costs" in study.shows else {},
             shows=study.shows,
         )

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -31,6 +30,9 @@ from bundle.studies.traces import read_traces
 from bundle.studies.warm import WarmProcesses
 from bundle.workflows.benchmark_record import describe_machine
 from bundle.workflows.stages import ROOT, Stage
+
+TIME = "CPU minutes"
+"""Of a run's trainings; without the filling of the store, which all runs share, and without evaluation."""
 
 
 class StudyRunner:
@@ -117,14 +119,14 @@ class StudyRunner:
                     self._command(last.evaluation(split), last.folder / split, place)
         finally:
             self._places.put(place)
-        seconds = sum(json.loads((stage.folder / "done.json").read_text())["seconds"] for stage in run.stages)
+        minutes = sum(json.loads((stage.folder / "done.json").read_text())["minutes"] for stage in run.stages)
         return RunRecord(
             key=run.key,
             study=run.study,
             variant=run.variant,
             seed=run.seed,
             splits={split: read_scores(last.folder / split / "metrics.csv") for split in SPLITS},
-            measured={"seconds": round(seconds, 1)},
+            measured={TIME: round(minutes, 2)},
             scale=self.scale.described(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=describe_machine(),
@@ -140,9 +142,8 @@ class StudyRunner:
         if stage.fills:
             with self._store_lock:  # the second finds what the first has made
                 self._command(stage.filling, stage.folder / "features", place)
-        start = time.monotonic()
-        self._command(stage.stage, stage.folder, place)
-        write_json(done, {"seconds": time.monotonic() - start})
+        seconds = self._command(stage.stage, stage.folder, place)
+        write_json(done, {"minutes": seconds / 60})
 
     def _describe(self, stage: PlannedStage) -> Keys:
         with self._locks[stage.folder]:
@@ -159,14 +160,16 @@ class StudyRunner:
                 self._probe = TeacherProbe(self.planner.teachers, self.scale.phase_1["image_size"])
             return {name: round(value, 4) for name, value in self._probe.unexplained(student).items()}
 
-    def _command(self, stage: Stage, folder: Path, place: int) -> None:
+    def _command(self, stage: Stage, folder: Path, place: int) -> float:
         folder.mkdir(parents=True, exist_ok=True)
         gpus = torch.cuda.device_count()
         environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
         log = folder / "log.txt"
-        if status := self._processes.run(stage.command(), ROOT, log, environment):
+        status, seconds = self._processes.run(stage.command(), ROOT, log, environment)
+        if status:
             lines = log.read_text(encoding="utf-8").strip().splitlines()
             raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
+        return seconds
 
     def _add(self, record: RunRecord) -> None:
         self.records[record.key] = record

@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import runpy
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 LIBRARIES = [
@@ -33,7 +35,7 @@ class WarmProcesses:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(LIBRARIES)
 
-    def run(self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]) -> int:
+    def run(self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]) -> tuple[int, float]:
         """Run a command to its end.
 
         Args:
@@ -43,15 +45,19 @@ class WarmProcesses:
             environment: Further variables, which are read by the command itself.
 
         Returns:
-            Its exit status, as of :mod:`subprocess`.
+            Its exit status, as of :mod:`subprocess`, and the processor time that it took, in seconds; 0 if it was
+            killed.
         """
-        process = self._context.Process(target=_main, args=(list(command[2:]), folder, log, dict(environment)))
-        process.start()
-        process.join()
-        return process.exitcode or 0
+        receiver, sender = self._context.Pipe(duplex=False)
+        with receiver, sender:
+            arguments = (list(command[2:]), folder, log, dict(environment), sender)
+            process = self._context.Process(target=_main, args=arguments)
+            process.start()
+            process.join()
+            return process.exitcode or 0, receiver.recv() if receiver.poll() else 0.0
 
 
-def _main(arguments: list[str], folder: Path, log: Path, environment: dict[str, str]) -> None:
+def _main(arguments: list[str], folder: Path, log: Path, environment: dict[str, str], sender: Connection) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -59,4 +65,10 @@ def _main(arguments: list[str], folder: Path, log: Path, environment: dict[str, 
     os.environ.update(environment)
     sys.argv = arguments
     sys.path.insert(0, str(folder))  # as python -m does
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as at the end of a program
+        sys.exit(1)
+    finally:
+        sender.send(time.process_time())

@@ -33,6 +33,7 @@ def make_shipped_memory(
         "checkpoint": str(model),
         "image_size": read_model_card(model)["image_size"],
         "training_precision": "bfloat16",
+        "epochs": 20,
         "dataset_dir": str(folder / "phantom"),
         "output_dir": str(folder / "train"),
     }

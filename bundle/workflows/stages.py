@@ -63,6 +63,12 @@ def run_stages(stages: Sequence[Stage]) -> dict[str, float]:
     return seconds
 
 
+def children_cpu_seconds() -> float:
+    """Processor time of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def peak_memory_gb() -> float:
     """Largest memory of any one process that this one started and of itself, in GB."""
     kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -1,11 +1,12 @@
 """A study's figure: the same bytes every time, text that can be searched, and marks where the numbers are."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bundle.studies.figures import STYLES, draw_scores, scores_figure
+from bundle.studies.figures import STYLES, draw_scores, draw_weights, scores_figure
 from bundle.studies.record import RunRecord
 from bundle.studies.statistics import compare_all
 
@@ -80,6 +81,22 @@ def test_the_bar_is_the_interval_of_the_difference_from_the_references_mean():
     assert [list(bar.get_ydata()) for bar in bars] == [[1, 1], [2, 2]]
     for bar, variant in zip(bars, ORDER[1:3], strict=True):
         assert list(bar.get_xdata()) == pytest.approx([0.705 + end for end in intervals[variant].interval])
+
+
+def test_weights_have_a_panel_per_variant_that_has_several_teachers(tmp_path):
+    def phases(*names: str) -> list[dict]:
+        curves = {f"weight/{name}": [[0, 0.5], [10, 0.7]] for name in names}
+        return [{"curves": {**curves, "weight_entropy": [[0, 1.0], [10, 0.8]]}}]
+
+    both, alone = runs_of("both", [0.7, 0.8]), runs_of("alone", [0.7])
+    records = [replace(run, phases=phases("a", "b")) for run in both]
+    records += [replace(run, phases=phases("a")) for run in alone]
+    path = draw_weights(records, ["alone", "both", "never run"], tmp_path / "weights.svg")
+    text = path.read_text()
+    assert ">both<" in text
+    assert ">alone<" not in text
+    assert {name for name in ("a", "b", "entropy") if f">{name}<" in text} == {"a", "b", "entropy"}
+    assert draw_weights(records[-1:], ["alone"], tmp_path / "none.svg") is None
 
 
 def test_no_run_is_no_figure(tmp_path):

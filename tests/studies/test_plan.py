@@ -58,6 +58,12 @@ def test_names_and_places_change_nothing():
     assert one.key == other.key
 
 
+def test_what_the_config_says_anyway_may_be_said_again():
+    plain = run(Variant("a", (Phase(("distill.json",)),), TRAIN))
+    said = Phase(("distill.json",), {"student_backbone": "efficientvit_b0"}, ("medsam2", "rad_dino", "medclip"))
+    assert run(Variant("a", (said,), TRAIN)).key == plain.key
+
+
 @pytest.mark.parametrize(
     "other",
     [
