@@ -75,11 +75,17 @@ def _with_points(logits: Tensor, features: ImageFeatures, prompt: Prompt, geomet
     between = kernels[:, rows, columns] + RIDGE * torch.eye(len(rows), device=logits.device)
     weights = torch.linalg.solve(between, wanted - now)
     changed = logits + torch.einsum("n,nhw->hw", weights, kernels)
+    # The cells from which a point's pixel is interpolated: many where the frame is coarser than the mask's grid.
+    far_y, far_x = (max(1.0, scale) * logits.shape[-1] / geometry.size for scale in geometry.scale)
     for (x, y), sign in zip(spots.tolist(), signs.tolist(), strict=True):
-        # The four cells that the point lies between, from which its pixel is interpolated.
-        cells = (slice(max(0, floor(y)), floor(y) + 2), slice(max(0, floor(x)), floor(x) + 2))
+        cells = (_between(y - far_y, y + far_y), _between(x - far_x, x + far_x))
         changed[cells] = sign * (sign * changed[cells]).clamp(min=MARGIN)
     return changed
+
+
+def _between(low: float, high: float) -> slice:
+    """Cells that places from ``low`` to ``high`` are interpolated from."""
+    return slice(max(0, floor(low)), max(0, floor(high) + 2))
 
 
 def _kernels(features: ImageFeatures, rows: Tensor, columns: Tensor, grid: int) -> Tensor:  # (N, grid, grid)

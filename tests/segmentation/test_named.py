@@ -26,6 +26,16 @@ def test_every_click_is_honoured(segmenter, encoded, labels):
     assert [int(mask[y, x]) for x, y in SPOTS] == labels
 
 
+@pytest.mark.parametrize("size", [24, 61, 128, 300])
+def test_a_click_is_honoured_in_frames_of_any_size_against_a_mask_that_is_sure(segmenter, size):
+    encoded = encode_frame(segmenter, torch.rand(1, size, size, generator=torch.Generator().manual_seed(2)))
+    segmenter.structure_queries.hypernetwork.layers[-1].weight.data *= 1000  # no pixel in doubt
+    spots = [(size // 3, size // 4), (size // 2, size - 3)]
+    for labels in ([1, 0], [0, 1]):
+        mask = answer_by_name(segmenter, encoded, Prompt("hyoid", points=spots, point_labels=labels)).mask
+        assert [int(mask[y, x]) for x, y in spots] == labels
+
+
 def test_what_is_right_already_stays(segmenter, encoded):
     torch.nn.init.constant_(segmenter.structure_queries.quality.layers[-1].bias, 50.0)  # present
     logits = automatic(segmenter, encoded) * 1000  # no pixel in doubt
