@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bundle.segmentation.named import answer_by_name
-from bundle.segmentation.prompting import Prompt, answer_prompt, encode_frame
+from bundle.segmentation.prompting import EncodedFrame, Prompt, answer_prompt, encode_frame
 
 FRAME = torch.rand(1, 96, 128, generator=torch.Generator().manual_seed(1))
 SPOTS = [(20, 10), (64, 48), (100, 80), (30, 70), (110, 20)]
@@ -27,13 +27,19 @@ def test_every_click_is_honoured(segmenter, encoded, labels):
 
 
 @pytest.mark.parametrize("size", [24, 61, 128, 300])
-def test_a_click_is_honoured_in_frames_of_any_size_against_a_mask_that_is_sure(segmenter, size):
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_click_is_honoured_in_frames_of_any_size_against_a_mask_that_is_sure(segmenter, monkeypatch, size, label):
     encoded = encode_frame(segmenter, torch.rand(1, size, size, generator=torch.Generator().manual_seed(2)))
-    segmenter.structure_queries.hypernetwork.layers[-1].weight.data *= 1000  # no pixel in doubt
+    random = torch.Generator().manual_seed(3)
+    unlike = [torch.randn(features.shape, generator=random) for features in encoded.features.high_res_features]
+    features = encoded.features._replace(high_res_features=tuple(unlike))  # no click speaks for its neighbors
+    encoded = EncodedFrame(features, encoded.geometry)
+    sure = automatic(segmenter, encoded).new_full((1, 2, 16, 16), 20.0 - 40.0 * label)
+    answer = segmenter.decode_structures(encoded.features)._replace(masks=sure, presence=torch.full((1, 2), 20.0))
+    monkeypatch.setattr(segmenter, "decode_structures", lambda _: answer)
     spots = [(size // 3, size // 4), (size // 2, size - 3)]
-    for labels in ([1, 0], [0, 1]):
-        mask = answer_by_name(segmenter, encoded, Prompt("hyoid", points=spots, point_labels=labels)).mask
-        assert [int(mask[y, x]) for x, y in spots] == labels
+    mask = answer_by_name(segmenter, encoded, Prompt("hyoid", points=spots, point_labels=[label] * 2)).mask
+    assert [int(mask[y, x]) for x, y in spots] == [label] * 2
 
 
 def test_what_is_right_already_stays(segmenter, encoded):
