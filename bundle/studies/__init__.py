@@ -15,5 +15,5 @@ report      pages of all studies, and how the paper's claims fared
 inside      feature maps, feature space and CKA of teachers and student; failures of the model that ships. Its parts:
             held_out, networks, feature_maps, embedding_map, layer_similarity, failures, failure_causes,
             failure_pictures, failure_report
-slices      slice-wise students on real CT sub-volumes, scored on unseen patients; their page: slices_page
+slices      slice-wise students on real CT sub-volumes, scored on unseen patients; volume_masks, slices_page
 """

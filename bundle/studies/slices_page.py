@@ -9,29 +9,39 @@ from typing import Any
 import numpy as np
 
 from bundle.atomic import write_json, write_text
-from bundle.studies.slices import DISTILLED, HELD_OUT, RANDOM, TRAINED, VARIANTS, run_slices
+from bundle.studies.slices import AUTOMATIC, BOX, DISTILLED, ELLIPSOID, HELD_OUT, RANDOM, TRAINED, VARIANTS, run_slices
 from bundle.studies.statistics import Comparison, compare, count, explain, holm
 
 MEASURES = {"volume_dice": "3-D Dice", "slice_dice": "mean slice Dice", "flicker": "inter-slice flicker"}
 SECTIONS = {HELD_OUT: "held out", TRAINED: "trained on"}
+
+COMPARISONS = [
+    *((DISTILLED, RANDOM, measure) for measure in MEASURES),
+    *((student, ELLIPSOID, "volume_dice") for student in VARIANTS),
+]
+"""Variant, what it is compared with, and the measure."""
 
 PAGE = """# Slices of a 3-D volume
 
 **Question.** Do students that segment a volume slice by slice give masks that fit together, and does distillation on
 the slices help? The paper leaves it open whether its method carries over to other modalities and to volumes.
 
-**Data.** Real CT, {volumes} of {patients}: a check of the way from a volume to its scores, **far too few for a claim**
-about CT, lesions or the method. Source: {source}. License: {license}. No image is part of this repository.
+**Data.** Real CT, {volumes} of {patients}: **far too few for a claim** about CT, lesions or the method; a check of the
+way from a volume to its scores. Source: {source}. License: {license}. No image is part of this repository.
 
 {means}
+
+Every held-out sub-volume, {box}:
 
 {volumes_table}
 
 Mean over patients, ± standard deviation between seeds. *Mean slice Dice* is over the slices that show the lesion.
 *3-D Dice* counts all voxels of the stack together, so that a mask in a slice without the lesion counts against it.
 *Inter-slice flicker* is the change from a slice to the next (1 - Dice of the two) less that of the true mask: above 0
-the masks change more than the lesion does, below 0 less, as where nothing is predicted. It means little where Dice is
-near 0. *Trained on* are the sub-volumes that a model has learned from: how well it fits them, and nothing else.
+the masks change more than the lesion does, below 0 less, as where nothing is found. It means little where Dice is near
+0. *Trained on* are the sub-volumes that a model has learned from: how well it fits them, and nothing else.
+*{box_title}*: the true lesion's 3-D box is given, and asks for a mask in every slice that it has, each slice on its
+own; outside the box's slices there is no mask. The ellipsoid that fills that box needs no student and no image.
 
 **Findings.**
 
@@ -39,8 +49,9 @@ near 0. *Trained on* are the sub-volumes that a model has learned from: how well
 
 The interval resamples seeds and patients; with so few of both it is too narrow.
 
-**Scale.** Every patient is held out once, in {folds} folds. Both students are trained by `configs/train.json` on the
-slices of the other patients; "{distilled}" starts from the student of `configs/distill.json` on the same slices,
+**Scale.** Every slice is cut to the same square of {field_mm:.0f} mm around the lesion, whose place is so given as by a
+reader's mark. Every patient is held out once, in {folds} folds. Both students are trained by `configs/train.json` on
+the slices of the other patients; "{distilled}" starts from the student of `configs/distill.json` on the same slices,
 without their masks, with the teachers in `models/teachers`, which were trained on synthetic X-ray images only. So it
 has had more training than "{random}". One structure; {image_size} x {image_size} pixels; batches of {batch_size};
 {phase_1} epochs of phase 1, {phase_2} of phase 2; seeds {seeds}. Masks are compared on the CT's own pixels. All
@@ -83,12 +94,14 @@ def slices_page(report: Mapping[str, Any]) -> str:
         **report["data"],
         means=_means_table(scores),
         volumes_table=_volumes_table(scores),
+        box=BOX,
+        box_title=BOX.capitalize(),
         findings="\n".join(f"- {line}" for line in findings(scores)),
         distilled=DISTILLED,
         random=RANDOM,
         phase_1=scale["epochs"]["distill.json"],
         phase_2=scale["epochs"]["train.json"],
-        **{key: scale[key] for key in ("folds", "image_size", "batch_size")},
+        **{key: scale[key] for key in ("field_mm", "folds", "image_size", "batch_size")},
         seeds=seeds,
         minutes=report["cpu_seconds"] / 60,
         machine=report["machine"],
@@ -98,77 +111,78 @@ def slices_page(report: Mapping[str, Any]) -> str:
 
 
 def findings(scores: Scores) -> list[str]:
-    """How well the students fit, and a sentence per measure on the held-out patients.
+    """Sentences about the held-out patients; the p-values are corrected for the number of comparisons."""
+    found = {names: compare(paired_table(scores, *names)) for names in COMPARISONS}
+    p_values = {" ".join(names): one.p_value for names, one in found.items() if one.p_value is not None}
+    corrected = holm(p_values)
+    lines = [_automatic(scores)]
+    for names, comparison in found.items():
+        p_value = corrected.get(" ".join(names))
+        final = replace(comparison, corrected_p_value=p_value, num_comparisons=len(p_values))
+        lines.append(_sentence(scores, *names, final))
+    return lines
 
-    The p-values are corrected for the number of measures.
-    """
-    found = {key: compare(paired_table(scores, key)) for key in MEASURES}
-    p_values = {key: one.p_value for key, one in found.items() if one.p_value is not None}
-    for key, corrected in holm(p_values).items():
-        found[key] = replace(found[key], corrected_p_value=corrected, num_comparisons=len(p_values))
-    return [*_fit(scores), *(_sentence(scores, key, one) for key, one in found.items())]
 
-
-def paired_table(scores: Scores, measure: str) -> np.ndarray:
-    """Distilled less random weights on held-out patients ``(seeds, patients)``, mean over a patient's sub-volumes."""
+def paired_table(scores: Scores, variant: str, reference: str, measure: str) -> np.ndarray:
+    """Variant less reference, asked by a box, on held-out patients ``(seeds, patients)``; mean over sub-volumes."""
     seeds, patients = (sorted({score[key] for score in scores}) for key in ("seed", "patient"))
 
-    def mean(variant: str, seed: int, patient: str) -> float:
-        return fmean(_values(scores, measure, variant=variant, section=HELD_OUT, seed=seed, patient=patient))
+    def mean(name: str, seed: int, patient: str) -> float:
+        chosen = _select(scores, variant=name, masks=BOX, section=HELD_OUT, seed=seed, patient=patient)
+        return fmean(float(score[measure]) for score in chosen)
 
-    return np.array([[mean(DISTILLED, s, p) - mean(RANDOM, s, p) for p in patients] for s in seeds])
+    return np.array([[mean(variant, s, p) - mean(reference, s, p) for p in patients] for s in seeds])
 
 
-def _fit(scores: Scores) -> list[str]:
+def _automatic(scores: Scores) -> str:
     def dice(variant: str, section: str) -> str:
-        return _cell(scores, "volume_dice", variant=variant, section=section)
+        return _cell(_select(scores, variant=variant, masks=AUTOMATIC, section=section), "volume_dice")
 
-    return [
-        f"{variant.capitalize()}: 3-D Dice is {dice(variant, TRAINED)} on the patients trained on and "
-        f"{dice(variant, HELD_OUT)} on held-out ones."
+    told = [
+        f"{dice(variant, HELD_OUT)} on held-out patients and {dice(variant, TRAINED)} on those trained on ({variant})"
         for variant in VARIANTS
     ]
+    return f"Automatic masks have a 3-D Dice of {', '.join(told)}."
 
 
-def _sentence(scores: Scores, measure: str, comparison: Comparison) -> str:
-    distilled, random = (_cell(scores, measure, variant=variant, section=HELD_OUT) for variant in (DISTILLED, RANDOM))
+def _sentence(scores: Scores, variant: str, reference: str, measure: str, comparison: Comparison) -> str:
+    ours, theirs = (
+        _cell(_select(scores, variant=name, masks=BOX, section=HELD_OUT), measure) for name in (variant, reference)
+    )
     return (
-        f"{MEASURES[measure]} on held-out patients: {distilled} {DISTILLED}, {random} from {RANDOM}. Distilled: "
-        f"{explain(comparison, RANDOM)}, over {count(comparison.num_seeds, 'seed')} and "
+        f"{variant.capitalize()}, {BOX}, on held-out patients: {MEASURES[measure]} {ours}, against {theirs} of "
+        f'"{reference}": {explain(comparison, reference)}, over {count(comparison.num_seeds, "seed")} and '
         f"{count(comparison.num_patients, 'patient')}."
     )
 
 
 def _means_table(scores: Scores) -> str:
-    rows = [
-        [variant, words, *(_cell(scores, key, variant=variant, section=section) for key in MEASURES)]
-        for section, words in SECTIONS.items()
-        for variant in VARIANTS
-    ]
-    return _table(["student", "patients", *MEASURES.values()], rows)
+    rows = []
+    for way, section in [(way, section) for section in SECTIONS for way in (BOX, AUTOMATIC)]:
+        for variant in (*VARIANTS, ELLIPSOID):
+            if chosen := _select(scores, variant=variant, masks=way, section=section):
+                cells = [_cell(chosen, measure) for measure in MEASURES]
+                rows.append([SECTIONS[section], way, variant, *cells])
+    return _table(["patients", "masks", "student", *MEASURES.values()], rows)
 
 
 def _volumes_table(scores: Scores) -> str:
-    columns = [(key, variant) for key in MEASURES for variant in VARIANTS]
     rows = []
     for volume in sorted({score["volume"] for score in scores}):
-        of_it = [score for score in scores if score["volume"] == volume]
-        rows.append([volume, *(_cell(of_it, key, variant=variant, section=HELD_OUT) for key, variant in columns)])
-    return _table(["held-out sub-volume", *(f"{MEASURES[key]}, {variant}" for key, variant in columns)], rows)
+        for variant in (*VARIANTS, ELLIPSOID):
+            chosen = _select(scores, variant=variant, masks=BOX, section=HELD_OUT, volume=volume)
+            rows.append([volume, variant, *(_cell(chosen, measure) for measure in MEASURES)])
+    return _table(["sub-volume", "student", *MEASURES.values()], rows)
 
 
-def _cell(scores: Scores, measure: str, **of: str) -> str:
+def _cell(scores: Scores, measure: str) -> str:
     """Mean over patients and their sub-volumes, then ± between seeds."""
     means = []
     for seed in sorted({score["seed"] for score in scores}):
-        chosen = _select(scores, seed=seed, **of)
-        patients = {score["patient"] for score in chosen}
-        means.append(fmean(fmean(_values(chosen, measure, patient=patient)) for patient in patients))
+        of_seed = _select(scores, seed=seed)
+        patients = sorted({score["patient"] for score in of_seed})
+        means.append(fmean(fmean(float(s[measure]) for s in _select(of_seed, patient=one)) for one in patients))
     return f"{fmean(means):.3f}" if len(means) < 2 else f"{fmean(means):.3f} ± {stdev(means):.3f}"
-
-
-def _values(scores: Scores, measure: str, **of: str | int) -> list[float]:
-    return [float(score[measure]) for score in _select(scores, **of)]
 
 
 def _select(scores: Scores, **of: str | int) -> Scores:
@@ -176,5 +190,6 @@ def _select(scores: Scores, **of: str | int) -> Scores:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    rule = ["---:" if column in MEASURES.values() else "---" for column in columns]
+    lines = [columns, rule, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.data.ct_lesions import make_ct_lesion_datalist, read_ct_volume
+from bundle.data.ct_lesions import crop, make_ct_lesion_datalist, read_ct_volume
 from bundle.data.datalist import SECTIONS, check_datalist, load_datalist, read_datalist
 from bundle.transforms.load import LoadFramed
 
@@ -80,6 +80,33 @@ def test_the_same_files_are_written_twice_alike(tmp_path):
         contents.append({path.relative_to(root): path.read_bytes() for path in root.rglob("*.nii.gz")})
     assert len(contents[0]) == 6
     assert contents[0] == contents[1]
+
+
+def test_a_field_is_cut_around_the_middle_of_the_largest_slice_and_keeps_its_place(tmp_path):
+    mask = np.zeros((4, 6, 8), np.uint8)
+    mask[0, 0, 0] = 1
+    mask[2, 2:5, 3:7] = 1  # its middle is at row 3.5, column 5, in pixels' edges
+    image, _ = write_volume(tmp_path / "a.npz", gts=mask, spacing=[1.0, 1.0, 5.0], origin=[10.0, 20.0, 30.0])
+    whole = read_ct_volume(tmp_path / "a.npz")
+    part = crop(whole, field_mm=4.0)
+    assert np.array_equal(part.image, image[:, 2:6, 3:7])
+    assert np.array_equal(part.mask, mask[:, 2:6, 3:7])
+    assert (part.affine @ [0, 0, 1, 1]).tolist() == (whole.affine @ [3, 2, 1, 1]).tolist()
+
+
+def test_a_field_stays_within_the_slice(tmp_path):
+    mask = np.zeros((4, 6, 8), np.uint8)
+    mask[1, 5, 7] = 1
+    write_volume(tmp_path / "a.npz", gts=mask, spacing=[0.5, 1.0, 5.0])
+    whole = read_ct_volume(tmp_path / "a.npz")
+    assert np.array_equal(crop(whole, 2.0).mask, mask[:, 4:, 4:])  # 2 rows of 1 mm, 4 columns of 0.5 mm
+    assert crop(whole, 100.0).image.shape == (4, 6, 8)
+
+
+def test_a_field_without_a_lesion_is_refused(tmp_path):
+    write_volume(tmp_path / "a.npz", gts=np.zeros((4, 6, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"a field above 0 mm and a lesion, got 4.0 mm, 0 voxels"):
+        crop(read_ct_volume(tmp_path / "a.npz"), 4.0)
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path):

@@ -11,20 +11,31 @@ from torch import nn
 from bundle.data.ct_lesions import make_ct_lesion_datalist
 from bundle.data.datalist import read_datalist
 from bundle.engines.preflight import check_keys
+from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks
 from bundle.studies import slices
-from bundle.studies.slices import DISTILLED, RANDOM, make_folds, run_slices, train, training_stages, volume_dice
+from bundle.studies.slices import BOX, DISTILLED, ELLIPSOID, RANDOM, make_folds, run_slices, train, training_stages
 from bundle.studies.slices_page import findings, paired_table, slices_page, study_slices
 from bundle.workflows.stages import ROOT
 from tests.data.test_ct_lesions import NAMES, write_volumes
 
 
 class Bright(nn.Module):
-    """Finds what is bright, as the lesions of the written volumes are."""
+    """Finds what is bright, as the lesions of the written volumes are, however it is asked."""
 
-    image_size = 32
+    image_size, structures = 32, ("lesion",)
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(20.0))
 
     def forward(self, frames):
-        return frames * 20 - 10
+        return frames * self.weight - 10
+
+    def encode(self, frames):
+        return ImageFeatures(frames, ())
+
+    def decode_prompts(self, features, points, labels, mask=None):
+        return PromptedMasks(self(features.embedding).expand(-1, 4, -1, -1), torch.ones(1, 4))
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +77,16 @@ def test_every_training_uses_configs_and_keys_that_exist(tmp_path):
         check_keys([ROOT / "configs" / config for config in stage.configs], stage.overrides, {stage.run_id})
 
 
-def test_a_mask_in_a_slice_without_the_lesion_counts_against_the_volume():
-    label = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
-    label[0, 0, :2, :2] = True
-    pred = label.clone()
-    assert volume_dice(pred, label) == 1.0
-    pred[1, 0, :2, :2] = True
-    assert volume_dice(pred, label) == pytest.approx(2 * 4 / (8 + 4))
-
-
-def test_every_model_is_scored_on_seen_and_unseen_volumes(finished):
+def test_every_model_is_scored_on_seen_and_unseen_volumes_in_both_ways(finished):
     _, trained, report = finished
     assert len(trained) == 3 * 3
-    assert len(report["scores"]) == 3 * 2 * 6
-    unseen = [score for score in report["scores"] if score["section"] == "test" and score["variant"] == DISTILLED]
-    assert sorted(score["volume"] for score in unseen) == sorted(NAMES)
-    assert all(score["volume_dice"] == 1.0 and score["flicker"] == 0.0 for score in unseen)
+    assert len(report["scores"]) == 3 * 6 * (2 * 2 + 1)
+    for way in ("automatic", BOX):
+        unseen = [s for s in report["scores"] if (s["section"], s["variant"], s["masks"]) == ("test", DISTILLED, way)]
+        assert sorted(score["volume"] for score in unseen) == sorted(NAMES)
+        assert all(score["volume_dice"] == 1.0 and score["flicker"] == 0.0 for score in unseen)
+    drawn = [score["volume_dice"] for score in report["scores"] if score["variant"] == ELLIPSOID]
+    assert 0.4 < min(drawn) == max(drawn) < 1.0  # of a lesion that is a box
 
 
 def test_what_is_trained_is_not_trained_again_unless_a_key_changes(finished, monkeypatch):
@@ -102,16 +107,9 @@ def test_a_folder_that_is_not_there_is_said_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def score_of(variant, seed, patient, value, section="test"):
-    measures = dict.fromkeys(("slice_dice", "volume_dice", "flicker"), value)
-    return {
-        "variant": variant,
-        "seed": seed,
-        "section": section,
-        "patient": patient,
-        "volume": f"CT_{patient}",
-        **measures,
-    }
+def score_of(variant, seed, patient, value, section="test", masks=BOX):
+    names = {"variant": variant, "masks": masks, "seed": seed, "section": section, "patient": patient}
+    return {**names, "volume": f"CT_{patient}", **dict.fromkeys(("slice_dice", "volume_dice", "flicker"), value)}
 
 
 def scores_with(gain):
@@ -119,28 +117,34 @@ def scores_with(gain):
     scores = []
     for seed in range(3):
         for number in range(6):
-            for section in ("test", "training"):
+            for section, masks in (("test", BOX), ("test", "automatic"), ("training", "automatic")):
                 base = 0.3 + 0.01 * number
                 better = base + gain * (1 + 0.05 * number + 0.02 * seed)
-                scores.append(score_of(RANDOM, seed, f"{number}", base, section))
-                scores.append(score_of(DISTILLED, seed, f"{number}", better, section))
+                scores.append(score_of(RANDOM, seed, f"{number}", base, section, masks))
+                scores.append(score_of(DISTILLED, seed, f"{number}", better, section, masks))
+            scores.append(score_of(ELLIPSOID, seed, f"{number}", 0.9))
     return scores
 
 
-def test_differences_are_of_the_same_patient_and_seed_and_of_unseen_patients_only():
+def test_differences_are_of_the_same_patient_and_seed_and_of_unseen_patients_asked_by_a_box():
     scores = [score_of(DISTILLED, 0, "1", 0.5), score_of(RANDOM, 0, "1", 0.2)]
     scores += [score_of(DISTILLED, 0, "1", 0.9, "training"), score_of(RANDOM, 0, "1", 0.1, "training")]
-    assert paired_table(scores, "volume_dice").tolist() == [[pytest.approx(0.3)]]
+    scores += [score_of(DISTILLED, 0, "1", 0.9, masks="automatic"), score_of(RANDOM, 0, "1", 0.1, masks="automatic")]
+    names = (DISTILLED, RANDOM, "volume_dice")
+    assert paired_table(scores, *names).tolist() == [[pytest.approx(0.3)]]
     scores += [score_of(DISTILLED, 0, "1", 0.1), score_of(RANDOM, 0, "1", 0.2)]  # a second sub-volume
-    assert paired_table(scores, "volume_dice").tolist() == [[pytest.approx(0.1)]]
+    assert paired_table(scores, *names).tolist() == [[pytest.approx(0.1)]]
 
 
 @pytest.mark.parametrize(("gain", "word"), [(0.1, "higher than random weights by 0.11"), (0.0, "no difference found")])
 def test_the_verdict_follows_the_numbers(gain, word):
-    (line,) = (line for line in findings(scores_with(gain)) if line.startswith("3-D Dice on held-out"))
-    assert f"Distilled: {word}" in line
-    assert "3 seeds" in line
-    assert "6 patients" in line
+    lines = findings(scores_with(gain))
+    (line,) = (line for line in lines if "3-D Dice" in line and 'of "random weights"' in line)
+    assert word in line
+    assert "over 3 seeds and 6 patients" in line
+    (line,) = (line for line in lines if line.startswith("Random weights, ") and ELLIPSOID in line)
+    assert "3-D Dice 0.325 ± 0.000, against 0.900 ± 0.000" in line
+    assert f"lower than {ELLIPSOID} by 0.575" in line
 
 
 def test_the_page_states_data_scale_machine_and_command_and_names_no_folder(finished):
@@ -153,5 +157,5 @@ def test_the_page_states_data_scale_machine_and_command_and_names_no_folder(fini
     assert "too few runs to tell" in page  # one seed
     assert str(folder) not in page + json.dumps(report)
     rows = [line for line in page.splitlines() if line.startswith("| CT_Lesion_")]
-    assert len(rows) == 6
-    assert all(re.fullmatch(r"\| \S+ (\| -?\d\.\d{3} ){6}\|", row) for row in rows)
+    assert len(rows) == 6 * 3
+    assert all(re.fullmatch(r"\| \S+ \| [^|]+ (\| -?\d\.\d{3} ){3}\|", row) for row in rows)
