@@ -38,6 +38,8 @@ ALL_TRAINING = (1.0, 0.0, 0.0)
 TRAINED, HELD_OUT = "training", "test"
 
 FIELD_MM = 128.0
+"""Side of the square that is cut out of every slice: 1 mm for a pixel of the input."""
+
 IMAGE_SIZE, BATCH_SIZE, NUM_FOLDS = 128, 8, 3
 EPOCHS = {"distill.json": 4, "train.json": 20}
 """Of phase 1 and of phase 2: few, so that all trainings together take minutes on one core."""
