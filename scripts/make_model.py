@@ -11,6 +11,10 @@ from bundle.workflows.shipped_model import START, make_shipped_model
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", default=START, help="weights to go on from (the demo's unless given)")
-    card = make_shipped_model(parser.parse_args().start)
+    given = parser.parse_args()
+    try:
+        card = make_shipped_model(given.start)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
     standard, hard = (card[name]["mean_dice"] for name in ("held_out", "held_out_hard"))
     print(f"{card['file']}: mean Dice {standard:.3f} on held-out synthetic patients, {hard:.3f} on hard ones")

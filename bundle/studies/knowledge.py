@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from bundle.data.phantom import generate_study
@@ -76,15 +77,12 @@ def unexplained(inputs: Tensor, targets: Tensor, num_fitted: int) -> float:
     Returns:
         Squared error over the squared distance from the fitted rows' mean; over all channels together.
     """
-    centre, mean = inputs[:num_fitted].mean(dim=0), targets[:num_fitted].mean(dim=0)
-    fitted, held_out = inputs[:num_fitted] - centre, inputs[num_fitted:] - centre
-    gram = fitted.T @ fitted
-    penalty = RIDGE * gram.diagonal().mean()
-    weights = torch.linalg.solve(
-        gram + penalty * torch.eye(len(gram), dtype=gram.dtype), fitted.T @ (targets[:num_fitted] - mean)
-    )
-    truth = targets[num_fitted:] - mean
-    return float((truth - held_out @ weights).square().sum() / truth.square().sum())
+    fitted, known = inputs[:num_fitted].numpy(), targets[:num_fitted].numpy()
+    penalty = RIDGE * num_fitted * fitted.var(axis=0).mean()
+    found = Ridge(alpha=penalty).fit(fitted, known).predict(inputs[num_fitted:].numpy())
+    truth = targets[num_fitted:].numpy()
+    found = found.reshape(truth.shape)  # of one channel it is flat
+    return float(((truth - found) ** 2).sum() / ((truth - known.mean(axis=0)) ** 2).sum())
 
 
 def read_student(path: Path | None, backbone: str, seed: int) -> StudentEncoder:

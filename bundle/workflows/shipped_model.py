@@ -34,7 +34,12 @@ def make_shipped_model(
 
     Returns:
         What the JSON file holds.
+
+    Raises:
+        FileNotFoundError: If there is nothing to go on from.
     """
+    if not Path(start).is_file():
+        raise FileNotFoundError(f"no weights to go on from: {start}; run `make demo`, or name others with --start")
     start, folder, target = Path(start).resolve(), Path(output_dir).resolve(), Path(target).resolve()
     origin = file_sha256(start)  # before the target, which may be the same file, is written
     run_stages(
