@@ -71,16 +71,17 @@ def draw_weights(records: Sequence[RunRecord], order: Sequence[str], path: str |
     if not curves:
         return None
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "studies", "font.size": 9}):
-        rows = -(-len(curves) // PANELS)
-        figure = Figure(figsize=(2.4 * PANELS, 0.6 + 1.7 * rows), layout="constrained")
-        panels = figure.subplots(rows, PANELS, sharex=True, sharey=True, squeeze=False).ravel()
+        columns = min(PANELS, len(curves))
+        rows = -(-len(curves) // columns)
+        figure = Figure(figsize=(max(4.8, 2.4 * columns), 0.8 + 1.9 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (variant, found) in zip(panels, curves.items(), strict=False):
             _draw_weights(axes, found)
             axes.set_title(variant, fontsize=9)
+            axes.set_xlabel("step of phase 1")
         for axes in panels[len(curves) :]:
             axes.set_visible(False)
         panels[0].set_ylim(-0.03, 1.03)
-        figure.supxlabel("step of phase 1", fontsize=9)
         figure.supylabel("share of the weights", fontsize=9)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
