@@ -12,8 +12,8 @@ from bundle.data.phantom.geometry import Points, ellipse, ribbon, rotate, smooth
 from bundle.data.phantom.patient import Patient
 from bundle.data.phantom.spine import Spine, build_spine, vertebral_body
 
-HEAD_PIVOT_MM = (75.5, 87.0)
-"""Where the template head sits on C2."""
+HEAD_PIVOT_MM, TEMPLATE_DENS_MM = (75.5, 87.0), 14.5
+"""Where the template head sits on C2, and how long C2's dens is below it: a longer one lifts the head."""
 
 CONDYLE_MM = (107.0, 49.0)
 """The jaw turns about the mandibular condyle."""
@@ -76,7 +76,8 @@ def build_anatomy(patient: Patient) -> Anatomy:
     """Place spine and head."""
     spine = build_spine(patient)
     vertebrae = {level: vertebral_body(patient, spine, level) for level in range(2, 8)}
-    return Anatomy(patient, spine, Head(patient, spine.point(2.0, 0.0)), vertebrae)
+    centre = spine.local(2.0, [(0.0, patient.dens_mm - TEMPLATE_DENS_MM)])[0]
+    return Anatomy(patient, spine, Head(patient, centre), vertebrae)
 
 
 def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Points]:
@@ -176,6 +177,12 @@ def skull_details(anatomy: Anatomy) -> list[tuple[Points, float]]:
         (place(ellipse((76, 52), (5, 6))), -0.30),
         (place(ellipse((64, 40), (4, 3))), -0.25),
     ]
+
+
+def mouth(anatomy: Anatomy) -> Points:
+    """Cheeks and jaws, where the head is wider than the neck."""
+    outline = [(104, 46), (140, 44), (184, 44), (192, 70), (186, 116), (160, 112), (128, 102), (104, 92)]
+    return anatomy.head.place(smooth_closed(outline, 60))
 
 
 def body_outline(anatomy: Anatomy) -> Points:

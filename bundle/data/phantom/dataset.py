@@ -14,7 +14,7 @@ from bundle.data.phantom.study import Domain, PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_avi, write_dicom, write_masks, write_png_folder, write_truth
 from bundle.structures import STRUCTURES
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 MANIFEST = "phantom.json"
 
 FORMATS = ("rf", "xa", "rf", "avi", "rf_uncalibrated", "xa", "png", "rf_rle")

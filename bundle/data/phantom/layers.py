@@ -16,7 +16,7 @@ from bundle.data.phantom.swallow import Swallow
 
 # Linear attenuation per millimetre at about 70 kVp, after beam hardening.
 SOFT_PER_MM, BONE_PER_MM = 0.0195, 0.045
-HEAD_THICKNESS_MM, SHOULDER_THICKNESS_MM = 165.0, 300.0
+SHOULDER_THICKNESS_MM = 300.0
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ def body_thickness(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:
     padded = Canvas(wide.size + 2 * pad, wide.matrix, wide.offset + pad)
     inside = padded.mask(outlines.body_outline(anatomy))
     depth = ndimage.distance_transform_edt(inside).astype(np.float32)[pad:-pad, pad:-pad] / np.float32(scale / 2)
-    share = np.clip(depth / 48.0, 0.0, 1.0)
+    share = np.clip(depth / patient.skin_depth_mm, 0.0, 1.0)
     thickness = patient.neck_thickness_mm * np.sqrt(1.0 - (1.0 - share) ** 2)
     head = np.zeros((wide.size, wide.size), np.float32)
     wide.add(head, outlines.cranium(anatomy), 1.0, blur_mm=6.0)
-    thickness += head * np.float32(HEAD_THICKNESS_MM - patient.neck_thickness_mm)
+    face = np.zeros_like(head)
+    wide.add(face, outlines.mouth(anatomy), patient.face_thickness_mm, blur_mm=7.0)
+    thickness += face + head * np.float32(patient.head_thickness_mm - patient.neck_thickness_mm)
     return resized(thickness.astype(np.float32), canvas.size)
 
 
@@ -149,9 +151,10 @@ def _draw_spine(canvas: Canvas, bones: np.ndarray, anatomy: Anatomy, bone: float
             for points, thickness in posterior_elements(patient, spine, level):
                 solid(canvas, bones, points + shift, 4.6 * thickness * bone, 3.4 * thickness * bone, 1.5)
         solid(canvas, bones, anatomy.vertebrae[level], 4.6 * bone, 6.5 * bone, 1.4)
-    anterior_arch = spine.local(2.0, ellipse((7.5, 17.0), (3.6, 5.6), -10))
-    posterior_arch = spine.local(2.0, ellipse((-27.0, 19.0), (13.0, 4.2), 12))
-    lateral_mass = spine.local(2.0, ellipse((-6.0, 16.0), (10.0, 6.5), 0))
+    # C1, around the dens.
+    anterior_arch = spine.local(2.0, ellipse((7.5, patient.dens_mm + 2.5), (3.6, 5.6), -10))
+    posterior_arch = spine.local(2.0, ellipse((-27.0, patient.dens_mm + 4.5), (13.0, 4.2), 12))
+    lateral_mass = spine.local(2.0, ellipse((-6.0, patient.dens_mm + 1.5), (10.0, 6.5), 0))
     solid(canvas, bones, anterior_arch, 6.0 * bone, 4.0 * bone, 1.6)
     solid(canvas, bones, posterior_arch, 3.5 * bone, 3.5 * bone, 1.6)
     solid(canvas, bones, lateral_mass, 6.0 * bone, 2.0 * bone, 1.6)
@@ -172,7 +175,8 @@ def _draw_teeth(
         canvas.add(bones, crown, 5.0 * bone, blur_mm=0.3)
         if is_filled:
             middle = crown.mean(axis=0)
-            filling = rounded(middle + (crown - middle) * rng.uniform(0.7, 1.25, (4, 2)), 0.3)
+            share = 1.15 if rng.random() < anatomy.patient.crowns else rng.uniform(0.7, 1.25, (4, 2))
+            filling = rounded(middle + (crown - middle) * share, 0.3)
             canvas.add(metal, filling, rng.uniform(1.2, 2.4), blur_mm=0.15)
 
 
@@ -204,8 +208,9 @@ def attenuation(
     canvas.add(air, pose.trachea, 18.0 * width, blur_mm=1.8)
     if pose.vestibule is not None:
         canvas.add(air, pose.vestibule, 24.0 * width, blur_mm=0.9)
+        canvas.add(air, pose.glottis, 20.0 * width * patient.glottis_air, blur_mm=0.9)
     # Tissue and contrast stand in the air instead of it.
-    for points, thickness in ((pose.velum, 18.0), (pose.epiglottis, 14.0), (pose.arytenoid, 12.0)):
+    for points, thickness in ((pose.velum, patient.velum_thickness_mm), (pose.epiglottis, 14.0), (pose.arytenoid, 12.0)):
         canvas.add(air, points, -thickness * width, blur_mm=0.5)
     canvas.add(air, pose.tongue, -9.0 * width, blur_mm=1.5)
     canvas.add(total, pose.hyoid, 4.6 * bone, blur_mm=0.5)
@@ -213,6 +218,7 @@ def attenuation(
     calcified = 1.0 + 3.5 * patient.larynx_calcification
     canvas.add(total, pose.cricoid, 1.1 * calcified * bone, blur_mm=0.6)
     canvas.add(total, pose.thyroid, 0.7 * calcified * bone, blur_mm=1.0)
+    canvas.add(total, pose.thyroid_angle, 1.3 * calcified * bone, blur_mm=0.6)
     canvas.add(total, pose.arytenoid, 0.9 * calcified * bone, blur_mm=0.5)
     contrast = swallow.contrast_per_mm
     for points in pose.lumen:

@@ -32,6 +32,14 @@ class Patient:
         larynx_calcification: 0 none ... 1 marked.
         has_plate: Whether an anterior cervical plate was implanted.
         texture_seed: Seed of the tissue texture.
+        dens_mm: How far C2 with its dens reaches above the height of another vertebral body.
+        skin_depth_mm: Depth below the skin line at which the neck is as thick as in its middle.
+        head_thickness_mm: Tissue in the ray's path through the skull base.
+        face_thickness_mm: Tissue that mouth and jaws add to that of the neck.
+        velum_thickness_mm: Tissue in the ray's path through the soft palate.
+        crowns: Share of the fillings that are whole metal crowns.
+        glottis_drop: How much lower than usual the vocal folds are in the larynx, in vertebrae.
+        glottis_air: 0 the folds interrupt the column of air ... 1 they do not show.
         has_tube: Whether a nasogastric feeding tube lies in the pharynx.
     """
 
@@ -57,6 +65,14 @@ class Patient:
     larynx_calcification: float
     has_plate: bool
     texture_seed: int
+    dens_mm: float
+    skin_depth_mm: float
+    head_thickness_mm: float
+    face_thickness_mm: float
+    velum_thickness_mm: float
+    crowns: float
+    glottis_drop: float
+    glottis_air: float
     has_tube: bool = False
 
 
@@ -88,4 +104,12 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         larynx_calcification=float(age * rng.random()),
         has_plate=bool(rng.random() < 0.08),
         texture_seed=int(rng.integers(2**31)),
+        dens_mm=rng.uniform(16.0, 25.0),
+        skin_depth_mm=rng.uniform(45.0, 65.0),
+        head_thickness_mm=rng.uniform(160.0, 215.0),
+        face_thickness_mm=rng.uniform(0.0, 45.0),
+        velum_thickness_mm=rng.uniform(16.0, 34.0),
+        crowns=rng.uniform(0.0, 0.6),
+        glottis_drop=rng.uniform(0.0, 0.4),
+        glottis_air=rng.uniform(0.0, 1.0),
     )

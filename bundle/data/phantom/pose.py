@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from bundle.data.phantom.anatomy import Anatomy, mandible_halves
+from bundle.data.phantom.anatomy import TEMPLATE_DENS_MM, Anatomy, mandible_halves
 from bundle.data.phantom.channel import (
     NUM_OESOPHAGUS,
     NUM_ORAL,
@@ -36,6 +36,7 @@ class Pose:
         lumen: Outlines of bolus in the channel, before airway and residue.
         residue: Outlines of residue in valleculae and pyriform sinuses.
         airway_bolus: Outlines of contrast in the vestibule and the trachea.
+        thyroid_angle: Where the two plates meet in front and the ray passes along them.
         ues_width_mm: Width of the open sphincter's lumen, 0 when closed.
     """
 
@@ -52,10 +53,12 @@ class Pose:
     oral_air: Points
     epiglottis: Points
     vestibule: Points | None
+    glottis: Points
     trachea: Points
     ues: Points
     arytenoid: Points
     thyroid: Points
+    thyroid_angle: Points
     cricoid: Points
     lumen: list[Points]
     residue: list[Points]
@@ -87,10 +90,12 @@ def pose_at(anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> Pose:
         oral_air=segment(channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0),
         epiglottis=epiglottis,
         vestibule=vestibule,
+        glottis=frame.glottis(),
         trachea=trachea,
         ues=frame.ues(channel),
         arytenoid=ellipse(frame.larynx_point(4.62, 24.0), (2.6, 3.6), 20),
         thyroid=frame.thyroid(),
+        thyroid_angle=ellipse(frame.larynx_point(4.75, 44.5), (1.7, 4.2), 12),
         cricoid=frame.cricoid(),
         lumen=lumen(channel, state),
         residue=frame.residue(channel),
@@ -107,6 +112,8 @@ class _Frame:
         self.patient, self.spine = anatomy.patient, anatomy.spine
         self.lift = swallow.larynx_lift_mm * state.larynx / self.patient.pitch_mm - self.patient.larynx_level_shift
         self.forward = 4.0 * state.larynx
+        # In vertebrae: a longer C2 lifts the hard palate, and the velum's front with it.
+        self.head_lift = (self.patient.dens_mm - TEMPLATE_DENS_MM) / self.patient.pitch_mm
 
     def larynx_point(self, level: float, anterior_mm: float) -> Points:
         """A point fixed to the larynx, given where it is at rest."""
@@ -151,7 +158,7 @@ class _Frame:
         """Upper (nasal) surface of the soft palate from the hard palate to the uvula's tip."""
         place, spine, closed = self.anatomy.head.place, self.spine, self.state.velum
         contact = self.swallow.velum_closure
-        level = np.array([0.95, 1.35, 1.85])
+        level = np.array([0.95, 1.35, 1.85]) - self.head_lift * np.array([1.0, 0.7, 0.2])
         rest_gap = np.array([17.0, 11.5, 8.2]) * self.patient.pharynx_width
         raised_gap = rest_gap * (1 - contact) + np.array([0.2, 0.2, 2.0])
         wall = self.posterior_wall(level)
@@ -245,7 +252,7 @@ class _Frame:
     def nasopharynx(self) -> Points:
         """Air between the skull base, the velum's upper surface and the posterior wall."""
         top = self.velum_top()
-        level = np.linspace(1.9, 0.25, 24)
+        level = np.linspace(1.9, 0.25 - self.head_lift, 24)
         wall = self.spine.point(level, self.posterior_wall(level))
         choana = self.anatomy.head.place([(112, 42), (124, 43), (131, 48)])
         return np.concatenate([top, wall, choana])
@@ -257,8 +264,7 @@ class _Frame:
         top = self.velum_top()
         # nasopharynx: velum (palate to uvula) and wall (low to high), then the choana
         naso_wall = nasopharynx[30:54]
-        level = np.linspace(1.9, 0.25, 24)
-        keep = level < 1.70
+        keep = np.linspace(1.9, 0.25 - self.head_lift, 24) < 1.70
         return np.concatenate([top, floor[2:], wall[::-1], naso_wall[keep], nasopharynx[54:]])
 
     def tongue(self, channel: Channel, hyoid_centre: Points) -> Points:
@@ -297,8 +303,9 @@ class _Frame:
             return None
         line = self.epiglottis_line()
         arytenoid = self.larynx_point(4.5, 26.0)
-        fold_back, fold_front = self.larynx_point(5.0, 26.5), self.larynx_point(5.02, 40.0)
-        front = line[:13:4] + np.array([-1.8, 1.2])
+        drop = self.patient.glottis_drop
+        fold_back, fold_front = self.larynx_point(5.0 + drop, 26.5), self.larynx_point(5.02 + drop, 40.0)
+        front = line[:16:5] + np.array([-1.8, 1.2])
         back = np.array([arytenoid + np.array([0.5, -1.0]), 0.5 * (arytenoid + fold_back), fold_back])
         bottom = np.array([fold_front])
         # Closure draws the posterior side towards the epiglottis.
@@ -306,12 +313,18 @@ class _Frame:
         back = target + (back - target) * opened
         return rounded(np.concatenate([front[::-1], bottom, back[::-1]]), 0.4)
 
+    def glottis(self) -> Points:
+        """The space from above to below the vocal folds; not labelled."""
+        corners = ((5.0, 27.0), (5.0, 39.5), (5.3, 38.5), (5.3, 27.5))
+        return np.array([self.larynx_point(level + self.patient.glottis_drop, d) for level, d in corners])
+
     def trachea(self) -> Points:
         """Air column below the vocal folds, down to where the shoulder hides it."""
-        level = np.linspace(5.1, 8.2, 28)
+        drop = self.patient.glottis_drop
+        level = np.linspace(5.1 + drop, 8.2, 28)
         moved = level - self.lift * np.interp(level, [5.1, 8.2], [1.0, 0.25])
         # A cone under the folds widens to the tube; the lower end is rounded, as it fades behind the shoulder.
-        knots = [5.1, 5.22, 5.4, 5.6, 6.2, 7.9, 8.2]
+        knots = [5.1 + drop, 5.22 + drop, 5.4 + drop, 5.6 + drop, 6.3 + drop, 7.9, 8.2]
         back = PchipInterpolator(knots, [31.0, 27.8, 25.8, 25.0, 24.0, 23.2, 26.0])(level) + self.forward
         front = PchipInterpolator(knots, [36.0, 38.8, 40.2, 41.0, 41.5, 40.2, 37.0])(level) + self.forward
         return np.concatenate([self.spine.point(moved, back), self.spine.point(moved, front)[::-1]])
@@ -360,11 +373,12 @@ class _Frame:
         if not swallow.penetration or amount < 0.15:
             return []
         line = self.epiglottis_line()[:9]
-        reach = self.larynx_point(4.4 + 0.52 * amount, 37.0)
+        reach = self.larynx_point(4.4 + (0.52 + self.patient.glottis_drop) * amount, 37.0)
         streak = smooth_open([line[6] + np.array([-2.5, 1.5]), line[2] + np.array([-2.8, 1.8]), reach], 16)
         pools = [ribbon(streak, np.linspace(0.9, 1.6, 16) + 0.4 * np.sin(np.linspace(0.0, 9.0, 16)))]
         if swallow.aspiration and amount > 0.5:
-            level = np.linspace(5.15, 5.15 + 2.1 * (amount - 0.4), 20)
+            top = 5.15 + self.patient.glottis_drop
+            level = np.linspace(top, top + 2.1 * (amount - 0.4), 20)
             moved = level - self.lift * np.interp(level, [5.1, 8.2], [1.0, 0.25])
             line = self.spine.point(moved, 38.0 + self.forward + 0.8 * np.sin(2.5 * level))
             pools.append(ribbon(line, 0.6 + 0.9 * np.linspace(0, 1, 20) + 0.35 * np.sin(6.0 * level)))

@@ -82,9 +82,11 @@ def vertebral_body(patient: Patient, spine: Spine, level: int) -> Points:
     corners = body_corners(patient, level)
     if level == 2:
         a, b = patient.body_depth_mm / 2, patient.body_height_share * patient.pitch_mm / 2
-        top = b + 14.5
-        dens = [(-0.55 * a, b + 4), (-0.5 * a, top - 3), (-0.1 * a, top), (0.35 * a, top - 3), (0.45 * a, b + 4)]
-        corners = np.concatenate([corners[:1], dens, corners[2:]])
+        # C2's body is higher than the others', too: about half of what it exceeds them by is dens.
+        shoulder, top = b + 0.5 * (patient.dens_mm - 12.0), b + patient.dens_mm
+        dens = [(-0.55 * a, shoulder + 2), (-0.5 * a, top - 3), (-0.1 * a, top), (0.35 * a, top - 3)]
+        dens += [(0.45 * a, shoulder + 2), (0.9 * a, shoulder - 2)]
+        corners = np.concatenate([[(-a, shoulder)], dens, corners[3:]])
     return spine.local(float(level), rounded(corners, 0.22))
 
 

@@ -100,13 +100,13 @@ def draw_swallow(rng: np.random.Generator) -> Swallow:
         velum_closure=float(np.clip(1.1 - 0.4 * impairment * rng.random(), 0.6, 1.0)),
         constriction=float(np.clip(0.97 - 0.45 * impairment * rng.random(), 0.5, 0.97)),
         ues_opening_mm=rng.uniform(7.0, 12.0) * (1 - 0.35 * impairment),
-        bolus_thickness=rng.uniform(0.7, 1.15),
+        bolus_thickness=rng.uniform(0.5, 1.15),
         contrast_per_mm=rng.uniform(0.06, 0.17),
         vallecular_residue=float(min(residue[0], 1.0)),
         pyriform_residue=float(min(residue[1], 1.0)),
         penetration=penetration,
         aspiration=penetration and bool(rng.random() < 0.45),
-        jaw_opening=rng.uniform(0.0, 4.0),
+        jaw_opening=rng.uniform(0.0, 8.0),
     )
 
 
