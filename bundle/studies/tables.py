@@ -1,5 +1,6 @@
 """A study as a Markdown section: scores, differences, verdicts, scale, findings, and the means per structure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -105,6 +106,11 @@ def study_section(records: Sequence[RunRecord], text: StudyText) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def anchor(variant: str) -> str:
+    """What a link to a variant's row of the main table ends in, after ``#``."""
+    return "-".join(re.findall(r"\w+", variant.lower()))
+
+
 def _main_table(records: Sequence[RunRecord], text: StudyText, splits: Sequence[_Split]) -> str:
     columns = ["variant", "seeds"]
     for split in splits:
@@ -113,7 +119,7 @@ def _main_table(records: Sequence[RunRecord], text: StudyText, splits: Sequence[
     rows = []
     for variant in text.order:
         runs = [record for record in records if record.variant == variant]
-        row = [variant, str(len(runs))]
+        row = [f'<a id="{anchor(variant)}"></a>{variant}', str(len(runs))]
         for split in splits:
             row.append(_score_cell(split.scores[variant]))
             row += _comparison_cells(split.comparisons.get(variant), is_reference=variant == text.reference)

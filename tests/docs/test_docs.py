@@ -29,9 +29,10 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Anchors of a page's headings, in the common Markdown renderers' way."""
+    """Anchors of a page's headings, in the common Markdown renderers' way, and those it sets itself."""
     headings = re.findall(r"^#{1,6} +(.+?) *#*$", FENCE.sub("", text), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    own = re.findall(r"<a id=\"([^\"]+)\">", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(own)
 
 
 def broken_links(text: str, page: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """A study's Markdown: every number where a reader looks for it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +46,9 @@ RECORDS = [
 
 
 def cells(section: str, first: str) -> list[str]:
-    (line,) = [line for line in section.splitlines() if line.startswith(f"| {first} |")]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    (row,) = [row for row in rows if re.fullmatch(f'(<a id=".*"></a>)?{re.escape(first)}', row[0])]
+    return [first, *row[1:]]
 
 
 def test_the_main_table_has_a_row_per_variant_in_the_studys_order():
@@ -58,6 +60,12 @@ def test_the_main_table_has_a_row_per_variant_in_the_studys_order():
     one_seed = ["three teachers", "1", "0.710", "+0.010", "–", "too few runs to tell", "–", "120", "4.1 M"]
     assert cells(section, "three teachers") == one_seed
     assert cells(section, "never run") == ["never run", "0", "not run", "–", "–", "–", "–", "–", "–"]
+
+
+def test_links_lead_to_the_row_of_a_variant():
+    lines = study_section(RECORDS, TEXT).splitlines()
+    assert sum(line.startswith('| <a id="three-teachers"></a>three teachers | 1 |') for line in lines) == 1
+    assert sum(line.startswith('| <a id="medsam2-rad-dino"></a>') for line in lines) == 1
 
 
 def test_a_difference_stands_with_its_interval_and_verdict_and_a_bar_in_a_name_breaks_no_table():
