@@ -29,10 +29,10 @@ bench: $(STAMP) ## measure speed and memory on this machine: docs/benchmarks.md 
 	$(PYTHON_IN_VENV) scripts/bench.py
 
 study: $(STAMP) ## every evidence study at a small scale, in runs/study_small: a check that all works
-	$(PYTHON_IN_VENV) scripts/study.py --scale small
+	$(PYTHON_IN_VENV) scripts/study.py --scale small --jobs 2
 
 study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what is done is not done again
-	$(PYTHON_IN_VENV) scripts/study.py --scale full --output_dir docs/evidence
+	$(PYTHON_IN_VENV) scripts/study.py --scale full --jobs 2 --output_dir docs/evidence
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done
