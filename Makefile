@@ -30,9 +30,11 @@ bench: $(STAMP) ## measure speed and memory on this machine: docs/benchmarks.md 
 
 study: $(STAMP) ## every evidence study at a small scale, in runs/study_small: a check that all works
 	$(PYTHON_IN_VENV) scripts/study.py --scale small --jobs 2
+	$(PYTHON_IN_VENV) scripts/look_inside.py --scale small --output_dir runs/study_small
 
 study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what is done is not done again
 	$(PYTHON_IN_VENV) scripts/study.py --scale full --jobs 2 --output_dir docs/evidence
+	$(PYTHON_IN_VENV) scripts/look_inside.py
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

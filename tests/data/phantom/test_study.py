@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from bundle.data.phantom import PhantomStudy, generate_study
+from bundle.data.phantom.anatomy import build_anatomy, cranium
+from bundle.data.phantom.patient import draw_patient
+from bundle.data.phantom.raster import Canvas
 from bundle.structures import STRUCTURES
 
 SEEDS = (0, 1, 2, 13)
@@ -77,6 +80,18 @@ def test_vertebrae_have_human_spacing(study):
     assert 30 < study.kinematics.c2_c4_mm < 45
     distance_px = np.linalg.norm(study.kinematics.c2_px - study.kinematics.c4_px, axis=1)
     np.testing.assert_allclose(distance_px * study.pixel_spacing_mm[0], study.kinematics.c2_c4_mm, rtol=1e-6)
+
+
+def test_c2_with_its_dens_is_two_to_three_times_as_high_as_c3_and_stays_below_the_skull():
+    canvas = Canvas(700, 2.0 * np.eye(2), np.array([50.0, 200.0]))
+    for seed in range(20):
+        anatomy = build_anatomy(draw_patient(np.random.default_rng([seed, 0])))
+        forward = anatomy.spine.anterior(2.5)
+        up = np.array([forward[1], -forward[0]])
+        c2, c3 = (np.ptp(anatomy.vertebrae[level] @ up) for level in (2, 3))
+        assert 2.0 < c2 / c3 < 3.0, seed
+        overlap = canvas.mask(anatomy.vertebrae[2]) & canvas.mask(cranium(anatomy))
+        assert overlap.sum() < 0.1 * canvas.mask(anatomy.vertebrae[2]).sum(), seed
 
 
 def test_the_true_hyoid_lies_in_the_middle_of_its_mask(study):
