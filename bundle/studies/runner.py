@@ -85,7 +85,6 @@ class StudyRunner:
         """
         runs = {run.key: run for study in studies for run in self.planner.runs(study)}
         missing = [run for key, run in runs.items() if key not in self.records and self._has_data(run)]
-        missing.sort(key=lambda run: run.seed)  # every study has one seed before any has two
         self._locks = {stage.folder: threading.Lock() for run in missing for stage in run.stages}
         failed: list[str] = []
         with ThreadPoolExecutor(self.jobs) as pool:
