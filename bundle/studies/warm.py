@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -58,6 +59,7 @@ class WarmProcesses:
 
 
 def _main(arguments: list[str], folder: Path, log: Path, environment: dict[str, str], sender: Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -72,3 +74,11 @@ def _main(arguments: list[str], folder: Path, log: Path, environment: dict[str, 
         sys.exit(1)
     finally:
         sender.send(time.process_time())
+
+
+def _end_with_parent() -> None:
+    """A study that was killed leaves no training behind: its next start goes on from the training's checkpoint."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -210,7 +210,11 @@ def attenuation(
         canvas.add(air, pose.vestibule, 24.0 * width, blur_mm=0.9)
         canvas.add(air, pose.glottis, 20.0 * width * patient.glottis_air, blur_mm=0.9)
     # Tissue and contrast stand in the air instead of it.
-    for points, thickness in ((pose.velum, patient.velum_thickness_mm), (pose.epiglottis, 14.0), (pose.arytenoid, 12.0)):
+    for points, thickness in (
+        (pose.velum, patient.velum_thickness_mm),
+        (pose.epiglottis, 14.0),
+        (pose.arytenoid, 12.0),
+    ):
         canvas.add(air, points, -thickness * width, blur_mm=0.5)
     canvas.add(air, pose.tongue, -9.0 * width, blur_mm=1.5)
     canvas.add(total, pose.hyoid, 4.6 * bone, blur_mm=0.5)
