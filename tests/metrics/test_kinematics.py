@@ -367,7 +367,7 @@ EDGE_PIXELS = 0.05
 """A mask of whole pixels has its outline off by about this much on average, by which small areas may differ."""
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 2, 4, 7])  # of 0, 3 and 5 the collimator cuts the nasopharynx
 def phantom(request: pytest.FixtureRequest) -> tuple[PhantomStudy, SwallowMeasures]:
     study = generate_study(request.param, 384, 84, "consecutive", frame_rate=30.0)
     return study, measure_swallow(study.masks, study.frame_times_ms)
