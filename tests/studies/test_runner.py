@@ -121,7 +121,7 @@ def test_the_report_has_a_page_and_a_figure_and_says_that_one_seed_is_too_few(fi
     write_report([STUDY], finished, tmp_path)
     page, index = (tmp_path / name for name in ("tiny.md", "README.md"))
     assert page.read_text().startswith("# Freezing\n")
-    assert "| frozen | 1 |" in page.read_text()
+    assert '| <a id="frozen"></a>frozen | 1 |' in page.read_text()
     assert "| [Freezing](tiny.md) | 2 of 2 | too few runs to tell |" in index.read_text()
     assert (tmp_path / "tiny.svg").is_file()
 
