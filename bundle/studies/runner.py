@@ -32,7 +32,10 @@ from bundle.workflows.benchmark_record import describe_machine
 from bundle.workflows.stages import ROOT, Stage
 
 TIME = "CPU minutes"
-"""Of a run's trainings; without the filling of the store, which all runs share, and without evaluation."""
+"""Of a run's trainings; without the filling of the store, which all runs share, and without evaluation.
+
+A run that was interrupted has none.
+"""
 
 
 class StudyRunner:
@@ -119,14 +122,13 @@ class StudyRunner:
                     self._command(last.evaluation(split), last.folder / split, place)
         finally:
             self._places.put(place)
-        minutes = sum(json.loads((stage.folder / "done.json").read_text())["minutes"] for stage in run.stages)
         return RunRecord(
             key=run.key,
             study=run.study,
             variant=run.variant,
             seed=run.seed,
             splits={split: read_scores(last.folder / split / "metrics.csv") for split in SPLITS},
-            measured={TIME: round(minutes, 2)},
+            measured=_processor_time(run),
             scale=self.scale.described(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=describe_machine(),
@@ -138,12 +140,14 @@ class StudyRunner:
         if done.is_file():
             return
         stage.folder.mkdir(parents=True, exist_ok=True)
-        write_json(stage.folder / "overlay.json", stage.keys)
+        overlay = stage.folder / "overlay.json"
+        went_on = overlay.is_file()  # what it took before it was interrupted is not known
+        write_json(overlay, stage.keys)
         if stage.fills:
             with self._store_lock:  # the second finds what the first has made
                 self._command(stage.filling, stage.folder / "features", place)
         seconds = self._command(stage.stage, stage.folder, place)
-        write_json(done, {"minutes": seconds / 60})
+        write_json(done, {"minutes": None if went_on else seconds / 60})
 
     def _describe(self, stage: PlannedStage) -> Keys:
         with self._locks[stage.folder]:
@@ -184,6 +188,11 @@ class StudyRunner:
             found = score([record], record.variant, split)
             client.log_metric(run_id, f"{split}_dice", found.mean if found else float("nan"))
         client.set_terminated(run_id)
+
+
+def _processor_time(run: Run) -> dict[str, float]:
+    minutes = [json.loads((stage.folder / "done.json").read_text())["minutes"] for stage in run.stages]
+    return {} if None in minutes else {TIME: round(sum(minutes), 2)}
 
 
 def read_records(path: str | Path) -> dict[str, RunRecord]:

@@ -4,13 +4,14 @@ import json
 import re
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
 
 from bundle.studies.definition import Claim, Phase, Scale, Study, Variant, teacher_configs
 from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, judge, write_report
-from bundle.studies.runner import StudyRunner, read_records, read_scores
+from bundle.studies.runner import StudyRunner, _processor_time, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
 from bundle.workflows.stages import ROOT
 from tests.studies.test_statistics import run as make_record
@@ -78,6 +79,19 @@ def test_every_variant_is_trained_and_scored_on_both_splits(finished):
     stages = [run.stages[-1].folder for run in finished.planner.runs(STUDY)]
     full, frozen = (file_sha256(folder / "model.pt") for folder in stages)
     assert full != frozen
+
+
+def test_a_training_that_was_interrupted_has_no_processor_time(finished, tmp_path, monkeypatch):
+    runner = StudyRunner(finished.folder, tmp_path / "results.json", SCALE, teachers=finished.planner.teachers)
+    monkeypatch.setattr(runner, "_command", lambda *_: 90.0)
+    runner.planner.folder = tmp_path
+    run = runner.planner.runs(STUDY)[0]
+    for stage in run.stages:
+        runner._train(replace(stage, fills=False), place=0)
+    assert _processor_time(run) == {"CPU minutes": 3.0}
+    (run.stages[-1].folder / "done.json").unlink()  # as if it had been killed
+    runner._train(run.stages[-1], place=0)
+    assert _processor_time(run) == {}
 
 
 def test_a_distillation_is_described_with_what_it_learned_of_whom(finished):

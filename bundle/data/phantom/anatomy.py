@@ -12,8 +12,11 @@ from bundle.data.phantom.geometry import Points, ellipse, ribbon, rotate, smooth
 from bundle.data.phantom.patient import Patient
 from bundle.data.phantom.spine import Spine, build_spine, vertebral_body
 
-HEAD_PIVOT_MM, TEMPLATE_DENS_MM = (75.5, 87.0), 14.5
-"""Where the template head sits on C2, and how long C2's dens is below it: a longer one lifts the head."""
+HEAD_PIVOT_MM = (75.5, 87.0)
+"""Where the template head sits on C2."""
+
+TEMPLATE_DENS_MM = 14.5
+"""``Patient.dens_mm`` of the C2 that the template head sits on; a longer one lifts the head."""
 
 CONDYLE_MM = (107.0, 49.0)
 """The jaw turns about the mandibular condyle."""

@@ -36,6 +36,7 @@ class Pose:
         lumen: Outlines of bolus in the channel, before airway and residue.
         residue: Outlines of residue in valleculae and pyriform sinuses.
         airway_bolus: Outlines of contrast in the vestibule and the trachea.
+        glottis: From above to below the vocal folds; not labelled.
         thyroid_angle: Where the two plates meet in front and the ray passes along them.
         ues_width_mm: Width of the open sphincter's lumen, 0 when closed.
     """
@@ -249,10 +250,14 @@ class _Frame:
         wall_shift = np.where(station < PHARYNX_END, 0.4 * rest * shut, 0.0)
         return gap, wall_shift * smoothstep(station, ORAL_END - 0.03, ORAL_END + 0.06)
 
+    def nasopharynx_levels(self) -> np.ndarray:
+        """Of the posterior wall from the uvula up."""
+        return np.linspace(1.9, 0.25 - self.head_lift, 24)
+
     def nasopharynx(self) -> Points:
         """Air between the skull base, the velum's upper surface and the posterior wall."""
         top = self.velum_top()
-        level = np.linspace(1.9, 0.25 - self.head_lift, 24)
+        level = self.nasopharynx_levels()
         wall = self.spine.point(level, self.posterior_wall(level))
         choana = self.anatomy.head.place([(112, 42), (124, 43), (131, 48)])
         return np.concatenate([top, wall, choana])
@@ -264,7 +269,7 @@ class _Frame:
         top = self.velum_top()
         # nasopharynx: velum (palate to uvula) and wall (low to high), then the choana
         naso_wall = nasopharynx[30:54]
-        keep = np.linspace(1.9, 0.25 - self.head_lift, 24) < 1.70
+        keep = self.nasopharynx_levels() < 1.70
         return np.concatenate([top, floor[2:], wall[::-1], naso_wall[keep], nasopharynx[54:]])
 
     def tongue(self, channel: Channel, hyoid_centre: Points) -> Points:
