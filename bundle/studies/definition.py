@@ -73,19 +73,21 @@ class Variant:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, in a form that the runs can answer.
+    """What the paper or a reader says, in a form that the runs can answer.
 
     Attributes:
         text: In words.
         variant: Name of a variant.
         than: Name of the variant that it is compared with.
         expected: "higher", or "no difference found".
+        of_paper: Whether the paper says so.
     """
 
     text: str
     variant: str
     than: str
     expected: str
+    of_paper: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Study:
         paper: What the paper claims of it, or that it claims nothing.
         reference: The variant that the others are compared with.
         variants: In the order of the table.
-        claims: Of the paper, as far as the variants can answer them.
+        claims: Of the paper, as far as the variants can answer them, and others that a reader would make.
         shows: What its page has beside scores: some of ``SHOWN``.
     """
 
@@ -208,7 +210,7 @@ def _variant(name: str, entry: Keys, path: Path) -> Variant:
 
 
 def _claim(entry: Keys, variants: Keys, path: Path) -> Claim:
-    _check(entry, {"text", "variant", "than", "expected"}, set(), path)
+    _check(entry, {"text", "variant", "than", "expected"}, {"of_paper"}, path)
     claim = Claim(**entry)
     if not {claim.variant, claim.than} <= set(variants) or claim.expected not in ("higher", "no difference found"):
         raise ValueError(

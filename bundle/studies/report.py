@@ -35,8 +35,8 @@ patients they say nothing. Written by `{command}`; every run is in [results.json
 - **Verdicts**: *higher* and *lower* need an interval without 0 and p < 0.05 of a test that counts seeds and
   patients as random (Dorfman, Berbaum & Metz 1992), corrected for the number of variants (Holm). *unclear*: the
   interval alone. *no difference found* is not *equal*: see how wide the interval is.
-- **The paper's claims** are judged by the same verdicts, each alone, on the test patients. "No difference"
-  holds only if the whole interval lies within ±0.02.
+- **Claims**, the paper's and others that a reader would make, are judged by the same verdicts, each alone, on the
+  test patients. "No difference" holds only if the whole interval lies within ±0.02.
 
 How studies are defined and run: [studies](../how-to/studies.md). The statistics: `bundle/studies/statistics.py`.
 """
@@ -159,14 +159,16 @@ def judge(claim: Claim, records: Sequence[RunRecord], split: str) -> tuple[str, 
 
 
 def _claims(study: Study, records: Sequence[RunRecord]) -> str:
-    if not study.claims:
-        return ""
     split = split_names(records)[0]
-    lines = ["**The paper's claims, here.**", ""]
-    for claim in study.claims:
-        word, why = judge(claim, records, split)
-        lines.append(f"- {claim.text}: **{word}**. {claim.variant}: {why}.")
-    return "\n".join(lines) + "\n"
+    parts = []
+    for heading, of_paper in (("The paper's claims, here.", True), ("Other claims, here.", False)):
+        lines = [f"**{heading}**", ""]
+        for claim in study.claims:
+            if claim.of_paper == of_paper:
+                word, why = judge(claim, records, split)
+                lines.append(f"- {claim.text}: **{word}**. {claim.variant}: {why}.")
+        parts += ["\n".join(lines) + "\n"] if len(lines) > 2 else []
+    return "\n".join(parts)
 
 
 def _in_short(study: Study, records: Sequence[RunRecord]) -> str:

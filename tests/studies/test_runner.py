@@ -140,6 +140,17 @@ def test_the_report_has_a_page_and_a_figure_and_says_that_one_seed_is_too_few(fi
     assert (tmp_path / "tiny.svg").is_file()
 
 
+def test_the_papers_claims_stand_apart_from_others(finished, tmp_path):
+    claims = (Claim("freezing helps", "frozen", "full", "higher"), Claim("or not", "full", "frozen", "higher", False))
+    write_report([replace(STUDY, claims=claims)], finished, tmp_path)
+    page = (tmp_path / "tiny.md").read_text()
+    paper, others = page.split("**The paper's claims, here.**")[1].split("**Other claims, here.**")
+    assert "freezing helps" in paper
+    assert "or not" not in paper
+    assert "or not" in others
+    assert "freezing helps" not in others
+
+
 def test_a_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(finished):
     broken = Variant("broken", (), Phase(("train.json",), {"encoder_training": "half"}))
     study = Study("tiny", "T", "Q", "P", "full", (broken, *STUDY.variants))
