@@ -10,7 +10,7 @@ from bundle.studies.figures import draw_scores, draw_weights
 from bundle.studies.record import RunRecord, split_names
 from bundle.studies.runner import TIME, StudyRunner, write_records
 from bundle.studies.statistics import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, compare_all, explain, verdict
-from bundle.studies.tables import StudyText, study_section
+from bundle.studies.tables import StudyText, collapsed_runs, study_section
 
 HELD, NOT_SEEN, OPPOSITE, OPEN = "held here", "not seen here", "the opposite was seen here", "could not be told here"
 
@@ -128,7 +128,7 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
             parts += [f"![{study.title}: weights over the training]({study.name}_weights.svg)\n"]
         parts += [_claims(study, records)]
         write_text(target / f"{study.name}.md", "\n".join(part for part in parts if part))
-        rows.append(f"| [{study.title}]({study.name}.md) | {len(records)} of {wanted} | {_in_short(study, records)} |")
+        rows.append(f"| [{study.title}]({study.name}.md) | {len(records)} of {wanted} | {in_short(study, records)} |")
     pages = [f"- [{title}]({name})" for name, title in PAGES.items() if (target / name).is_file()]
     beside = "\n".join(["", "Beside the studies:", "", *pages, ""]) if pages else ""
     return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows), pages=beside))
@@ -171,14 +171,20 @@ def _claims(study: Study, records: Sequence[RunRecord]) -> str:
     return "\n".join(parts)
 
 
-def _in_short(study: Study, records: Sequence[RunRecord]) -> str:
+def in_short(study: Study, records: Sequence[RunRecord]) -> str:
+    """What a study has found, in a line: variants that differ from its reference, and distillations that collapsed."""
     order = [variant.name for variant in study.variants]
-    split = split_names(records)[0]
-    comparisons = compare_all(records, order, study.reference, split)
+    found = compare_all(records, order, study.reference, split_names(records)[0])
+    verdicts = {name: verdict(comparison) for name, comparison in found.items()}
     told = [
-        f"{verdict(found)} than {study.reference}: {name}"
-        for name, found in comparisons.items()
-        if verdict(found) in (HIGHER, LOWER)
+        f"{word} than *{study.reference}*: " + ", ".join(f"*{name}*" for name in order if verdicts.get(name) == word)
+        for word in (HIGHER, LOWER)
+        if word in verdicts.values()
     ]
-    too_few = all(verdict(found) == TOO_FEW for found in comparisons.values())
-    return "; ".join(told) or (TOO_FEW if too_few else f"no difference to {study.reference} found")
+    if not told:
+        too_few = set(verdicts.values()) <= {TOO_FEW}
+        told = [TOO_FEW if too_few else f"no difference to *{study.reference}* found"]
+    if "weights" in study.shows:
+        counts = {name: collapsed_runs(records, name) for name in order}
+        told += [f"collapsed on one teacher: *{name}*, {bad} of {runs}" for name, (bad, runs) in counts.items() if bad]
+    return "; ".join(told)

@@ -249,6 +249,12 @@ def _teachers_table(records: Sequence[RunRecord], order: Sequence[str]) -> str:
     return f"{words}\n\n{_table(columns, rows)}"
 
 
+def collapsed_runs(records: Sequence[RunRecord], variant: str) -> tuple[int, int]:
+    """In how many of a variant's runs the last distillation collapsed on one teacher, and of how many it is known."""
+    found = [is_collapsed(run.phases[-1]["curves"]) for run in records if run.variant == variant and run.phases]
+    return sum(found), len(found)
+
+
 def _weights_table(records: Sequence[RunRecord], order: Sequence[str]) -> str:
     """How the last distillation of every variant weighed its teachers at the end, and whether it collapsed."""
     rows = []
@@ -257,7 +263,7 @@ def _weights_table(records: Sequence[RunRecord], order: Sequence[str]) -> str:
         curves = [run.phases[-1]["curves"] for run in records if run.variant == variant and run.phases]
         if curves:
             ends = [_spread([found[name][-1][1] for found in curves if found.get(name)], ".3f") for name in names]
-            rows.append([variant, *ends, f"{sum(map(is_collapsed, curves))} of {len(curves)}"])
+            rows.append([variant, *ends, "{} of {}".format(*collapsed_runs(records, variant))])
     words = (
         "**Weights** at the last logged step, mean ± standard deviation between seeds; the entropy of the weights is 1 "
         "for equal ones, 0 if one teacher has all. *Collapsed*: runs in which one teacher has over 95% of the weights "

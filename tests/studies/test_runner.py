@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bundle.studies.definition import Claim, Phase, Scale, Study, Variant, teacher_configs
-from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, judge, write_report
+from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, in_short, judge, write_report
 from bundle.studies.runner import StudyRunner, _processor_time, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
 from bundle.workflows.stages import ROOT
@@ -168,6 +168,15 @@ def test_scores_are_read_per_patient_and_structure(tmp_path):
     }
 
 
+def records_with(**shifts):
+    """Three runs of each variant on eight patients, whose Dice a variant shifts."""
+    return [
+        make_record(variant, seed, {f"p{n}": {"c2": 0.5 + shift + 0.01 * ((n + seed) % 3)} for n in range(8)})
+        for variant, shift in shifts.items()
+        for seed in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("shift", "expected", "word"),
     [
@@ -179,10 +188,23 @@ def test_scores_are_read_per_patient_and_structure(tmp_path):
     ],
 )
 def test_a_claim_is_judged_by_the_verdict(shift, expected, word):
-    records = [
-        make_record(variant, seed, {f"p{n}": {"c2": 0.5 + added + 0.01 * ((n + seed) % 3)} for n in range(8)})
-        for variant, added in (("a", 0.0), ("b", shift))
-        for seed in range(3)
-    ]
+    records = records_with(a=0.0, b=shift)
     assert judge(Claim("t", "b", "a", expected), records, "test")[0] == word
     assert judge(Claim("t", "b", "a", expected), records[:1], "test")[0] == OPEN
+
+
+@pytest.mark.parametrize(
+    ("shifts", "share", "words"),
+    [
+        ({"frozen": -0.2, "other": -0.1}, 0.5, "lower than *full*: *frozen*, *other*"),
+        ({"frozen": -0.2, "other": 0.2}, 0.5, "higher than *full*: *other*; lower than *full*: *frozen*"),
+        ({"frozen": 0.0}, 0.5, "no difference to *full* found"),
+        ({"frozen": 0.0}, 0.99, "no difference to *full* found; collapsed on one teacher: *frozen*, 3 of 3"),
+    ],
+)
+def test_the_index_says_in_short_what_was_found(shifts, share, words):
+    variants = tuple(Variant(name, (), Phase(("train.json",))) for name in ("full", *shifts))
+    study = Study("tiny", "T", "Q", "P", "full", variants, shows=("weights",))
+    curves = {"weight/a": [(0, share), (1, share)], "weight/b": [(0, 1 - share), (1, 1 - share)]}
+    records = records_with(full=0.0) + [replace(run, phases=({"curves": curves},)) for run in records_with(**shifts)]
+    assert in_short(study, records) == words
