@@ -14,11 +14,11 @@ from bundle.workflows.stages import ROOT
 def main() -> None:
     """Run some studies, or all, and write their tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studies", nargs="*", help=f"some of {', '.join(study_names())}; all unless given")
+    parser.add_argument("studies", nargs="*", help=f"to run, of {', '.join(study_names())}; all unless given")
     parser.add_argument("--scale", default="small", help="of scales.json (small unless given)")
     parser.add_argument("--output_dir", type=Path, help="for results and tables (runs/study_<scale> unless given)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (1 unless given)")
-    parser.add_argument("--tables_only", action="store_true", help="run nothing")
+    parser.add_argument("--tables_only", action="store_true", help="run nothing, write the report")
     parser.add_argument(
         "--public_sets", type=Path, nargs=2, metavar=("CHEST_XRAYS", "CT_LESIONS"), help="see modalities"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bundle.atomic import write_text
 from bundle.studies.costs import describe_costs
-from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study
+from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study, study_names
 from bundle.studies.figures import draw_scores, draw_weights
 from bundle.studies.record import RunRecord, split_names
 from bundle.studies.runner import TIME, StudyRunner, write_records
@@ -59,10 +59,10 @@ def run_studies(
     runs_none: bool = False,
     public_sets: tuple[Path, Path] | None = None,
 ) -> Path:
-    """Run what is missing of some studies and write the report, also of what there is when runs have failed.
+    """Run what is missing of some studies and write the report of all, also of what there is when runs have failed.
 
     Args:
-        names: Of studies.
+        names: Of the studies to be run.
         scale: Name of the scale.
         folder: For data and trainings.
         output_dir: For ``results.json``, tables and figures.
@@ -77,14 +77,14 @@ def run_studies(
         ValueError: If a study or scale is unknown or malformed.
         RuntimeError: If runs failed.
     """
-    studies = [read_study(FOLDER / f"{name}.json") for name in names]
+    chosen = [read_study(FOLDER / f"{name}.json") for name in names]
     runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs, public_sets=public_sets)
     try:
         if not runs_none:
-            runner.run(studies)
+            runner.run(chosen)
     finally:
         write_records(runner.records, runner.path)
-        index = write_report(studies, runner, output_dir)
+        index = write_report([read_study(FOLDER / f"{name}.json") for name in study_names()], runner, output_dir)
     return index
 
 

@@ -9,8 +9,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bundle.studies.definition import Claim, Phase, Scale, Study, Variant, teacher_configs
-from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, in_short, judge, write_report
+from bundle.studies.definition import (
+    FOLDER,
+    Claim,
+    Phase,
+    Scale,
+    Study,
+    Variant,
+    read_study,
+    study_names,
+    teacher_configs,
+)
+from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, in_short, judge, run_studies, write_report
 from bundle.studies.runner import StudyRunner, _processor_time, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
 from bundle.workflows.stages import ROOT
@@ -138,6 +148,11 @@ def test_the_report_has_a_page_and_a_figure_and_says_that_one_seed_is_too_few(fi
     assert '| <a id="frozen"></a>frozen | 1 |' in page.read_text()
     assert "| [Freezing](tiny.md) | 2 of 2 | too few runs to tell |" in index.read_text()
     assert (tmp_path / "tiny.svg").is_file()
+
+
+def test_the_index_has_all_studies_whichever_were_run(tmp_path):
+    index = run_studies(["labels"], "small", tmp_path / "runs", tmp_path, runs_none=True).read_text()
+    assert all(f"| {read_study(FOLDER / f'{name}.json').title} | 0 of " in index for name in study_names())
 
 
 def test_the_papers_claims_stand_apart_from_others(finished, tmp_path):
