@@ -42,6 +42,8 @@ How studies are defined and run: [studies](../how-to/studies.md). The statistics
 """
 
 
+PUBLIC_SETS = " --public_sets CHEST_XRAYS CT_LESIONS"
+
 PAGES = {
     "inside.md": "Looking inside: features before and after distillation, and the worst frames",
     "slices.md": "Slices of a 3-D volume (real CT)",
@@ -77,14 +79,14 @@ def run_studies(
         ValueError: If a study or scale is unknown or malformed.
         RuntimeError: If runs failed.
     """
-    chosen = [read_study(FOLDER / f"{name}.json") for name in names]
+    chosen, studies = ([read_study(FOLDER / f"{name}.json") for name in some] for some in (names, study_names()))
     runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs, public_sets=public_sets)
     try:
         if not runs_none:
             runner.run(chosen)
     finally:
         write_records(runner.records, runner.path)
-        index = write_report([read_study(FOLDER / f"{name}.json") for name in study_names()], runner, output_dir)
+        index = write_report(studies, runner, output_dir)
     return index
 
 
@@ -116,7 +118,7 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
             claim=study.paper,
             reference=study.reference,
             order=order,
-            command=f"{command} {study.name}",
+            command=f"{command} {study.name}{PUBLIC_SETS if _needs_public_sets(study) else ''}",
             measured=(TIME,),
             costs=_costs(study, runner) if "costs" in study.shows else {},
             shows=study.shows,
@@ -132,6 +134,10 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
     pages = [f"- [{title}]({name})" for name, title in PAGES.items() if (target / name).is_file()]
     beside = "\n".join(["", "Beside the studies:", "", *pages, ""]) if pages else ""
     return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows), pages=beside))
+
+
+def _needs_public_sets(study: Study) -> bool:
+    return any(phase.data for variant in study.variants for phase in (*variant.phase_1, variant.phase_2))
 
 
 def _costs(study: Study, runner: StudyRunner) -> dict[str, dict[str, float]]:
@@ -162,12 +168,10 @@ def _claims(study: Study, records: Sequence[RunRecord]) -> str:
     split = split_names(records)[0]
     parts = []
     for heading, of_paper in (("The paper's claims, here.", True), ("Other claims, here.", False)):
-        lines = [f"**{heading}**", ""]
-        for claim in study.claims:
-            if claim.of_paper == of_paper:
-                word, why = judge(claim, records, split)
-                lines.append(f"- {claim.text}: **{word}**. {claim.variant}: {why}.")
-        parts += ["\n".join(lines) + "\n"] if len(lines) > 2 else []
+        judged = [(claim, *judge(claim, records, split)) for claim in study.claims if claim.of_paper == of_paper]
+        if judged:
+            lines = [f"- {claim.text}: **{word}**. {claim.variant}: {why}." for claim, word, why in judged]
+            parts.append("\n".join([f"**{heading}**", "", *lines, ""]))
     return "\n".join(parts)
 
 

@@ -155,6 +155,16 @@ def test_the_index_has_all_studies_whichever_were_run(tmp_path):
     assert all(f"| {read_study(FOLDER / f'{name}.json').title} | 0 of " in index for name in study_names())
 
 
+def test_the_page_has_the_whole_command(finished, tmp_path):
+    mixed = Variant("mixed", (Phase(("distill.json",), data="mixed"),), STUDY.variants[0].phase_2)
+    for variants, command in (
+        (STUDY.variants, "tiny"),
+        ((*STUDY.variants, mixed), "tiny --public_sets CHEST_XRAYS CT_LESIONS"),
+    ):
+        write_report([replace(STUDY, variants=variants)], finished, tmp_path)
+        assert f"`python scripts/study.py --scale tiny {command}`, finished" in (tmp_path / "tiny.md").read_text()
+
+
 def test_the_papers_claims_stand_apart_from_others(finished, tmp_path):
     claims = (Claim("freezing helps", "frozen", "full", "higher"), Claim("or not", "full", "frozen", "higher", False))
     write_report([replace(STUDY, claims=claims)], finished, tmp_path)
