@@ -11,9 +11,10 @@ from bundle.workflows.shipped_model import START, make_shipped_model
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", default=START, help="weights to go on from (the demo's unless given)")
+    parser.add_argument("--only_fine", action="store_true", help="go on at 512 x 512, for weights that shipped before")
     given = parser.parse_args()
     try:
-        card = make_shipped_model(given.start)
+        card = make_shipped_model(given.start, only_fine=given.only_fine)
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")
     standard, hard = (card[name]["mean_dice"] for name in ("held_out", "held_out_hard"))

@@ -1,6 +1,7 @@
 """How ``models/model.pt`` is made: the demo's model goes on, on many synthetic patients of both domains."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def make_shipped_model(
     start: str | Path = START,
     output_dir: str | Path = ROOT / "runs" / "shipped_model",
     target: str | Path = ROOT / "models" / "model.pt",
+    only_fine: bool = False,
 ) -> dict[str, Any]:
     """Train at 256, then at 512, write the weights in half precision, and evaluate that file on held-out patients.
 
@@ -31,6 +33,7 @@ def make_shipped_model(
         start: The segmenter to go on from: the demo's, or an older one that shipped.
         output_dir: Folder of the trainings and evaluations; an interrupted training goes on.
         target: The weights; ``<name>.json`` beside them gets checksum, origin, licence and scores.
+        only_fine: Leave the training at 256 out: for weights that have been through it.
 
     Returns:
         What the JSON file holds.
@@ -42,27 +45,15 @@ def make_shipped_model(
         raise FileNotFoundError(f"no weights to go on from: {start}; run `make demo`, or name others with --start")
     start, folder, target = Path(start).resolve(), Path(output_dir).resolve(), Path(target).resolve()
     origin = file_sha256(start)  # before the target, which may be the same file, is written
-    run_stages(
-        [
-            Stage(
-                "train at 256 x 256",
-                COARSE,
-                {"segmenter_checkpoint": str(start), "output_dir": str(folder / "coarse")},
-            ),
-            Stage(
-                "train at 512 x 512",
-                FINE,
-                {
-                    "segmenter_checkpoint": str(folder / "coarse" / "model.pt"),
-                    "output_dir": str(folder / "fine"),
-                },
-            ),
-        ]
-    )
-    weights = in_half_precision(read_state_dict(folder / "fine" / "model.pt"))
+    coarse, fine = folder / "coarse", folder / "fine"
+    stages = [_training("train at 512 x 512", FINE, start if only_fine else coarse / "model.pt", fine)]
+    if not only_fine:
+        stages.insert(0, _training("train at 256 x 256", COARSE, start, coarse))
+    run_stages(stages)
+    weights = in_half_precision(read_state_dict(fine / "model.pt"))
     write_whole(target, lambda file: torch.save(weights, file))
     run_stages([_evaluation(section, target, folder) for section in SECTIONS])
-    card = json.loads((folder / "fine" / "model.json").read_text()) | {
+    card = json.loads((fine / "model.json").read_text()) | {
         "file": target.name,
         "sha256": file_sha256(target),
         "bytes": target.stat().st_size,
@@ -74,6 +65,10 @@ def make_shipped_model(
     }
     write_json(target.with_suffix(".json"), card)
     return card
+
+
+def _training(title: str, configs: Sequence[str], start: Path, output_dir: Path) -> Stage:
+    return Stage(title, configs, {"segmenter_checkpoint": str(start), "output_dir": str(output_dir)})
 
 
 def _evaluation(section: str, model: Path, folder: Path) -> Stage:
