@@ -15,7 +15,7 @@ from bundle.workflows.stages import ROOT
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default=ROOT / "runs" / "demo" / "train" / "model.pt", type=Path)
+    parser.add_argument("--checkpoint", default=ROOT / "models" / "model.pt", type=Path)
     parser.add_argument("--output_dir", default=ROOT / "runs" / "agreement", type=Path)
     parser.add_argument("--patients", default=30, type=int)
     parser.add_argument("--size", default=384, type=int, help="rows and columns of the frames")
@@ -24,8 +24,8 @@ def main() -> None:
     config = ConfigParser()
     config.read_config(ROOT / "configs" / "inference.json")
     config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
-    if not arguments.true_only and not arguments.checkpoint.is_file():
-        parser.error(f"no such checkpoint: {arguments.checkpoint}: run `make demo` first, or give --checkpoint")
+    if not arguments.checkpoint.is_file():
+        parser.error(f"no such checkpoint: {arguments.checkpoint}")
     network = None if arguments.true_only else config.get_parsed_content("network").eval()
     image_size = config.get_parsed_content("image_size")
     with torch.inference_mode():
