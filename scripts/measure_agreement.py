@@ -9,11 +9,13 @@ from monai.bundle import ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.engines.preflight import check_files, report_in_one_line
 from bundle.workflows.agreement import format_agreement, measure_agreement
 from bundle.workflows.stages import ROOT
 
 
 def main() -> None:
+    sys.excepthook = report_in_one_line
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default=ROOT / "models" / "model.pt", type=Path)
     parser.add_argument("--output_dir", default=ROOT / "runs" / "agreement", type=Path)
@@ -24,8 +26,7 @@ def main() -> None:
     config = ConfigParser()
     config.read_config(ROOT / "configs" / "inference.json")
     config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
-    if not arguments.checkpoint.is_file():
-        parser.error(f"no such checkpoint: {arguments.checkpoint}")
+    check_files([arguments.checkpoint])
     network = None if arguments.true_only else config.get_parsed_content("network").eval()
     image_size = config.get_parsed_content("image_size")
     with torch.inference_mode():

@@ -211,11 +211,14 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 
 
 def report_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An ``excepthook``: a user's error as one line, anything else as Python does it."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or (cause.__context__ is not None and not cause.__suppress_context__):
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    if isinstance(cause, USERS_ERRORS) and not isinstance(cause, UnicodeError):
+    """An ``excepthook``: a user's error as one line, anything else as Python does it.
+
+    Libraries wrap errors, and ours are raised from those of libraries: the outermost of the user's errors is shown.
+    """
+    cause: BaseException | None = error
+    while cause is not None and (not isinstance(cause, USERS_ERRORS) or isinstance(cause, UnicodeError)):
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    if cause is not None:
         print(f"error: {' '.join(str(cause).split())}", file=sys.stderr)  # noqa: T201 - this is the command line
         logger.debug("".join(traceback.format_exception(kind, error, trace)))
     else:

@@ -58,7 +58,7 @@ def make_shipped_model(
         "sha256": file_sha256(target),
         "bytes": target.stat().st_size,
         "licence": "Apache-2.0",
-        "source": "make model",
+        "source": "scripts/make_model.py --only_fine" if only_fine else "make model",
         "start_sha256": origin,
         "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
         **{name: _scores(folder / section) for section, name in SECTIONS.items()},

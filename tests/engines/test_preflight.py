@@ -99,6 +99,17 @@ def test_a_users_error_is_one_line_even_when_wrapped(capsys):
     assert capsys.readouterr().err == "error: teacher weights not found: x.safetensors\n"
 
 
+def test_a_users_error_is_one_line_even_when_a_librarys_lies_under_it(capsys):
+    try:
+        try:
+            raise RuntimeError("PytorchStreamReader failed")
+        except RuntimeError as error:
+            raise ValueError("model.pt is broken; fetch it again") from error
+    except ValueError as error:
+        report_in_one_line(ValueError, error, error.__traceback__)
+    assert capsys.readouterr().err == "error: model.pt is broken; fetch it again\n"
+
+
 def test_a_programming_error_keeps_its_traceback(capsys):
     try:
         _ = {}["key"]
