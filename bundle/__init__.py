@@ -3,7 +3,7 @@
 The folders are the data flow; a module imports only from its own stage or an earlier one::
 
     keys, structures   names of the batch's entries; the default label set
-    atomic             files that are complete or not there
+    atomic, text       files that are complete or not there; text that a person wrote
     data               DICOM, video, stills, NIfTI, phantom -> clip (T, 1, H, W)
     transforms         clip or frame -> normalized, letterboxed model input
     teachers           frozen encoders: frames -> features (B, C, h, w)

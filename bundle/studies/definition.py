@@ -1,11 +1,11 @@
 """What a study compares: variants of phase 1 and phase 2, and the scale at which they are run. JSON, checked."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundle.text import read_json
 from bundle.workflows.stages import ROOT
 
 FOLDER = ROOT / "configs" / "studies"
@@ -236,7 +236,7 @@ def _phase(entry: Keys, config: str, path: Path) -> Phase:
 def _read(path: Path) -> Keys:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; studies are {study_names()}")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
     return content
