@@ -4,6 +4,10 @@ Projections overlap in X-ray images, so a pixel may belong to several structures
 in this order. A site with other labels names its own in its data list and in the configs' ``structures`` key.
 """
 
+import re
+import unicodedata
+from collections.abc import Sequence
+
 STRUCTURES: tuple[str, ...] = (
     "bolus",
     "hyoid",
@@ -34,3 +38,36 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "c4": (100, 70, 190),
 }
 """RGB for pictures: the Okabe-Ito palette, extended with tints that stay apart for colour-blind readers."""
+
+LONGEST_NAME = 64
+"""Characters of a Segment Label (0062,0005), a DICOM LO."""
+
+USABLE_NAME = re.compile(r"[^\W_]([\w .-]*[\w-])?")
+DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, whatever follows the dot."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that cannot be all that a structure's name becomes: folder, column, metric and DICOM segment label.
+
+    Raises:
+        ValueError: Naming the first of them, and one that could be used instead.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not USABLE_NAME.fullmatch(name) or DEVICE_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"structure {name!r} cannot name folders, metrics and DICOM segments: expected up to {LONGEST_NAME} "
+                f"letters, digits, blanks, '_', '-' or '.', a letter or digit first; write {_usable(name)!r}"
+            )
+        same = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+        if same != name:
+            raise ValueError(
+                f"structures {same!r} and {name!r} differ in case alone, and would share a folder on some disks: "
+                "rename one"
+            )
+
+
+def _usable(name: str) -> str:
+    plain = re.sub(r"[^\w .-]+", "_", unicodedata.normalize("NFC", name)).strip(" ._-")[:LONGEST_NAME].rstrip(" .")
+    return f"structure_{plain}".rstrip("_") if not plain or DEVICE_NAME.fullmatch(plain) else plain
