@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from bundle.data.clip import UnreadableStudyError
+from bundle.data.mask_files import probe_planes, read_planes
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
-from bundle.data.stills import STILL_SUFFIXES, natural_order
+
+ROUNDING = 0.05
+"""How far a value may be from a whole number: a header that scales values up to 25 into 8 bits misses by less."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class FileLabel:
 
 @dataclass(frozen=True)
 class MapLabel:
-    """One file of integers, each value one structure; structures cannot overlap in it."""
+    """One file of integers, each value of one structure, without overlaps. 0 is background unless it is named."""
 
     path: Path
     values: tuple[tuple[int, str], ...]
@@ -57,7 +59,7 @@ class MapLabel:
 
     @property
     def structures(self) -> tuple[str, ...]:
-        return tuple(name for _, name in self.values)
+        return tuple(dict.fromkeys(name for _, name in self.values))
 
 
 LabelSpec = ChannelLabel | FileLabel | MapLabel
@@ -89,8 +91,9 @@ def read_labels(spec: LabelSpec | str | Path | Mapping[str, Any], structures: Se
 
     Raises:
         FileNotFoundError: If a mask file is missing.
-        UnreadableStudyError: If a mask file is damaged or holds other values than a mask.
-        ValueError: If the label does not say where a structure is.
+        UnreadableStudyError: If a mask file is damaged or of a format that we do not read.
+        ValueError: If the label does not say where a structure is, or a file holds other values than a mask, or than
+            the map names.
     """
     if not isinstance(spec, LabelSpec):
         spec = parse_label(spec, Path(), structures)
@@ -98,10 +101,25 @@ def read_labels(spec: LabelSpec | str | Path | Mapping[str, Any], structures: Se
     if isinstance(spec, ChannelLabel):
         return _read_channels(spec, structures)
     if isinstance(spec, MapLabel):
-        indices = _read_planes(spec.path)
-        value_of = {name: value for value, name in spec.values}
-        return np.stack([indices == value_of[name] for name in structures], axis=1).astype(np.uint8)
+        indices, _ = _read_map(spec)
+        masks = [np.isin(indices, [value for value, owner in spec.values if owner == name]) for name in structures]
+        return np.stack(masks, axis=1).astype(np.uint8)
     return _read_files(spec, structures)
+
+
+def present_structures(spec: LabelSpec) -> set[str]:
+    """Structures with a pixel anywhere in a label, whose every value is read and checked for this.
+
+    Raises:
+        FileNotFoundError: If a mask file is missing.
+        UnreadableStudyError: If a mask file is damaged.
+        ValueError: If a file holds other values than a mask, or than the map names.
+    """
+    if isinstance(spec, MapLabel):
+        _, found = _read_map(spec)
+        return {name for value, name in spec.values if value in found}
+    masks = read_labels(spec, spec.structures)
+    return {name for channel, name in enumerate(spec.structures) if masks[:, channel].any()}
 
 
 def probe_labels(spec: LabelSpec) -> tuple[int, int, int]:
@@ -110,13 +128,13 @@ def probe_labels(spec: LabelSpec) -> tuple[int, int, int]:
     Raises:
         UnreadableStudyError: If a file is damaged, or the files of one label differ in size.
     """
-    shapes = {path: _probe(path, with_channels=isinstance(spec, ChannelLabel)) for path in spec.paths}
-    if not shapes:
-        raise ValueError("a label with every structure absent needs at least one mask file, to tell its size")
     if isinstance(spec, ChannelLabel):
-        num_channels = shapes[spec.path][0]
+        num_channels, num_frames, rows, columns = _channel_shape(spec.path)
         _check_channels(spec, num_channels)
-    sizes = {path: shape[1:] for path, shape in shapes.items()}
+        return num_frames, rows, columns
+    sizes = {path: probe_planes(path) for path in spec.paths}
+    if not sizes:
+        raise ValueError("a label with every structure absent needs at least one mask file, to tell its size")
     first_path, first = next(iter(sizes.items()))
     for path, size in sizes.items():
         if size != first:
@@ -136,10 +154,9 @@ def check_structures(asked: Sequence[str], known: Sequence[str], owner: str) -> 
 
 
 def _read_channels(spec: ChannelLabel, structures: Sequence[str]) -> np.ndarray:
-    image = open_nifti(spec.path)
-    num_channels = _nifti_shape(spec.path, image.shape, with_channels=True)[0]
+    num_channels = _channel_shape(spec.path)[0]
     _check_channels(spec, num_channels)
-    values = read_array(spec.path, image)
+    values = read_array(spec.path, open_nifti(spec.path))
     planes = values.reshape(*values.shape[:2], -1, num_channels).T  # (S, T, Y, X), a view
     masks = _to_binary(planes, spec.path)
     order = [spec.channels.index(name) for name in structures]
@@ -155,79 +172,68 @@ def _read_files(spec: FileLabel, structures: Sequence[str]) -> np.ndarray:
     for channel, name in enumerate(structures):
         path = paths[name]
         if path is not None:
-            masks[:, channel] = _to_binary(_read_planes(path), path)
+            masks[:, channel] = _to_binary(read_planes(path), path)
     return masks
 
 
-def _read_planes(path: Path) -> np.ndarray:  # (T, H, W), values as stored
-    _check_exists(path)
-    if path.is_dir():
-        return np.stack([_read_picture(file) for file in _pictures(path)])
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        image = open_nifti(path)
-        _, num_frames, rows, columns = _nifti_shape(path, image.shape, with_channels=False)
-        return read_array(path, image).reshape(columns, rows, num_frames).T
-    return _read_picture(path)[None]
+def _read_map(spec: MapLabel) -> tuple[np.ndarray, set[int]]:  # (T, H, W), and the values in it
+    indices = _to_whole(read_planes(spec.path), spec.path)
+    found = {int(value) for value in np.unique(indices)}
+    unnamed = found - {0} - {value for value, _ in spec.values}
+    if unnamed:
+        named = ", ".join(f"{value} '{name}'" for value, name in spec.values)
+        raise ValueError(
+            f"{spec.path}: the map holds {_some(found)}, but the data list names {named} (0 is background): "
+            "name every value that is there, or correct the map"
+        )
+    return indices, found
 
 
-def _read_picture(path: Path) -> np.ndarray:  # palette pictures give their indices
-    try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableStudyError(path, f"no mask picture in it ({type(error).__name__})") from error
-    if values.ndim == 3:
-        values = _one_channel(values, path)
-    return values
-
-
-def _one_channel(values: np.ndarray, path: Path) -> np.ndarray:
-    color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
-    if (color != color[..., :1]).any():
-        raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
-    return color[..., 0]
+def _to_whole(values: np.ndarray, path: Path) -> np.ndarray:
+    """Values as integers, rid of the rounding error that scaling by a header leaves."""
+    _check_numbers(values, path)
+    if values.dtype.kind != "f":
+        return values.astype(np.uint8) if values.dtype.kind == "b" else values
+    whole = np.rint(values)
+    error = np.abs(values - whole)
+    if error.max() > ROUNDING:
+        raise ValueError(
+            f"{path}: a map of structures holds whole numbers (within {ROUNDING}), got "
+            f"{values.flat[error.argmax()]:.6g}: resample maps by the nearest neighbour"
+        )
+    return whole.astype(np.int64)
 
 
 def _to_binary(values: np.ndarray, path: Path) -> np.ndarray:
-    highest, lowest = values.max(), values.min()
-    if lowest < 0 or highest > 255 or (1 < highest < 255):
-        raise UnreadableStudyError(
-            path,
-            f"a mask holds 0 and 1, or 0 and 255; its values go from {lowest} to {highest}. "
-            'For one value per structure write {"map": path, "values": {"1": name, ...}}',
+    _check_numbers(values, path)
+    lowest, highest = float(values.min()), float(values.max())
+    scale = next((scale for scale in (0, 1, 255) if abs(highest - scale) <= ROUNDING), None)
+    if scale is None or lowest < -ROUNDING:
+        raise ValueError(
+            f"{path}: a mask holds 0 and 1, or 0 and 255; its values go from {lowest:g} to {highest:g}. "
+            'For one value per structure write {"map": path, "values": {"1": name, ...}}'
         )
-    if values.dtype == np.uint8 and highest <= 1:
+    if values.dtype == np.uint8 and scale <= 1:
         return values
-    return (values > highest / 2 if highest else values > 0).astype(np.uint8)
+    return (values > max(scale, 1) / 2).astype(np.uint8)
 
 
-def _probe(path: Path, with_channels: bool) -> tuple[int, int, int, int]:  # channels, frames, rows, columns
-    _check_exists(path)
-    if not path.is_dir() and path.name.lower().endswith(NIFTI_SUFFIXES):
-        return _nifti_shape(path, open_nifti(path).shape, with_channels)
-    if with_channels:
-        raise UnreadableStudyError(path, "a label given as one path must be a NIfTI (X, Y, 1, T, S); see the data list")
-    pictures = _pictures(path) if path.is_dir() else [path]
-    try:
-        with Image.open(pictures[0]) as picture:
-            return 1, len(pictures), picture.height, picture.width
-    except (OSError, SyntaxError) as error:
-        raise UnreadableStudyError(pictures[0], f"no mask picture in it ({type(error).__name__})") from error
+def _check_numbers(values: np.ndarray, path: Path) -> None:
+    if values.dtype.kind not in "buif" or (values.dtype.kind == "f" and not np.isfinite(values).all()):
+        raise ValueError(f"{path}: a mask holds finite numbers, got {values.dtype} with colors, NaN or infinity")
 
 
-def _check_exists(path: Path) -> None:
+def _channel_shape(path: Path) -> tuple[int, int, int, int]:  # channels, frames, rows, columns
     if not path.exists():
         raise FileNotFoundError(f"no such mask file or folder: {path}")
-
-
-def _nifti_shape(path: Path, shape: tuple[int, ...], with_channels: bool) -> tuple[int, int, int, int]:
-    if with_channels:
-        if len(shape) == 5 and shape[2] == 1:
-            return shape[4], shape[3], shape[1], shape[0]
+    if not path.is_file() or not path.name.lower().endswith(NIFTI_SUFFIXES):
+        raise UnreadableStudyError(
+            path, "a label given as one path must be a NIfTI (X, Y, 1, T, S): write {structure: path}, or a map"
+        )
+    shape = open_nifti(path).shape
+    if len(shape) != 5 or shape[2] != 1:
         raise UnreadableStudyError(path, f"expected masks (X, Y, 1, T, S), got {tuple(shape)}")
-    if len(shape) in (2, 3) or (len(shape) == 4 and shape[2] == 1):
-        return 1, shape[-1] if len(shape) > 2 else 1, shape[1], shape[0]
-    raise UnreadableStudyError(path, f"expected a mask (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
+    return shape[4], shape[3], shape[1], shape[0]
 
 
 def _check_channels(spec: ChannelLabel, num_channels: int) -> None:
@@ -238,11 +244,9 @@ def _check_channels(spec: ChannelLabel, num_channels: int) -> None:
         )
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if file.suffix.lower() in STILL_SUFFIXES]
-    if not files:
-        raise UnreadableStudyError(folder, "no mask pictures in the folder")
-    return natural_order(files)
+def _some(values: set[int], most: int = 8) -> str:
+    shown = ", ".join(str(value) for value in sorted(values)[:most])
+    return f"the values {shown}" + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def _words(size: tuple[int, ...]) -> str:

@@ -1,0 +1,159 @@
+"""One file of mask values, whatever its format, as planes ``(T, H, W)`` in stored order: no flip by an affine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bundle.data.clip import UnreadableStudyError
+from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
+from bundle.data.png_rows import check_png_rows
+from bundle.data.stills import STILL_SUFFIXES, natural_order
+
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
+MASK_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
+ACCEPTED = "a NIfTI, NRRD or MetaImage file, a PNG, a TIFF (one page per frame), or a folder of PNGs"
+LOSSY = ("jpeg", "webp")
+"""Compressions after which a value is no longer what was written, alone or inside a TIFF."""
+
+
+def probe_planes(path: Path) -> tuple[int, int, int]:
+    """Frames, rows and columns, from the header.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it is no mask file, or damaged.
+    """
+    _check_exists(path)
+    if path.is_dir():
+        pictures = _pictures(path)
+        _, rows, columns = _probe_pages(pictures[0])
+        return len(pictures), rows, columns
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        return _plane_shape(path, open_nifti(path).shape)
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return _plane_shape(path, _itk_shape(path))
+    return _probe_pages(path)
+
+
+def read_planes(path: Path) -> np.ndarray:
+    """Values ``(T, H, W)`` as stored; a palette picture gives its indices.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it is no mask file, damaged, or compressed with loss.
+    """
+    num_frames, rows, columns = probe_planes(path)
+    if path.is_dir():
+        return _stack(path, [_only_page(picture) for picture in _pictures(path)])
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        return read_array(path, open_nifti(path)).reshape(columns, rows, num_frames).T
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return _read_itk(path).reshape(num_frames, rows, columns)
+    return _stack(path, list(_read_pages(path)))
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"no such mask file or folder: {path}")
+
+
+def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) in (2, 3) or (len(shape) == 4 and shape[2] == 1):
+        return shape[-1] if len(shape) > 2 else 1, shape[1], shape[0]
+    raise UnreadableStudyError(path, f"expected a mask (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
+
+
+def _itk_shape(path: Path) -> tuple[int, ...]:
+    import itk  # here since it takes long to load, and few masks need it
+
+    with _damage_refused(path):
+        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+        header.SetFileName(str(path))
+        header.ReadImageInformation()
+    if header.GetNumberOfComponents() != 1:
+        reason = f"expected one value per pixel, got {header.GetNumberOfComponents()}: save one file per structure"
+        raise UnreadableStudyError(path, reason)
+    return tuple(int(header.GetDimensions(axis)) for axis in range(header.GetNumberOfDimensions()))
+
+
+def _read_itk(path: Path) -> np.ndarray:
+    import itk
+
+    with _damage_refused(path):
+        return itk.array_from_image(itk.imread(str(path), itk.F))  # of itk's types the one that all others become
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableStudyError:
+        raise
+    except Exception as error:  # itk and Pillow leak many types
+        reason = f"no mask in it, or damaged ({type(error).__name__}); a mask is {ACCEPTED}"
+        raise UnreadableStudyError(path, reason) from error
+
+
+@contextmanager
+def _open_picture(path: Path) -> Iterator[Any]:
+    with _damage_refused(path), path.open("rb") as file, Image.open(file) as picture:
+        compression = f"{picture.format} {picture.info.get('compression', '')}".lower()
+        if any(name in compression for name in LOSSY):
+            reason = f"{picture.format} changes the values of a mask: export it without loss; a mask is {ACCEPTED}"
+            raise UnreadableStudyError(path, reason)
+        yield picture
+
+
+def _probe_pages(path: Path) -> tuple[int, int, int]:
+    with _open_picture(path) as picture:
+        return _num_pages(picture), picture.height, picture.width
+
+
+def _num_pages(picture: Any) -> int:
+    return int(picture.n_frames) if picture.format == "TIFF" else 1
+
+
+def _read_pages(path: Path) -> Iterator[np.ndarray]:  # (H, W) each
+    with _open_picture(path) as picture:
+        for page in range(_num_pages(picture)):
+            picture.seek(page)
+            values = np.asarray(picture)
+            if picture.format == "PNG" and not values[-1].any():
+                check_png_rows(path)  # Pillow leaves rows that are not there 0
+            yield values if values.ndim == 2 else _one_channel(values, path)
+
+
+def _only_page(path: Path) -> np.ndarray:
+    pages = list(_read_pages(path))
+    if len(pages) > 1:
+        raise UnreadableStudyError(path, f"{len(pages)} pages in one of a folder's pictures: name this file alone")
+    return pages[0]
+
+
+def _stack(path: Path, planes: list[np.ndarray]) -> np.ndarray:
+    sizes = {plane.shape: None for plane in planes}
+    if len(sizes) > 1:
+        words = " and ".join(f"{rows} x {columns}" for rows, columns in sizes)
+        raise UnreadableStudyError(path, f"masks of one clip must have one size, got {words}")
+    return np.stack(planes)
+
+
+def _one_channel(values: np.ndarray, path: Path) -> np.ndarray:
+    color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
+    if (color != color[..., :1]).any():
+        raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
+    return color[..., 0]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    files = [
+        file for file in folder.iterdir() if file.suffix.lower() in STILL_SUFFIXES and not file.name.startswith(".")
+    ]
+    if not files:
+        raise UnreadableStudyError(folder, f"no mask pictures in the folder; a mask is {ACCEPTED}")
+    return natural_order(files)
