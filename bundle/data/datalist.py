@@ -11,9 +11,12 @@ from typing import Any
 
 import jsonschema
 
-from bundle.data.labels import LabelSpec, check_structures, parse_label, probe_labels
+from bundle.data.labels import LabelSpec, MapLabel, check_structures, parse_label, present_structures, probe_labels
 from bundle.data.readers import probe_clip
+from bundle.data.split_checks import check_images, check_patients, note, warn_of_copies
 from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
+from bundle.structures import check_names
+from bundle.text import read_json
 
 SECTIONS = ("training", "validation", "test")
 """What patients are split into."""
@@ -56,11 +59,15 @@ def load_datalist(path: str | Path, section: str, structures: Sequence[str] | No
     if structures is not None:
         check_structures(structures, content["structures"], f"data list {path}")
     _check_files_exist(path, items)
-    return [frame for item in items for frame in _frames(path, content, section, item, structures)]
+    warn_of_copies(path, _items(content))
+    frames = [frame for item in items for frame in _frames(path, content, section, item, structures)]
+    if structures is not None:
+        _check_maps(path, content, section, items, structures)
+    return frames
 
 
 def read_datalist(path: str | Path) -> dict[str, Any]:
-    """Read the JSON and check its form, that no patient is in two sections, and that no image is listed twice.
+    """Read the JSON; check its form and its structures' names, that no patient is in two sections and no image twice.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -69,15 +76,16 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no data list at {path}: make one with scripts/make_datalist.py, or correct the path")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    content = read_json(path)
     mistake = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema()).iter_errors(content))
     if mistake is not None:
         raise ValueError(f"{path}: {_explain(mistake)}; the format is in docs/reference/datalist.md")
-    _check_patients(path, content)
-    _check_images(path, content)
+    try:
+        check_names(content["structures"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    check_patients(path, _items(content))
+    check_images(path, _items(content))
     return content
 
 
@@ -93,16 +101,19 @@ def check_datalist(
         path: The data list's JSON file.
         structures: Names that training will ask for; None if it needs no labels.
         sections: Sections that must be there and not empty.
-        check_files: Also open every file's header, and compare the sizes of clips and labels.
+        check_files: Also open every clip's header, compare the sizes of clips and labels, and read every label.
 
     Raises:
         FileNotFoundError: If the data list or a file in it is missing.
-        ValueError: As ``load_datalist``; also if a clip cannot be read, or does not fit its label.
+        ValueError: As ``load_datalist``; also if a clip cannot be read or does not fit its label, or if a label holds
+            other values than a mask.
     """
     path = Path(path)
     content = read_datalist(path)
     if structures is not None:
         check_structures(structures, content["structures"], f"data list {path}")
+    if check_files:
+        warn_of_copies(path, _items(content))
     summaries = {}
     for section in sections:
         items = _section(path, content, section)
@@ -110,6 +121,8 @@ def check_datalist(
         num_frames = None
         if check_files:
             num_frames = sum(_check_item(path, content, section, item, structures) for item in items)
+            if structures is not None:
+                _check_values(path, section, [_label(path, content, section, item) for item in items], structures)
         summaries[section] = SectionSummary(len({item["patient"] for item in items}), len(items), num_frames)
     return summaries
 
@@ -140,28 +153,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     return f"{where}: expected {expected}, got {got if len(got) < 80 else got[:77] + '...'}"
 
 
-def _check_patients(path: Path, content: Mapping[str, Any]) -> None:
-    section_of: dict[str, str] = {}
-    for section, item in _items(content):
-        other = section_of.setdefault(item["patient"], section)
-        if other != section:
-            raise ValueError(
-                f"{path}: patient '{item['patient']}' is in both {other} and {section}: "
-                "put all clips of a patient into one section"
-            )
-
-
-def _check_images(path: Path, content: Mapping[str, Any]) -> None:
-    seen: dict[str, str] = {}
-    for section, item in _items(content):
-        image = Path(item["image"]).as_posix()
-        if image in seen:
-            raise ValueError(f"{path}: image '{image}' is listed twice, in {seen[image]} and {section}: keep one")
-        seen[image] = section
-
-
-def _items(content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    return ((section, item) for section in ALL_SECTIONS for item in content.get(section, []))
+def _items(content: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(section, item) for section in ALL_SECTIONS for item in content.get(section, [])]
 
 
 def _section(path: Path, content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
@@ -179,6 +172,32 @@ def _label(path: Path, content: Mapping[str, Any], section: str, item: Mapping[s
     if "label" not in item:
         raise ValueError(f"{path}: '{item['image']}' in {section} has no label, and labels are asked for")
     return parse_label(item["label"], path.parent, content["structures"])
+
+
+def _check_maps(
+    path: Path, content: Mapping[str, Any], section: str, items: Sequence[Mapping[str, Any]], structures: Sequence[str]
+) -> None:
+    """Read the values of a section's maps, of which only the data list knows what is right: masks are 0 and 1."""
+    labels = [_label(path, content, section, item) for item in items]
+    if all(isinstance(label, MapLabel) for label in labels):
+        _check_values(path, section, labels, structures)
+        return
+    for label in labels:
+        if isinstance(label, MapLabel):
+            present_structures(label)
+
+
+def _check_values(path: Path, section: str, labels: Sequence[LabelSpec], structures: Sequence[str]) -> None:
+    """Read all labels of a section: refuse wrong values, and maps that hold nothing asked for; note what is nowhere."""
+    present = set().union(*(present_structures(label) for label in labels))
+    absent = [name for name in structures if name not in present]
+    if len(absent) == len(structures) and all(isinstance(label, MapLabel) for label in labels):
+        raise ValueError(
+            f"{path}: none of {absent} has a pixel in the {len(labels)} label maps of {section}: correct the maps, or "
+            'the "values" that name what is in them'
+        )
+    if absent:
+        note(f"data list: nowhere in the labels of {section}: {', '.join(absent)}")
 
 
 def _check_files_exist(path: Path, items: Sequence[Mapping[str, Any]]) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 
 from bundle.data.datalist import ALL_SECTIONS, SECTIONS, check_datalist
 from bundle.data.dicom import DICOM_SUFFIXES
+from bundle.data.mask_files import ACCEPTED, MASK_SUFFIXES
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
+from bundle.data.split_checks import patient_key
 from bundle.data.video import VIDEO_SUFFIXES
+from bundle.structures import check_names
 
 FIRST_PART_OF_THE_NAME = r"[^/_.]+"
-MASK_SUFFIXES = (*NIFTI_SUFFIXES, ".png")
 
 
 def make_datalist(
@@ -38,8 +40,8 @@ def make_datalist(
         output: The JSON; by default ``datalist.json`` in the folder.
         images: Which clips, as a glob pattern from the folder such as ``images/*.png``; by default all DICOM and video
             files in it and below.
-        labels: Where a clip's masks are, from the clip's own folder: a NIfTI, a PNG, or a folder with a file (or a
-            folder of PNGs) per structure, with or without its suffix. ``{stem}`` is the clip's name. None or empty: no
+        labels: Where a clip's masks are, from the clip's own folder: a mask file, or a folder with a file (or a folder
+            of PNGs) per structure, with or without its suffix. ``{stem}`` is the clip's name. None or empty: no
             labels.
         patient_pattern: What to read the patient from: a regular expression matched at the start of the clip's path
             within the folder; its first group, if it has one. By default all up to the first ``/``, ``_`` or ``.``.
@@ -53,8 +55,10 @@ def make_datalist(
 
     Raises:
         FileNotFoundError: If there are no clips, or a clip has no masks.
-        ValueError: If a name has no patient in it, there are fewer patients than sections, or a label does not fit.
+        ValueError: If a name has no patient in it, a structure's name cannot be one, there are fewer patients than
+            sections, or a label does not fit.
     """
+    check_names(structures)
     folder = Path(folder)
     output = Path(output) if output is not None else folder / "datalist.json"
     clips = _find_clips(folder, images)
@@ -103,7 +107,7 @@ def split_by_patient(
     """Put each patient's items into one section.
 
     Args:
-        items: Anything with a "patient".
+        items: Anything with a "patient"; ids that differ in case, Unicode form or blanks are one patient's.
         fractions: Share of the patients for each section; they sum to 1, and each above 0 gets a patient at least.
         seed: Equal seeds split equal patients equally, in whatever order they come.
 
@@ -114,7 +118,7 @@ def split_by_patient(
     if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1.0) > 1e-6:
         raise ValueError(f"fractions must not be negative and sum to 1, got {dict(fractions)}")
     wanted = {section: fraction for section, fraction in fractions.items() if fraction > 0}
-    patients = sorted({item["patient"] for item in items})
+    patients = sorted({patient_key(item["patient"]) for item in items})
     if len(patients) < len(wanted):
         raise ValueError(
             f"{len(patients)} patients {patients} cannot fill the sections {list(wanted)}: each needs one at least; "
@@ -122,7 +126,9 @@ def split_by_patient(
         )
     np.random.default_rng(seed).shuffle(patients)
     section_of = dict(zip(patients, _repeat(_counts(wanted, len(patients))), strict=True))
-    return {section: [item for item in items if section_of[item["patient"]] == section] for section in wanted}
+    return {
+        section: [item for item in items if section_of[patient_key(item["patient"])] == section] for section in wanted
+    }
 
 
 def _counts(fractions: Mapping[str, float], total: int) -> dict[str, int]:
@@ -159,7 +165,7 @@ def _find_labels(clips: Sequence[Path], template: str | None) -> list[Path | Non
     if without:
         raise FileNotFoundError(
             f"{len(without)} of {len(clips)} clips have no masks at '{template}': {', '.join(without[:3])}"
-            f"{' and more' if len(without) > 3 else ''}; expected a folder, or a file ending in {list(MASK_SUFFIXES)}"
+            f"{' and more' if len(without) > 3 else ''}; masks are {ACCEPTED}"
         )
     return labels
 
@@ -172,7 +178,7 @@ def _find_label(clip: Path, template: str) -> Path | None:
 
 
 def _with_suffixes(base: Path) -> list[Path]:
-    return [base, *(base.with_name(base.name + suffix) for suffix in MASK_SUFFIXES)]
+    return [base, *(base.with_name(base.name + suffix) for suffix in (*MASK_SUFFIXES, ".seg.nrrd"))]
 
 
 def _patient(clip: Path, pattern: str) -> str:

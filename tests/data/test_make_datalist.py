@@ -46,6 +46,44 @@ def test_one_file_per_clip_is_an_indexed_map_in_the_order_of_the_structures(tmp_
     assert label["values"] == {"1": "bolus", "2": "hyoid"}
 
 
+def test_a_map_with_more_values_than_structures_is_refused_and_nothing_written(tmp_path):
+    for patient in ("a", "b", "c"):
+        Image.new("L", (4, 4)).save(tmp_path / f"{patient}.png")
+        Image.new("L", (4, 4), 255).save(tmp_path / f"{patient}_masks.png")
+    with pytest.raises(ValueError, match="the map holds the values 255, but the data list names 1 'bolus', 2 'hyoid'"):
+        make_datalist(tmp_path, NAMES, images="[abc].png")
+    assert not list(tmp_path.glob("*.json*"))
+
+
+def test_masks_of_every_format_are_found(folder):
+    for stem, suffix in (("p1_a", ".tif"), ("p2_a", ".nrrd")):
+        mask = folder / f"{stem}_masks" / f"bolus{suffix}"
+        (mask.parent / "bolus").rename(folder / f"{stem}_bolus")
+        header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 16 16 2\nencoding: raw\n\n"
+        page = Image.new("L", (16, 16), 255)
+        if suffix == ".tif":
+            page.save(mask, save_all=True, append_images=[page])
+        else:
+            mask.write_bytes(header + bytes(512))
+    content = json.loads(make_datalist(folder, NAMES).read_text())
+    items = [item for section in ("training", "validation", "test") for item in content[section]]
+    labels = {item["image"]: item["label"] for item in items}
+    assert labels["p1_a.avi"]["bolus"].endswith(".tif")
+    assert labels["p2_a.avi"]["bolus"].endswith(".nrrd")
+
+
+def test_a_name_that_cannot_be_a_structure_is_refused_first(tmp_path):
+    with pytest.raises(ValueError, match="structure 'C5/C6' cannot name folders"):
+        make_datalist(tmp_path / "nowhere", ["C5/C6"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_patient_in_two_spellings_stays_together(seed):
+    items = [{"patient": name} for name in ("p001", "P001", "p001 ", "p002", "p003", "p004")]
+    split = split_by_patient(items, {"training": 0.5, "validation": 0.25, "test": 0.25}, seed=seed)
+    assert len({section for section, part in split.items() for item in part if "001" in item["patient"]}) == 1
+
+
 def test_a_clip_without_masks_is_named(folder):
     (folder / "p2_a_masks").rename(folder / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"1 of 6 clips have no masks at '\{stem\}_masks': .*p2_a\.avi"):

@@ -1,0 +1,179 @@
+"""Whether the sections of a data list are apart: no patient and no film in two of them, whatever they are called."""
+
+import hashlib
+import logging
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_BYTES = 4096
+"""Read at the start, in the middle and at the end of files of equal size, before any is read whole."""
+
+Listed = Sequence[tuple[str, Mapping[str, Any]]]
+"""Section and clip, as the data list has them."""
+
+
+def patient_key(patient: str) -> str:
+    """What remains of a patient's id without case, Unicode form and surplus blanks: equal keys are one patient."""
+    return " ".join(unicodedata.normalize("NFKC", patient).casefold().split())
+
+
+def check_patients(path: Path, items: Listed) -> None:
+    """Refuse a patient in two sections, and warn of ids that look like one patient's.
+
+    Raises:
+        ValueError: Naming the patient, by both spellings if they differ, and the sections.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for section, item in items:
+        patient = item["patient"]
+        spelling, other = first.setdefault(patient_key(patient), (patient, section))
+        if other != section:
+            also = "" if spelling == patient else f" (there as '{spelling}')"
+            raise ValueError(
+                f"{path}: patient '{patient}' is in both {other}{also} and {section}: "
+                "put all clips of a patient into one section"
+            )
+    _warn_of_kin(first.values())
+
+
+def check_images(path: Path, items: Listed) -> None:
+    """Refuse an image that is listed twice, also by another path, by a link, or as a part of a folder that is listed.
+
+    Raises:
+        ValueError: Naming both paths and sections.
+    """
+    seen: dict[Hashable, tuple[str, str]] = {}
+    for section, item in items:
+        image = item["image"]
+        identity = _identity(path.parent / image)
+        if identity in seen:
+            other, other_section = seen[identity]
+            same = "is listed twice" if other == image else f"is the same as '{other}'"
+            raise ValueError(f"{path}: image '{image}' {same}, in {other_section} and {section}: keep one")
+        seen[identity] = (image, section)
+    for section, item in items:
+        folder = seen.get(_identity((path.parent / item["image"]).parent))
+        if folder:
+            raise ValueError(
+                f"{path}: image '{item['image']}' in {section} is a part of '{folder[0]}' in {folder[1]}: keep one"
+            )
+
+
+def warn_of_copies(path: Path, items: Listed) -> None:
+    """Warn, once, of images in different sections that have the same content; those that are missing are left out."""
+    _warn_of_copies(path, tuple((section, item["image"]) for section, item in items))
+
+
+@cache
+def note(message: str) -> None:
+    """A warning for the person at the command line, once in a process however often a data list is read."""
+    logger.warning(message)
+
+
+def _identity(path: Path) -> Hashable:
+    """The same for the same file by whatever path or link; by its full path where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def _warn_of_kin(patients: Iterable[tuple[str, str]]) -> None:
+    """Warn of ids such as ``p001`` and ``p1``, ``p001`` and ``p001-2``, ``p001-thin`` and ``p001-puree``."""
+    section_of = dict(patients)
+    parts = {patient: _parts(patient) for patient in section_of}
+    whole = {"-".join(names) for names in parts.values()}
+    kin: dict[str, list[str]] = defaultdict(list)
+    for patient, names in parts.items():
+        starts = set(accumulate(names, "{}-{}".format)) & whole
+        for form in starts | {"-".join(_without_words(names)), "".join(names)}:
+            kin[form].append(patient)
+    _warn_across_sections(kin.values(), section_of, "patients", "may be one: then put them into one section")
+
+
+def _parts(patient: str) -> list[str]:  # "P001_thin" -> ["p1", "thin"]
+    words = re.findall(r"[^\W_]+", patient_key(patient))
+    return [re.sub(r"(?<!\d)0+(?=\d)", "", word) for word in words] or [patient]
+
+
+def _without_words(parts: Sequence[str]) -> Sequence[str]:  # ["p1", "thin", "2"] -> ["p1"]
+    for index in range(1, len(parts)):
+        if parts[index].isalpha() and any(any(map(str.isdecimal, part)) for part in parts[:index]):
+            return parts[:index]
+    return parts
+
+
+def _warn_across_sections(
+    groups: Iterable[Sequence[str]], section_of: Mapping[str, str], what: str, remedy: str
+) -> None:
+    for group in dict.fromkeys(tuple(group) for group in groups):
+        if len({section_of[name] for name in group}) > 1:
+            shown = ", ".join(f"'{name}' ({section_of[name]})" for name in group[:4])
+            more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+            note(f"data list: the {what} {shown}{more} {remedy}")
+
+
+@cache
+def _warn_of_copies(path: Path, images: tuple[tuple[str, str], ...]) -> None:
+    section_of = {image: section for section, image in images}
+    files = {image: _files(path.parent / image) for image in section_of}
+    groups: list[list[str]] = [[image for image in section_of if files[image]]]
+    for key in (_sizes, _samples, _contents):
+        groups = [part for group in groups for part in _split(group, files, key) if _is_split(part, section_of)]
+    remedy = "have the same content: keep one of them"
+    _warn_across_sections(groups, section_of, "images", remedy)
+
+
+def _files(image: Path) -> list[Path]:
+    if image.is_dir():
+        return sorted(file for file in image.iterdir() if file.is_file() and not file.name.startswith("."))
+    return [image] if image.is_file() else []
+
+
+def _split(
+    group: Sequence[str], files: Mapping[str, list[Path]], key: Callable[[list[Path]], Hashable]
+) -> Iterable[list[str]]:
+    parts: dict[Hashable, list[str]] = defaultdict(list)
+    for image in group:
+        parts[key(files[image])].append(image)
+    return parts.values()
+
+
+def _is_split(group: Sequence[str], section_of: Mapping[str, str]) -> bool:
+    return len({section_of[image] for image in group}) > 1
+
+
+def _sizes(files: list[Path]) -> Hashable:
+    return tuple(sorted(file.stat().st_size for file in files))
+
+
+def _samples(files: list[Path]) -> Hashable:
+    return tuple(sorted(_sample(file) for file in files))
+
+
+def _sample(path: Path) -> bytes:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        parts = []
+        for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
+            file.seek(start)
+            parts.append(file.read(SAMPLE_BYTES))
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _contents(files: list[Path]) -> Hashable:
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").digest())
+    return tuple(sorted(digests))
