@@ -1,9 +1,11 @@
 """Reading published weights strictly: a wrong file is an error, never a silent random initialization."""
 
 import hashlib
+import logging
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,8 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-_NESTED = ("model", "state_dict")  # SAM 2 files and many training checkpoints wrap their weights in one of these
+_WEIGHTS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "encoder", "backbone", "weights")
+"""What training checkpoints call the weights, beside which optimizers and losses may have tensors too."""
+
 _SHOWN = 5  # names in an error message
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
@@ -57,19 +63,19 @@ def read_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         sha256: Expected checksum, in hexadecimal; not checked when None.
 
     Raises:
-        CheckpointError: If the checksum differs, or the file is broken, or holds anything but named tensors.
+        CheckpointError: If the checksum differs, or the file is broken, or holds anything but named tensors, or several
+            sets of them.
     """
     if not path.is_file():
         raise FileNotFoundError(f"weights not found: there is no file {path}")
     if sha256 is not None:
         verify_sha256(path, sha256)
     content = _read(path)
-    for name in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    while isinstance(content, Mapping) and not _is_state_dict(content):
+        content = content[_key_of_weights(content, path)]
+    if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path}: expected named tensors (a state dict), got {_describe(content)}")
-    return dict(content)
+    return _without_counter(content)
 
 
 def load_strict(
@@ -80,6 +86,8 @@ def load_strict(
     published_name: Callable[[str], str] = str,
 ) -> None:
     """Fill a module with weights, each tensor of it and nothing else.
+
+    What a wrapper has put before every name, such as ``module.`` or ``_orig_mod.``, is left out, with a word about it.
 
     Args:
         module: Filled in place; its own precision is kept.
@@ -92,8 +100,10 @@ def load_strict(
         CheckpointError: If a tensor is missing, unexpected or of another shape; names the first few of each.
     """
     own = {published_name(key): (key, value) for key, value in module.state_dict().items()}
-    kept = [key for key in state if not key.startswith(tuple(ignore_prefixes))]
-    given = {published_name(key): state[key] for key in kept}
+    kept, prefix = _without_wrappers(state, own, tuple(ignore_prefixes), published_name)
+    if prefix:
+        _note(f"{path.name}: '{prefix}' before every name is left out")
+    given = {published_name(name): value for name, value in kept.items()}
     if len(given) < len(kept):
         raise CheckpointError(f"{path} holds the same tensor under two names; save it once, under its published name")
     missing = sorted(own.keys() - given.keys())
@@ -149,6 +159,63 @@ def _read(path: Path) -> object:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path} is broken or incomplete ({error}); fetch it again") from error
+
+
+def _is_state_dict(content: Mapping[object, object]) -> bool:
+    return all(isinstance(value, Tensor) and isinstance(key, str) for key, value in content.items())
+
+
+def _key_of_weights(content: Mapping[str, object], path: Path) -> str:
+    """Where in a training checkpoint the weights are."""
+    found = [key for key, value in content.items() if _holds_weights(value)]
+    usual = [key for key in found if key in _WEIGHTS] or found
+    if not usual:
+        raise CheckpointError(f"{path}: expected named tensors (a state dict), got {_describe(content)}")
+    if len(usual) > 1:
+        raise CheckpointError(
+            f"{path} holds several sets of weights, {', '.join(map(repr, usual))}: save the one that you mean alone, "
+            f"torch.save(torch.load(path)[{usual[0]!r}], new_path)"
+        )
+    if len(found) > 1:
+        _note(f"{path.name}: the weights under {usual[0]!r} are taken, of {', '.join(map(repr, found))}")
+    return usual[0]
+
+
+def _holds_weights(content: object) -> bool:
+    if not isinstance(content, Mapping) or not content:
+        return False
+    return _is_state_dict(content) or any(_holds_weights(content.get(key)) for key in _WEIGHTS)
+
+
+def _without_counter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the count of averaged models that ``torch.optim.swa_utils.AveragedModel`` keeps beside its module."""
+    others = {key: value for key, value in state.items() if key != "n_averaged"}
+    return others if others and all(key.startswith("module.") for key in others) else dict(state)
+
+
+def _without_wrappers(
+    state: Mapping[str, Tensor],
+    own: Container[str],
+    ignore_prefixes: tuple[str, ...],
+    published_name: Callable[[str], str],
+) -> tuple[dict[str, Tensor], str]:
+    """Tensors without ignored parts, and what was left out before every name so that the module's own names begin."""
+    first = kept = {name: value for name, value in state.items() if not name.startswith(ignore_prefixes)}
+    prefix = ""
+    while kept and not any(published_name(name) in own for name in kept):
+        heads = {name.partition(".")[0] if "." in name else None for name in kept}
+        head = heads.pop()
+        if heads or head is None:
+            return first, ""
+        prefix += f"{head}."
+        shortened = {name.removeprefix(f"{head}."): value for name, value in kept.items()}
+        kept = {name: value for name, value in shortened.items() if not name.startswith(ignore_prefixes)}
+    return kept, prefix
+
+
+@cache
+def _note(message: str) -> None:
+    logger.warning(message)
 
 
 def _is_hub_id(checkpoint: str | Path) -> bool:

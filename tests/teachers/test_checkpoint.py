@@ -1,6 +1,7 @@
 """Weights are read whole, from the right file, or not at all."""
 
 import hashlib
+import logging
 
 import pytest
 import torch
@@ -27,10 +28,75 @@ def test_every_published_format_is_read(tmp_path, state, suffix):
     torch.testing.assert_close(read_state_dict(path), state)
 
 
-@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+@pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_state_dict", "teacher", "student", "ema", "my_net"])
 def test_weights_wrapped_in_a_training_checkpoint_are_found(tmp_path, state, wrapper):
-    torch.save({wrapper: state, "epoch": 3}, tmp_path / "weights.pt")
+    optimizer = {"state": {0: {"step": torch.ones(1)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({wrapper: state, "optimizer": optimizer, "epoch": 3}, tmp_path / "weights.pt")
     torch.testing.assert_close(read_state_dict(tmp_path / "weights.pt"), state)
+
+
+def test_weights_wrapped_several_times_are_found(tmp_path, state):
+    torch.save({"checkpoint": {"model": {"state_dict": state}, "step": 1}, "epoch": 3}, tmp_path / "weights.pt")
+    torch.testing.assert_close(read_state_dict(tmp_path / "weights.pt"), state)
+
+
+def test_one_of_several_sets_of_weights_is_not_guessed(tmp_path, state):
+    torch.save({"student": state, "teacher": state, "epoch": 3}, tmp_path / "weights.pt")
+    with pytest.raises(
+        CheckpointError, match=r"holds several sets of weights, 'student', 'teacher': save the one that"
+    ):
+        read_state_dict(tmp_path / "weights.pt")
+
+
+def test_weights_beside_their_average_are_taken_with_a_word(tmp_path, state, caplog):
+    average = {name: value + 1 for name, value in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": average}, tmp_path / "beside.pt")
+    torch.testing.assert_close(read_state_dict(tmp_path / "beside.pt"), state)
+    assert "beside.pt: the weights under 'state_dict' are taken, of 'state_dict', 'state_dict_ema'" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "teacher.", "module._orig_mod.model.", "0."])
+def test_what_wrappers_put_before_every_name_is_left_out_and_named(tmp_path, state, prefix, caplog):
+    caplog.set_level(logging.WARNING)
+    module = nn.Linear(2, 2)
+    path = tmp_path / f"{prefix}pt"
+    load_strict(module, {f"{prefix}{name}": value for name, value in state.items()}, path)
+    torch.testing.assert_close(dict(module.state_dict()), state)
+    assert f"'{prefix}' before every name is left out" in caplog.text
+
+
+def test_a_prefix_of_the_module_itself_is_kept(tmp_path, state, caplog):
+    module = nn.ModuleDict({"model": nn.Linear(2, 2)})
+    load_strict(module, {f"model.{name}": value for name, value in state.items()}, tmp_path / "own.pt")
+    load_strict(module, {f"model.model.{name}": value for name, value in state.items()}, tmp_path / "twice.pt")
+    torch.testing.assert_close(dict(module["model"].state_dict()), state)
+    assert [record.getMessage() for record in caplog.records] == ["twice.pt: 'model.' before every name is left out"]
+
+
+def test_ignored_parts_may_stand_below_or_beside_a_wrapper(tmp_path, state):
+    module = nn.Linear(2, 2)
+    nested = {f"module.backbone.{name}": value for name, value in state.items()} | {"module.head.weight": torch.ones(1)}
+    load_strict(module, nested, tmp_path / "nested.pt", ignore_prefixes=["head."])
+    torch.testing.assert_close(dict(module.state_dict()), state)
+
+
+def test_an_averaged_model_is_read_without_its_counter(tmp_path):
+    module = nn.Linear(2, 2)
+    averaged = torch.optim.swa_utils.AveragedModel(module)
+    torch.save(averaged.state_dict(), tmp_path / "averaged.pt")
+    other = nn.Linear(2, 2)
+    load_strict(other, read_state_dict(tmp_path / "averaged.pt"), tmp_path / "averaged.pt")
+    torch.testing.assert_close(other.state_dict(), module.state_dict())
+
+
+def test_after_a_prefix_is_left_out_matching_is_as_strict_as_ever(tmp_path, state):
+    names = {f"module.{name}": value for name, value in state.items()}
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(extra\)"):
+        load_strict(nn.Linear(2, 2), names | {"module.extra": torch.ones(1)}, tmp_path)
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(extra\)"):
+        load_strict(nn.Linear(2, 2), state | {"extra": torch.ones(1)}, tmp_path)
+    with pytest.raises(CheckpointError, match=r"2 missing .*, 2 unexpected \(module.scale, module.shift\)"):
+        load_strict(nn.Linear(2, 2), {"module.scale": torch.ones(1), "module.shift": torch.ones(1)}, tmp_path)
 
 
 def test_a_file_that_could_run_code_is_not_opened(tmp_path, capsys):
