@@ -18,7 +18,7 @@ from bundle.teachers.checkpoint import (
     find_checkpoint,
     load_strict,
     read_state_dict,
-    verify_sha256,
+    without_wrappers,
 )
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # what both libraries' hubs call a model's weights
@@ -49,7 +49,7 @@ class TimmBackbone(nn.Module):
         if not timm.is_model(model_name):
             alike = difflib.get_close_matches(model_name, timm.list_models())
             raise ValueError(f"timm has no model {model_name!r}; alike: {', '.join(alike) or 'none'}")
-        self.model = timm.create_model(model_name, pretrained=False, **(model_arguments or {}))
+        self.model = _build(model_name, input_size, model_arguments or {})
         if not hasattr(self.model, "forward_intermediates"):
             raise ValueError(f"timm's {model_name} gives no intermediate features; choose another model")
         self.level = level
@@ -57,7 +57,9 @@ class TimmBackbone(nn.Module):
         stated: Mapping[str, Any] = self.model.pretrained_cfg  # type: ignore[assignment]
         self.mean = tuple(mean or stated["mean"])
         self.std = tuple(std or stated["std"])
-        self.embed_dim, self.grid_size = _try_forward(self, model_name)
+        remedy = f"timm states the input {tuple(stated['input_size'])}; a transformer takes another size, with weights "
+        remedy += f'of this size, by model_arguments={{"img_size": {input_size}}}'
+        self.embed_dim, self.grid_size = _try_forward(self, f"timm's {model_name} at level {level}", remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
         # timm's norm=True gives a transformer's last tokens as its head sees them; convolutional models have no such
@@ -89,7 +91,10 @@ class TransformersBackbone(nn.Module):
         self.input_size = input_size
         self.mean = tuple(mean)
         self.std = tuple(std)
-        self.embed_dim, self.grid_size = _try_forward(self, type(model).__name__)
+        remedy = (
+            "expected a vision model alone, of this size, as model.vision_model.save_pretrained(folder) saves CLIP's"
+        )
+        self.embed_dim, self.grid_size = _try_forward(self, f"transformers' {type(model).__name__}", remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
         hidden = self.model(pixel_values=images).last_hidden_state
@@ -144,15 +149,13 @@ def load_transformers_backbone(
         ignore_prefixes: Parts that the file or the model may lack since features need them not: ``("pooler.",)``.
     """
     path = find_checkpoint(checkpoint, WEIGHT_FILES)
-    folder = find_checkpoint(checkpoint, ("config.json",)).parent
-    if sha256 is not None:
-        verify_sha256(path, sha256)
-    # AutoModel rather than load_strict: only transformers knows how each of its versions renamed the weights.
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model, report = AutoModel.from_pretrained(
-        folder,
+    state = read_state_dict(path, sha256)
+    config, kind, names = _read_config(find_checkpoint(checkpoint, ("config.json",)).parent)
+    # from_pretrained rather than load_strict: only transformers knows how each of its versions renamed the weights.
+    model, report = kind.from_pretrained(
+        None,
         config=config,
-        local_files_only=True,
+        state_dict=without_wrappers(state, names, path),
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         dtype=torch.float32,
@@ -171,12 +174,41 @@ def load_transformers_backbone(
     return Teacher(name, TransformersBackbone(model, input_size, mean, std), describe_weights(path))
 
 
+def _build(model_name: str, input_size: int, model_arguments: Mapping[str, Any]) -> nn.Module:
+    if model_arguments.get("in_chans", 3) != 3:
+        raise ValueError(f"teachers see frames as three equal channels: leave in_chans of {model_name} at 3")
+    if input_size < 1:
+        raise ValueError(f"input_size is the side of the square input in pixels, got {input_size}")
+    try:
+        return timm.create_model(model_name, pretrained=False, **model_arguments)
+    except Exception as error:  # each model refuses arguments in its own way
+        raise ValueError(f"timm's {model_name} cannot be made with {dict(model_arguments)}: {error}") from error
+
+
+def _read_config(folder: Path) -> tuple[Any, Any, set[str]]:
+    """The config in a folder, the class of its model, and the names of that model's tensors. No code in it is run."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+    except Exception as error:  # OSError, ValueError, KeyError and others, with advice to run the folder's code
+        raise ValueError(
+            f"{folder / 'config.json'} is of no model that transformers itself has, and code beside it is never run "
+            f"({type(error).__name__}): expected a vision model as save_pretrained writes it, with its model_type"
+        ) from error
+    return config, type(model), set(model.state_dict())
+
+
 @torch.no_grad()
-def _try_forward(encoder: nn.Module, name: str) -> tuple[int, int]:
+def _try_forward(encoder: nn.Module, name: str, remedy: str) -> tuple[int, int]:
     """Channels and grid size of an encoder's features, found by encoding one black image."""
     encoder.eval()
     size: int = encoder.input_size  # type: ignore[assignment]
-    features = encoder(torch.zeros(1, 3, size, size))
+    try:
+        features = encoder(torch.zeros(1, 3, size, size))
+    except Exception as error:  # assertions, shapes, missing texts: each model refuses an image in its own way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{name} cannot take images {(3, size, size)} ({reason}): {remedy}") from error
     if features.ndim != 4 or features.shape[2] != features.shape[3]:
         raise ValueError(f"{name} must give square features (1, C, h, h), got {tuple(features.shape)}")
     return features.shape[1], features.shape[2]

@@ -130,6 +130,10 @@ def _check_encoder(name: str, encoder: nn.Module) -> None:
             f"encoder of teacher {name!r} must have {', '.join(expected)}; {type(encoder).__name__} lacks "
             f"{', '.join(missing)}"
         )
+    for attribute in ("mean", "std"):
+        values = getattr(encoder, attribute)
+        if len(values) != 3:
+            raise ValueError(f"{attribute} of teacher {name!r} needs three numbers, one per channel, got {values}")
 
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:

@@ -100,9 +100,7 @@ def load_strict(
         CheckpointError: If a tensor is missing, unexpected or of another shape; names the first few of each.
     """
     own = {published_name(key): (key, value) for key, value in module.state_dict().items()}
-    kept, prefix = _without_wrappers(state, own, tuple(ignore_prefixes), published_name)
-    if prefix:
-        _note(f"{path.name}: '{prefix}' before every name is left out")
+    kept = without_wrappers(state, own, path, ignore_prefixes, published_name)
     given = {published_name(name): value for name, value in kept.items()}
     if len(given) < len(kept):
         raise CheckpointError(f"{path} holds the same tensor under two names; save it once, under its published name")
@@ -120,6 +118,38 @@ def load_strict(
             f"Use the file published for this model, or the architecture that the file was made with"
         )
     module.load_state_dict({own[key][0]: value for key, value in given.items()})
+
+
+def without_wrappers(
+    state: Mapping[str, Tensor],
+    own: Container[str],
+    path: Path,
+    ignore_prefixes: Iterable[str] = (),
+    published_name: Callable[[str], str] = str,
+) -> dict[str, Tensor]:
+    """Leave out ignored parts, and what all other names begin with before a module's own names begin; say so.
+
+    Args:
+        state: Named tensors.
+        own: The module's published names.
+        path: Where the tensors come from, for the message.
+        ignore_prefixes: As for :func:`load_strict`.
+        published_name: Likewise.
+    """
+    ignored = tuple(ignore_prefixes)
+    first = kept = {name: value for name, value in state.items() if not name.startswith(ignored)}
+    prefix = ""
+    while kept and not any(published_name(name) in own for name in kept):
+        heads = {name.partition(".")[0] if "." in name else None for name in kept}
+        head = heads.pop()
+        if heads or head is None:
+            return first
+        prefix += f"{head}."
+        shortened = {name.removeprefix(f"{head}."): value for name, value in kept.items()}
+        kept = {name: value for name, value in shortened.items() if not name.startswith(ignored)}
+    if prefix:
+        _note(f"{path.name}: '{prefix}' before every name is left out")
+    return kept
 
 
 def verify_sha256(path: Path, expected: str) -> None:
@@ -191,26 +221,6 @@ def _without_counter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without the count of averaged models that ``torch.optim.swa_utils.AveragedModel`` keeps beside its module."""
     others = {key: value for key, value in state.items() if key != "n_averaged"}
     return others if others and all(key.startswith("module.") for key in others) else dict(state)
-
-
-def _without_wrappers(
-    state: Mapping[str, Tensor],
-    own: Container[str],
-    ignore_prefixes: tuple[str, ...],
-    published_name: Callable[[str], str],
-) -> tuple[dict[str, Tensor], str]:
-    """Tensors without ignored parts, and what was left out before every name so that the module's own names begin."""
-    first = kept = {name: value for name, value in state.items() if not name.startswith(ignore_prefixes)}
-    prefix = ""
-    while kept and not any(published_name(name) in own for name in kept):
-        heads = {name.partition(".")[0] if "." in name else None for name in kept}
-        head = heads.pop()
-        if heads or head is None:
-            return first, ""
-        prefix += f"{head}."
-        shortened = {name.removeprefix(f"{head}."): value for name, value in kept.items()}
-        kept = {name: value for name, value in shortened.items() if not name.startswith(ignore_prefixes)}
-    return kept, prefix
 
 
 @cache

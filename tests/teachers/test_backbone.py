@@ -1,12 +1,24 @@
 """Any timm or transformers backbone becomes a teacher with its own weights."""
 
+import json
+
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import ConvNextV2Config, ConvNextV2Model, ViTConfig, ViTModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    ConvNextV2Config,
+    ConvNextV2Model,
+    ViTConfig,
+    ViTModel,
+)
 
 from bundle.teachers.backbone import TimmBackbone, load_timm_backbone, load_transformers_backbone
+from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import CheckpointError
 
 GRAY = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -131,3 +143,88 @@ def test_another_size_than_the_folder_s_config_is_an_error(vit_folder):
 def test_a_wrong_checksum_is_an_error(vit_folder):
     with pytest.raises(CheckpointError, match="expected 00ff"):
         load_transformers_backbone("mine", vit_folder[0], input_size=32, sha256="00ff", **GRAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            {},
+            r"cannot take images \(3, 128, 128\) .*timm states the input \(3, 224, 224\); .*img_size",
+        ),
+        (
+            "swin_tiny_patch4_window7_224",
+            {},
+            r"cannot take images \(3, 128, 128\) .*model_arguments=.\"img_size\": 128",
+        ),
+        ("resnet10t", {"level": 9}, "at level 9 cannot take images .*index 9 is out of range"),
+        ("resnet10t", {"model_arguments": {"in_chans": 1}}, "three equal channels: leave in_chans of resnet10t at 3"),
+        ("resnet10t", {"model_arguments": {"imgsize": 1}}, "timm's resnet10t cannot be made with .*'imgsize'"),
+    ],
+)
+def test_a_timm_model_that_cannot_take_the_image_is_one_line_with_the_remedy(name, arguments, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        TimmBackbone(name, 128, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_timm_transformer_takes_another_size_as_the_message_says():
+    assert TimmBackbone("vit_tiny_patch16_224", 128, model_arguments={"img_size": 128}).grid_size == 8
+
+
+def test_normalization_needs_a_number_per_channel():
+    with pytest.raises(ValueError, match=r"mean of teacher 'mine' needs three numbers, one per channel, got \(0\.5,\)"):
+        Teacher("mine", TimmBackbone("resnet10t", 32, mean=(0.5,)), "random")
+
+
+SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.mark.parametrize("kind", ["clip", "bert", "another size"])
+def test_a_folder_that_is_no_vision_model_of_this_size_is_one_line_with_the_remedy(tmp_path, kind, vit_folder):
+    if kind == "clip":
+        towers = {
+            "text_config": {**SMALL, "vocab_size": 9},
+            "vision_config": {**SMALL, "image_size": 32, "patch_size": 8},
+        }
+        CLIPModel(CLIPConfig(**towers)).save_pretrained(tmp_path)
+    elif kind == "bert":
+        BertModel(BertConfig(**SMALL, vocab_size=9)).save_pretrained(tmp_path)
+    size = 64 if kind == "another size" else 32
+    with pytest.raises(
+        ValueError, match=rf"Model cannot take images \(3, {size}, {size}\) .*a vision model alone"
+    ) as caught:
+        load_transformers_backbone("mine", tmp_path, size, **GRAY)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_vision_part_of_a_clip_folder_is_a_teacher_as_the_message_says(tmp_path):
+    towers = {"text_config": {**SMALL, "vocab_size": 9}, "vision_config": {**SMALL, "image_size": 32, "patch_size": 8}}
+    CLIPModel(CLIPConfig(**towers)).vision_model.save_pretrained(tmp_path)
+    assert load_transformers_backbone("mine", tmp_path, 32, **GRAY).grid_size == 4
+
+
+def test_code_in_a_folder_is_never_run_and_nobody_is_asked(vit_folder, monkeypatch):
+    folder, _ = vit_folder
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('run')")
+    with pytest.raises(
+        ValueError, match=r"config\.json is of no model that transformers itself has, and code beside it"
+    ):
+        load_transformers_backbone("mine", folder, 32, **GRAY)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: {"model": state}, lambda state: {f"module.{k}": state[k] for k in state}]
+)
+def test_wrapped_weights_of_a_transformers_folder_are_unwrapped(vit_folder, wrap):
+    folder, model = vit_folder
+    torch.save(wrap(model.state_dict()), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    teacher = load_transformers_backbone("mine", folder, 32, **GRAY)
+    for name, value in teacher.encoder.model.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name])
