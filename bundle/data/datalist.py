@@ -13,7 +13,7 @@ import jsonschema
 
 from bundle.data.labels import LabelSpec, MapLabel, check_structures, parse_label, present_structures, probe_labels
 from bundle.data.readers import probe_clip
-from bundle.data.split_checks import check_images, check_patients, note, warn_of_copies
+from bundle.data.split_checks import check_images, check_patients, note, patient_key, warn_of_copies
 from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
 from bundle.structures import check_names
 from bundle.text import read_json
@@ -123,7 +123,9 @@ def check_datalist(
             num_frames = sum(_check_item(path, content, section, item, structures) for item in items)
             if structures is not None:
                 _check_values(path, section, [_label(path, content, section, item) for item in items], structures)
-        summaries[section] = SectionSummary(len({item["patient"] for item in items}), len(items), num_frames)
+        summaries[section] = SectionSummary(
+            len({patient_key(item["patient"]) for item in items}), len(items), num_frames
+        )
     return summaries
 
 

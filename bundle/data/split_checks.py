@@ -98,7 +98,9 @@ def _warn_of_kin(patients: Iterable[tuple[str, str]]) -> None:
         starts = set(accumulate(names, "{}-{}".format)) & whole
         for form in starts | {"-".join(_without_words(names)), "".join(names)}:
             kin[form].append(patient)
-    _warn_across_sections(kin.values(), section_of, "patients", "may be one: then put them into one section")
+    _warn_across_sections(
+        kin.values(), section_of, "patients", "may be one: then put them into one section, as a patient_pattern does"
+    )
 
 
 def _parts(patient: str) -> list[str]:  # "P001_thin" -> ["p1", "thin"]

@@ -59,7 +59,7 @@ class TimmBackbone(nn.Module):
         self.std = tuple(std or stated["std"])
         remedy = f"timm states the input {tuple(stated['input_size'])}; a transformer takes another size, with weights "
         remedy += f'of this size, by model_arguments={{"img_size": {input_size}}}'
-        self.embed_dim, self.grid_size = _try_forward(self, f"timm's {model_name} at level {level}", remedy)
+        self.embed_dim, self.grid_size = _try_forward(self, f"level {level} of timm's {model_name}", remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
         # timm's norm=True gives a transformer's last tokens as its head sees them; convolutional models have no such

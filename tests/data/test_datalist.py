@@ -312,7 +312,8 @@ def test_ids_that_look_like_one_patient_are_warned_of(make, notes, first, second
 
     assert read_datalist(make(change))
     assert notes() == [
-        f"data list: the patients '{first}' (training), '{second}' (test) may be one: then put them into one section"
+        f"data list: the patients '{first}' (training), '{second}' (test) may be one: then put them into one section, "
+        "as a patient_pattern does"
     ]
 
 

@@ -158,7 +158,7 @@ def test_a_wrong_checksum_is_an_error(vit_folder):
             {},
             r"cannot take images \(3, 128, 128\) .*model_arguments=.\"img_size\": 128",
         ),
-        ("resnet10t", {"level": 9}, "at level 9 cannot take images .*index 9 is out of range"),
+        ("resnet10t", {"level": 9}, "level 9 of timm's resnet10t cannot take images .*index 9 is out of range"),
         ("resnet10t", {"model_arguments": {"in_chans": 1}}, "three equal channels: leave in_chans of resnet10t at 3"),
         ("resnet10t", {"model_arguments": {"imgsize": 1}}, "timm's resnet10t cannot be made with .*'imgsize'"),
     ],
