@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 SAMPLE_BYTES = 4096
 """Read at the start, in the middle and at the end of files of equal size, before any is read whole."""
 
+SHOWN = 4
+"""Groups in different sections that are named."""
+
 Listed = Sequence[tuple[str, Mapping[str, Any]]]
 """Section and clip, as the data list has them."""
 
@@ -118,11 +121,14 @@ def _without_words(parts: Sequence[str]) -> Sequence[str]:  # ["p1", "thin", "2"
 def _warn_across_sections(
     groups: Iterable[Sequence[str]], section_of: Mapping[str, str], what: str, remedy: str
 ) -> None:
-    for group in dict.fromkeys(tuple(group) for group in groups):
-        if len({section_of[name] for name in group}) > 1:
-            shown = ", ".join(f"'{name}' ({section_of[name]})" for name in group[:4])
-            more = f" and {len(group) - 4} more" if len(group) > 4 else ""
-            note(f"data list: the {what} {shown}{more} {remedy}")
+    apart = [group for group in dict.fromkeys(map(tuple, groups)) if _is_split(group, section_of)]
+    for group in apart[:SHOWN]:
+        first = {section_of[name]: name for name in reversed(group)}  # one of each section
+        names = ", ".join(f"'{name}' ({section})" for section, name in reversed(first.items()))
+        more = f" and {len(group) - len(first)} more" if len(group) > len(first) else ""
+        note(f"data list: the {what} {names}{more} {remedy}")
+    if len(apart) > SHOWN:
+        note(f"data list: and {len(apart) - SHOWN} more such groups of {what}")
 
 
 @cache

@@ -317,6 +317,18 @@ def test_ids_that_look_like_one_patient_are_warned_of(make, notes, first, second
     ]
 
 
+def test_of_many_the_first_are_named(make, notes):
+    def change(content):
+        for number in range(9):
+            content["training"].append({"patient": f"q{number}-a", "image": f"q{number}a"})
+            content["test"].append({"patient": f"q{number}-b", "image": f"q{number}b"})
+
+    read_datalist(make(change))
+    assert len(notes()) == 5
+    assert notes()[0].startswith("data list: the patients 'q0-a' (training), 'q0-b' (test) may be one")
+    assert notes()[-1] == "data list: and 5 more such groups of patients"
+
+
 @pytest.mark.parametrize(("first", "second"), [("site1-0001", "site1-0002"), ("p1", "p10"), ("1.2.84.1", "1.2.84.2")])
 def test_other_ids_are_not_warned_of(make, notes, first, second):
     def change(content):
