@@ -64,7 +64,8 @@ def check_images(path: Path, items: Listed) -> None:
             raise ValueError(f"{path}: image '{image}' {same}, in {other_section} and {section}: keep one")
         seen[identity] = (image, section)
     for section, item in items:
-        folder = seen.get(_identity((path.parent / item["image"]).parent))
+        file = Path(os.path.realpath(path.parent / item["image"]))
+        folder = seen.get(_identity(file.parent)) if file.is_file() else None
         if folder:
             raise ValueError(
                 f"{path}: image '{item['image']}' in {section} is a part of '{folder[0]}' in {folder[1]}: keep one"

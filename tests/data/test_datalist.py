@@ -352,11 +352,16 @@ def test_the_same_file_by_another_path_is_refused(make, tmp_path):
         read_datalist(single)
 
 
-def test_a_picture_of_a_folder_that_is_listed_is_refused(make):
+def test_a_picture_of_a_folder_that_is_listed_is_refused(make, tmp_path):
     with pytest.raises(
         ValueError, match=r"image 'p1/clip/0\.png' in test is a part of 'p1/clip' in training: keep one"
     ):
         read_datalist(make(changed("test", image="p1/clip/0.png")))
+    (tmp_path / "link.png").symlink_to(tmp_path / "p1/clip/0.png")
+    with pytest.raises(ValueError, match=r"image 'link\.png' in test is a part of 'p1/clip' in training: keep one"):
+        read_datalist(make(changed("test", image="link.png")))
+    (tmp_path / "p1/clip/second").mkdir()
+    assert read_datalist(make(changed("test", image="p1/clip/second")))  # a clip of its own
 
 
 def test_a_copy_in_another_section_is_warned_of_and_one_pixel_makes_it_no_copy(make, tmp_path, notes):
