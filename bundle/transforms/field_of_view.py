@@ -1,4 +1,7 @@
-"""Where in a film the X-ray picture is: many recordings show it small, on black."""
+"""Where in a film the X-ray picture is: many recordings show it small, on black.
+
+Training, evaluation, inference and serving all give the network this part of a frame, found in the same frames.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +9,10 @@ import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
+from bundle.data.clip import Clip
+
+FRAMES_LOOKED_AT = 8
+"""First frames of a clip, in which its picture is looked for."""
 LIT = 0.04
 """How much brighter than the border a pixel is that belongs to the picture; of [0, 1]."""
 DARK_BORDER = 0.2
@@ -26,6 +33,11 @@ class Window(NamedTuple):
     left: int
     right: int
 
+    @classmethod
+    def whole(cls, rows: int, columns: int) -> "Window":
+        """All of a frame."""
+        return cls(0, rows, 0, columns)
+
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, to index with."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
@@ -35,6 +47,12 @@ class Window(NamedTuple):
         whole = masks.new_zeros(*masks.shape[:-2], rows, columns)
         whole[(..., *self.slices())] = masks
         return whole
+
+
+def view_of_clip(clip: Clip) -> Window:
+    """Field of view of a clip, as found in its first frames."""
+    first = range(min(FRAMES_LOOKED_AT, clip.num_frames))
+    return find_field_of_view(np.stack([clip.frame(index) for index in first]))
 
 
 def find_field_of_view(frames: np.ndarray) -> Window:
@@ -50,7 +68,7 @@ def find_field_of_view(frames: np.ndarray) -> Window:
         anyway, or nothing is lit.
     """
     rows, columns = frames.shape[-2:]
-    whole = Window(0, rows, 0, columns)
+    whole = Window.whole(rows, columns)
     brightest = frames.max(axis=(0, 1))
     border = np.median(np.concatenate([brightest[0], brightest[-1], brightest[:, 0], brightest[:, -1]]))
     if border > DARK_BORDER:
