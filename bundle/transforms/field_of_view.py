@@ -20,7 +20,8 @@ DARK_BORDER = 0.2
 MARGIN = 0.02
 """Kept around the picture, of its longer side."""
 WORTHWHILE = 0.8
-"""Share of the frame above which the picture is taken as it is."""
+"""Longer side of the picture, of the frame's, above which the frame is taken as it is: the network's square shows the
+picture hardly larger without its border."""
 SMALLEST = 0.02
 """Share of the frame below which what is lit is no picture."""
 
@@ -64,8 +65,8 @@ def find_field_of_view(frames: np.ndarray) -> Window:
         frames: ``(T, 1, H, W)`` in [0, 1]; some of one film.
 
     Returns:
-        The picture's box with a margin; the whole frame if there is no dark border, the picture fills most of the frame
-        anyway, or nothing is lit.
+        The picture's box with a margin; the whole frame if there is no dark border, the picture is as long or as wide
+        as the frame anyway, or nothing is lit.
     """
     rows, columns = frames.shape[-2:]
     whole = Window.whole(rows, columns)
@@ -85,5 +86,6 @@ def find_field_of_view(frames: np.ndarray) -> Window:
         max(0, box[1].start - margin),
         min(columns, box[1].stop + margin),
     )
-    share = (window.bottom - window.top) * (window.right - window.left) / (rows * columns)
-    return window if SMALLEST <= share <= WORTHWHILE else whole
+    height, width = window.bottom - window.top, window.right - window.left
+    is_picture = height * width >= SMALLEST * rows * columns
+    return window if is_picture and max(height, width) <= WORTHWHILE * max(rows, columns) else whole
