@@ -119,7 +119,9 @@ def test_inference_sees_the_same_however_many_frames_it_reads_at_once(recording,
 
 
 def test_serving_sees_the_same(recording, expected):
-    segmenter = SimpleNamespace(image_size=SIZE, parameters=lambda: iter([torch.zeros(1)]), encode=lambda square: square)
+    segmenter = SimpleNamespace(
+        image_size=SIZE, parameters=lambda: iter([torch.zeros(1)]), encode=lambda square: square
+    )
     image = ImageCache().get(recording / "film")
     seen = [served_model._encode(segmenter, image, frame).features for frame in range(NUM_FRAMES)]
     torch.testing.assert_close(torch.cat(seen), expected, rtol=0, atol=0)
