@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
-from bundle.data.video_ends import FileEnd
+from bundle.data.video_ends import UNKNOWN_END, FileEnd
 
 CAPTURE_SIZES = ((720, 480), (720, 486), (720, 576), (704, 480), (704, 576))  # columns, rows of ITU-R BT.601
 
@@ -38,7 +38,7 @@ class Tally:
     stated_frames: int
     stated_seconds: float | None
     rate: float
-    end: FileEnd = FileEnd()
+    end: FileEnd = UNKNOWN_END
     num_packets: int = 0
     num_cut: int = 0
     num_slots: int = 0
@@ -52,7 +52,7 @@ class Tally:
 
     @classmethod
     def of_header(
-        cls, container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = FileEnd()
+        cls, container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = UNKNOWN_END
     ) -> "Tally":
         """Start from the header of an open file, and from how it ends."""
         name = container.format.name
@@ -188,7 +188,7 @@ def frame_times_ms(tally: Tally, warnings: list[str]) -> tuple[np.ndarray | None
 
 
 def _stated_seconds(
-    container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = FileEnd()
+    container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = UNKNOWN_END
 ) -> float | None:
     """End of the stream as Matroska, ASF and a fragmented MP4 state it.
 

@@ -1,7 +1,8 @@
 """Where a video file ends, by its container: within a box, an element or a packet, it is cut off.
 
-MP4 and QuickTime: ISO/IEC 14496-12, 4.2 (boxes), 8.8 (fragments), 8.16.3 (segment index). Matroska: RFC 8794 (elements),
-RFC 9559. MPEG transport stream: ISO/IEC 13818-1, 2.4.3.2. ASF: 3.2 of Microsoft's specification (file properties).
+MP4 and QuickTime: ISO/IEC 14496-12, 4.2 (boxes), 8.8 (fragments), 8.16.3 (segment index). Matroska: RFC 8794
+(elements), RFC 9559. MPEG transport stream: ISO/IEC 13818-1, 2.4.3.2. ASF: Microsoft's specification, 3.2 (file
+properties).
 """
 
 import os
@@ -32,6 +33,9 @@ class FileEnd:
     is_open: bool = False
 
 
+UNKNOWN_END = FileEnd()
+
+
 class Box(NamedTuple):
     """A box of an MP4: its content, as far as its header says."""
 
@@ -49,7 +53,7 @@ def file_end(path: Path, container: str) -> FileEnd:
     """
     look = next((look for prefix, look in LOOKS.items() if container.startswith(prefix)), None)
     if look is None:
-        return FileEnd()
+        return UNKNOWN_END
     with path.open("rb") as file:
         return look(file, file.seek(0, os.SEEK_END))
 
@@ -59,7 +63,7 @@ def _mp4_end(file: BinaryIO, size: int) -> FileEnd:
     boxes = list(_boxes(file, 0, size))
     kinds = [box.kind for box in boxes]
     if b"moof" not in kinds:
-        return FileEnd()
+        return UNKNOWN_END
     seconds = max((_stated_seconds(file, box) for box in boxes if box.kind == b"moov"), default=0.0)
     indexed = max((_indexed_end(file, box) for box in boxes if box.kind == b"sidx"), default=0)
     is_cut = max(boxes[-1].end, indexed) > size or kinds[-1] == b"moof" or _has_rest(file, boxes[-1].end, size)
@@ -126,7 +130,7 @@ def _matroska_end(file: BinaryIO, size: int) -> FileEnd:
         file.seek(position)
         head = file.read(12)
         if not head[0]:
-            return FileEnd()  # no element: something was put behind the film
+            return UNKNOWN_END  # no element: something was put behind the film
         name, name_bytes = _number(head, keeps_marker=True)
         num_bytes, size_bytes = _number(head[name_bytes:].ljust(1, b"\1"))
         start = position + name_bytes + size_bytes
@@ -158,7 +162,7 @@ def _asf_end(file: BinaryIO, size: int) -> FileEnd:
     header = file.read(2**16)
     at = header.find(FILE_PROPERTIES) + 24
     if at < 24 or len(header) < at + 68:
-        return FileEnd()
+        return UNKNOWN_END
     (stated,) = struct.unpack_from("<Q", header, at + 16)
     is_broadcast = header[at + 64] & 1  # its size is not known
     return FileEnd(is_cut=not is_broadcast and stated > size)

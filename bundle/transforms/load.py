@@ -31,8 +31,9 @@ class ViewedClip(NamedTuple):
 class LoadFramed(MapTransform):
     """Load the frame, and the label if there is one, that an entry of ``load_datalist`` names.
 
-    A recording's black border is cut away, as in inference: ``H`` and ``W`` are of the picture in it. Gives ``image (1, H, W)`` float32 in [0, 1], ``label (S, H, W)`` uint8, ``pixel_spacing_mm (2,)``, NaN if unknown,
-    and ``pixel_aspect``; passes ``frame``, ``patient`` and ``clip`` on.
+    A recording's black border is cut away, as in inference: ``H`` and ``W`` are of the picture in it. Gives
+    ``image (1, H, W)`` float32 in [0, 1], ``label (S, H, W)`` uint8, ``pixel_spacing_mm (2,)``, NaN if unknown, and
+    ``pixel_aspect``; passes ``frame``, ``patient`` and ``clip`` on.
 
     Args:
         structures: Label channels, in order; None if the entries carry no labels.

@@ -366,7 +366,7 @@ def test_a_fragmented_mp4_cut_anywhere_within_a_box_is_refused(fragmented, kind,
     content = fragmented.read_bytes()
     start = [start for found, start in parts(content) if found == kind][-1]
     fragmented.write_bytes(content[: start + offset])
-    with pytest.raises(UnreadableStudyError, match="it is cut off|no video that FFmpeg can open"):
+    with pytest.raises(UnreadableStudyError, match=r"it is cut off|no video that FFmpeg can open"):
         read_video(fragmented, strict)
 
 
@@ -376,9 +376,7 @@ def test_a_fragmented_mp4_cut_between_fragments_is_refused_where_its_index_lists
     assert read_video(path, strict=True).num_frames == 30
     fragment = [start for kind, start in parts(path.read_bytes()) if kind == b"moof"][3]
     path.write_bytes(path.read_bytes()[:fragment])
-    with pytest.raises(
-        UnreadableStudyError, match="ends within a part of its container, after 15 frames: it is cut off"
-    ):
+    with pytest.raises(UnreadableStudyError, match="within a part of its container, after 15 frames: it is cut off"):
         read_video(path)
 
 

@@ -1,4 +1,4 @@
-"""The same tensors for the network in training, evaluation, inference and serving, of a recording with a black border."""
+"""Of a recording with a black border the network sees the same in training, evaluation, inference and serving."""
 
 import json
 from pathlib import Path
