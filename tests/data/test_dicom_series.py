@@ -196,6 +196,9 @@ def test_parts_between_which_frames_are_missing_are_refused(tmp_path, write_dico
 def test_a_concatenation_that_does_not_say_how_many_parts_it_has_is_read_with_a_note(tmp_path, write_dicom):
     for number in (1, 2):
         path = tmp_path / str(number)
-        part(write_dicom, path, number, number - 1, 1, InConcatenationTotalNumber="")
+        part(write_dicom, path, number, number - 1, 1)
+        dataset = pydicom.dcmread(path)
+        del dataset.InConcatenationTotalNumber
+        dataset.save_as(path)
     (note,) = decode_clip(tmp_path).warnings
     assert note == "2 parts of a concatenation, joined; how many there are, the header does not say"
