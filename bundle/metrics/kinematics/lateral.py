@@ -24,8 +24,8 @@ Measured with the shipped model: 0.98 and more in a real swallow and in 20 phant
 ALL_RULES = 0.9
 """Share of all rules that holds, of those that can be asked.
 
-Measured with the shipped model: 0.97 and more in a real swallow and in 20 phantoms; 0.71 in a coronary film, and at most
-0.83 in 12 chest pictures, of which 3 pass the rules about the neck.
+Measured with the shipped model: 0.97 and more in a real swallow and in 20 phantoms; 0.71 in a coronary film, and at
+most 0.83 in 12 chest pictures, of which 3 pass the rules about the neck.
 """
 
 MOST_FRAMES = 32
