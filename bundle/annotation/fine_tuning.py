@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import read_annotation
@@ -22,6 +23,7 @@ from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from bundle.data.dicom_files import read_dataset
 from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME
 from bundle.inference.predictor import ClipInferer
+from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
 from bundle.metrics.overlap import dice
 from bundle.workflows.stages import ROOT, Stage
 
@@ -171,11 +173,11 @@ def mean_dice(
     inferer = ClipInferer(settings.image_size, batch_size=1, progress=False)
     scores = []
     for item in labelled:
-        clip = images.get(item.image).clip
+        image = images.get(item.image)
+        noted = {PIXEL_ASPECT: image.clip.pixel_aspect, FIELD_OF_VIEW: image.view}
         truth = torch.from_numpy(_masks(item, settings.structures, images))
         for frame, label in zip(item.frames, truth, strict=True):
-            picture = torch.from_numpy(clip.frame(frame))[None]
-            masks = inferer(picture, segmenter, pixel_aspect=clip.pixel_aspect)
+            masks = inferer(MetaTensor(image.frame(frame)[None], meta=noted), segmenter)
             scores.append(dice(masks, label[None]))
     values = torch.cat(scores).flatten() if scores else torch.empty(0)
     values = values[~values.isnan()]

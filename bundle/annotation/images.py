@@ -14,14 +14,11 @@ from bundle.annotation.refusals import RefusedRequestError
 from bundle.data.clip import Clip, UnreadableStudyError
 from bundle.data.nifti import NIFTI_SUFFIXES
 from bundle.data.readers import read_clip
-from bundle.transforms.field_of_view import Window, find_field_of_view
+from bundle.transforms.field_of_view import Window, view_of_clip
 from bundle.transforms.recent import RecentlyUsed
 
 NUM_CLIPS = 2
 """Decoded clips that are kept: the one being annotated, and the one before."""
-
-FRAMES_TO_LOOK_AT = 8
-"""For the field of view: ``chunk_frames`` of ``configs/inference.json``, which looks at its first chunk."""
 
 ContentKey = tuple[str, int, int]
 """Path, size and time of change: what is kept of an image goes when its file changes."""
@@ -37,9 +34,8 @@ class StudyImage:
 
     @cached_property
     def view(self) -> Window:
-        """The part of its frames that shows the picture, without a recording's black border; as inference finds it."""
-        first = range(min(FRAMES_TO_LOOK_AT, self.clip.num_frames))
-        return find_field_of_view(np.stack([self.clip.frame(index) for index in first]))
+        """The part of its frames that shows the picture, without a recording's black border."""
+        return view_of_clip(self.clip)
 
     def frame(self, index: int) -> Tensor:
         """One frame ``(1, H, W)`` in [0, 1].

@@ -3,8 +3,9 @@
 Single frames, multi-frame and enhanced objects, and video: PS3.3 C.7.6.3, C.7.6.5, C.7.6.6 and C.7.6.16.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -20,7 +21,7 @@ from bundle.data.dicom_header import (
     pixel_spacing_mm,
 )
 from bundle.data.dicom_pixels import stored_dtype
-from bundle.data.dicom_series import series_order
+from bundle.data.dicom_series import run_note, series_order
 from bundle.data.dicom_video import is_video, stream_dicom_video
 from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
 
@@ -36,6 +37,13 @@ __all__ = [
 ]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+class _File(NamedTuple):
+    """A file of a clip, and the frames that it has by its header."""
+
+    path: Path
+    shape: ClipShape
 
 
 def read_dicom(path: Path) -> Clip:
@@ -58,14 +66,15 @@ def stream_dicom(path: Path, is_shown_at_once: bool = False) -> FrameStream:
     dataset = read_dataset(path)
     if is_video(dataset):
         return (yield from _stream_video(path, dataset))
-    return (yield from _stream_files([path], dataset, path.stem, [], is_shown_at_once))
+    (file,), notes = _ordered(path, [path], [dataset])
+    return (yield from _stream_files([file], dataset, path.stem, notes, is_shown_at_once))
 
 
 def read_dicom_series(folder: Path, paths: Sequence[Path], warnings: Sequence[str] = ()) -> Clip:
-    """Read a folder's single-frame files as one clip, in the order of Instance Number; one file alone may be a cine.
+    """Read the files of one clip: single frames of one run, parts of a concatenation, or one file alone.
 
     Raises:
-        UnreadableStudyError: If the files belong to several series, differ in size, or cannot be put in order.
+        UnreadableStudyError: If the files are not one clip, or cannot be put in order.
     """
     return collect(stream_dicom_series(folder, paths, warnings))
 
@@ -75,61 +84,77 @@ def stream_dicom_series(
 ) -> FrameStream:
     """The same, frame by frame; arguments as of ``read_dicom_series`` and ``stream_dicom``."""
     headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
-    order, notes = series_order(folder, paths, headers)
-    del headers
-    ordered = [paths[index] for index in order]
-    dataset = read_dataset(ordered[0])
+    files, notes = _ordered(folder, paths, headers)
+    notes = [*warnings, *notes, *run_note(folder, paths, headers[0])]
+    dataset = read_dataset(files[0].path)
     if is_video(dataset):
-        return (yield from _stream_video(ordered[0], dataset))
-    return (yield from _stream_files(ordered, dataset, folder.name, [*warnings, *notes], is_shown_at_once))
+        return (yield from _stream_video(files[0].path, dataset))
+    _join_frame_groups(dataset, files, dict(zip(paths, headers, strict=True)))
+    del headers
+    return (yield from _stream_files(files, dataset, folder.name, notes, is_shown_at_once))
 
 
 def probe_dicom(path: Path) -> ClipShape:
     """Size of the clip, from the header."""
-    return stated_shape(path, read_dataset(path, stop_before_pixels=True))
+    return probe_dicom_series(path, [path])
 
 
 def probe_dicom_series(folder: Path, paths: Sequence[Path]) -> ClipShape:
     """Size of the clip, from the headers."""
     headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
-    series_order(folder, paths, headers)
-    first = stated_shape(paths[0], headers[0])
-    return ClipShape(first.num_frames * len(paths), first.rows, first.columns)
+    return _whole_shape(_ordered(folder, paths, headers)[0])
+
+
+def _ordered(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[_File], list[str]]:
+    order, notes = series_order(folder, paths, headers)
+    return [_File(paths[index], stated_shape(paths[index], headers[index])) for index in order], notes
+
+
+def _whole_shape(files: Sequence[_File]) -> ClipShape:
+    first = files[0].shape
+    return ClipShape(sum(file.shape.num_frames for file in files), first.rows, first.columns)
+
+
+def _join_frame_groups(first: Dataset, files: Sequence[_File], headers: Mapping[Path, Dataset]) -> None:
+    """Give a concatenation's first part the frames' own attributes, such as their times, of all parts."""
+    keyword = "PerFrameFunctionalGroupsSequence"
+    if keyword in first and len(files) > 1:
+        groups = [group for file in files[1:] for group in headers[file.path].get(keyword) or []]
+        first[keyword].value.extend(groups)
 
 
 def _stream_files(
-    paths: Sequence[Path],
+    files: Sequence[_File],
     first: Dataset,
     name: str,
     warnings: Sequence[str],
     is_shown_at_once: bool,
     limits: tuple[float, float] | None = None,
 ) -> FrameStream:
-    start = _start(paths, first)
+    start = _start(files, first)
     yield start
     notes = list(warnings)
     decoder = FrameDecoder(
         start.num_frames * start.rows * start.columns, start.dtype, notes, limits, not is_shown_at_once
     )
-    for item in _decode(decoder, paths, first):
+    for item in _decode(decoder, files, first):
         if is_shown_at_once and item.display is None and start.dtype != np.float32:
-            limits = _count_limits(start, paths, first)
-            return (yield from _stream_files(paths, first, name, warnings, is_shown_at_once, limits))
+            limits = _count_limits(start, files, first)
+            return (yield from _stream_files(files, first, name, warnings, is_shown_at_once, limits))
         yield item
     shape = ClipShape(start.num_frames, start.rows, start.columns)
-    return _with_header(paths, first, shape, start.dtype, decoder.displays(), name, notes)
+    return _with_header(files, first, shape, start.dtype, decoder.displays(), name, notes)
 
 
-def _decode(decoder: FrameDecoder, paths: Sequence[Path], first: Dataset) -> Iterator[Frame]:
-    shape = stated_shape(paths[0], first)
-    for index, path in enumerate(paths):  # one file at a time is held
-        yield from decoder.frames(path, read_dataset(path) if index else first, shape)
+def _decode(decoder: FrameDecoder, files: Sequence[_File], first: Dataset) -> Iterator[Frame]:
+    for index, file in enumerate(files):  # one at a time is held
+        yield from decoder.frames(file.path, read_dataset(file.path) if index else first, file.shape)
 
 
-def _count_limits(start: Start, paths: Sequence[Path], first: Dataset) -> tuple[float, float] | None:
+def _count_limits(start: Start, files: Sequence[_File], first: Dataset) -> tuple[float, float] | None:
     """Percentiles of the whole clip, by decoding it all."""
     decoder = FrameDecoder(start.num_frames * start.rows * start.columns, start.dtype, [], keeps_headers=False)
-    for _ in _decode(decoder, paths, first):
+    for _ in _decode(decoder, files, first):
         pass
     decoder.displays()
     return decoder.limits
@@ -143,13 +168,13 @@ def _stream_video(path: Path, dataset: Dataset) -> FrameStream:
     warnings = list(decoded.warnings)
     if decoded.num_frames > shape.num_frames:
         warnings.append(f"the header says {shape.num_frames} frames, the file has {decoded.num_frames}")
-    return _with_header([path], dataset, shape, decoded.stored.dtype, (), path.stem, warnings)
+    return _with_header([_File(path, shape)], dataset, shape, decoded.stored.dtype, (), path.stem, warnings)
 
 
-def _start(paths: Sequence[Path], first: Dataset) -> Start:
-    shape = stated_shape(paths[0], first)
-    dtype = np.dtype(np.float32 if is_colour(first) else f"u{stored_dtype(paths[0], first).itemsize}")
-    return Start(paths[0], shape.num_frames * len(paths), shape.rows, shape.columns, dtype, *_pixels(paths[0], first))
+def _start(files: Sequence[_File], first: Dataset) -> Start:
+    path, shape = files[0].path, _whole_shape(files)
+    dtype = np.dtype(np.float32 if is_colour(first) else f"u{stored_dtype(path, first).itemsize}")
+    return Start(path, shape.num_frames, shape.rows, shape.columns, dtype, *_pixels(path, first))
 
 
 def _pixels(path: Path, header: Dataset) -> tuple[float, bool]:
@@ -159,7 +184,7 @@ def _pixels(path: Path, header: Dataset) -> tuple[float, bool]:
 
 
 def _with_header(
-    paths: Sequence[Path],
+    files: Sequence[_File],
     header: Dataset,
     shape: ClipShape,
     dtype: np.dtype,
@@ -167,19 +192,18 @@ def _with_header(
     name: str,
     warnings: list[str],
 ) -> Clip:
-    with damage_refused(paths[0]):
+    with damage_refused(files[0].path):
         times, times_source = frame_times_ms(header, shape.num_frames, warnings)
         spacing, source = pixel_spacing_mm(header, warnings)
         aspect = pixel_aspect(header, warnings)
         warnings += ["synthetic: the header says that no patient was imaged"] if is_synthetic(header) else []
         relationship = intensity_relationship(header)
-    frames_per_file = shape.num_frames // len(paths)
     return Clip(
         stored=PassedFrames((shape.num_frames, 1, shape.rows, shape.columns), dtype),
         frame_times_ms=times,
         pixel_spacing_mm=spacing,
         spacing_source=source,
-        origin=tuple(FrameOrigin(path, index) for path in paths for index in range(frames_per_file)),
+        origin=tuple(FrameOrigin(file.path, index) for file in files for index in range(file.shape.num_frames)),
         name=name,
         pixel_intensity_relationship=relationship,
         pixel_aspect=aspect,

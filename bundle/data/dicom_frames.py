@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
 
 from bundle.data.clip import ClipShape, Display, UnreadableStudyError
 from bundle.data.dicom_files import damage_refused, first_line
@@ -19,6 +18,7 @@ from bundle.data.dicom_grayscale import (
     percentile_limits,
     varies_by_frame,
 )
+from bundle.data.dicom_luts import read_palette
 from bundle.data.dicom_pixels import decode_frames, stored_dtype
 from bundle.data.dicom_shutter import shutter_varies_by_frame, visible_pixels
 from bundle.data.frame_stream import Frame
@@ -120,9 +120,10 @@ class FrameDecoder:
     ) -> Iterator[tuple[np.ndarray, FrameHeader]]:
         header = FrameHeader(None, visible_pixels(dataset, shape.rows, shape.columns, self.warnings))
         is_palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
-        bits = int(dataset.RedPaletteColorLookupTableDescriptor[2] if is_palette else dataset.get("BitsStored", 8))
+        palette = read_palette(dataset, self.warnings) if is_palette else None
+        bits = palette.bits if palette else int(dataset.get("BitsStored", 8))
         for frame in decode_frames(path, dataset, shape, self.warnings):
-            rgb = apply_color_lut(frame, dataset) if is_palette else frame
+            rgb = palette.look_up(frame) if palette else frame
             yield colour_to_grey(rgb, bits, self.warnings), header
 
     def _grey_frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[tuple[np.ndarray, FrameHeader]]:

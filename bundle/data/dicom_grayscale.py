@@ -12,19 +12,11 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from bundle.data.dicom_header import find, functional_groups
+from bundle.data.dicom_luts import Lut, read_lut
 from bundle.data.stills import GREY_TOLERANCE, colour_warning, luminance
 
 DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
-
-
-@dataclass(frozen=True)
-class Lut:
-    """A look-up table of the header: the first value that it maps, the bits of its output, and its entries."""
-
-    first: int
-    bits: int
-    entries: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,8 @@ def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: in
         dtype=f"{dtype.kind}{dtype.itemsize}",
         slope=float(_given(find(dataset, "RescaleSlope", frame), 1.0)),
         intercept=intercept,
-        modality_lut=_lut(find(dataset, "ModalityLUTSequence", frame), dtype.kind == "i"),
-        voi_lut=_lut(find(dataset, "VOILUTSequence", frame), dtype.kind == "i" or intercept < 0),
+        modality_lut=read_lut(find(dataset, "ModalityLUTSequence", frame), dtype.kind == "i", []),
+        voi_lut=read_lut(find(dataset, "VOILUTSequence", frame), dtype.kind == "i" or intercept < 0, warnings),
         window=_window(dataset, frame),
         is_inverted=is_inverted,
         padding=_padding(dataset),
@@ -105,7 +97,7 @@ def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -
     if limits is not None:
         table = _ramp(values, *limits)
     elif steps.voi_lut is not None:
-        table = _look_up(np.floor(values).astype(np.int64), steps.voi_lut) / (2.0**steps.voi_lut.bits - 1.0)
+        table = steps.voi_lut.look_up(np.floor(values)) / (2.0**steps.voi_lut.bits - 1.0)
     else:
         table = window(values, *(steps.window or (0.0, 1.0, "LINEAR")))
     table = np.clip(1.0 - table if steps.is_inverted else table, 0.0, 1.0)
@@ -118,7 +110,7 @@ def modality_values(steps: GreySteps) -> np.ndarray:
     """Value after the modality LUT, float64, of every stored value, in the order of the unsigned bit patterns."""
     stored = _stored_values(steps)
     if steps.modality_lut is not None:
-        return _look_up(stored, steps.modality_lut).astype(np.float64)
+        return steps.modality_lut.look_up(stored).astype(np.float64)
     return stored * steps.slope + steps.intercept
 
 
@@ -181,26 +173,6 @@ def _ramp(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
 def _stored_values(steps: GreySteps) -> np.ndarray:
     dtype = np.dtype(steps.dtype)
     return np.arange(2 ** (8 * dtype.itemsize)).astype(f"u{dtype.itemsize}").view(dtype).astype(np.int64)
-
-
-def _look_up(values: np.ndarray, lut: Lut) -> np.ndarray:
-    return np.array(lut.entries)[np.clip(values - lut.first, 0, len(lut.entries) - 1)]
-
-
-def _lut(sequence: Any, is_signed: bool) -> Lut | None:
-    """The first item of a Modality or VOI LUT Sequence (PS3.3 C.11.1.1)."""
-    if not sequence:
-        return None
-    num_entries, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
-    num_entries = num_entries or 2**16
-    data = sequence[0].LUTData
-    entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.atleast_1d(np.array(data, np.uint16))
-    if len(entries) < num_entries:  # two entries of 8 bits in each word
-        entries = entries.astype("<u2").view(np.uint8)
-    if len(entries) < num_entries or not 8 <= bits <= 16:
-        raise ValueError(f"LUTData must have {num_entries} entries of 8 to 16 bits, got {len(entries)} of {bits}")
-    first = first - 2**16 if is_signed and first >= 2**15 else first
-    return Lut(first, bits, tuple(entries[:num_entries].tolist()))
 
 
 def _window(dataset: Dataset, frame: int) -> tuple[float, float, str] | None:

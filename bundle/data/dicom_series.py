@@ -1,38 +1,138 @@
-"""A folder's single-frame files as one clip: what belongs together, and in which order."""
+"""DICOM files as clips, by identity: instances, runs and concatenations, and their order.
 
-from collections.abc import Sequence
+One SOP Instance UID is one instance, however many files hold it.
+"""
+
+import filecmp
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+import pydicom
 from pydicom.dataset import Dataset
 
 from bundle.data.clip import UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, stated_shape
+from bundle.data.dicom_concatenation import concatenation_of, order_parts
+from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
+from bundle.data.dicom_runs import runs_of
+
+
+def group_by_clip(files: Sequence[Path]) -> list[list[Path]]:
+    """DICOM files that are one clip together, in the order of each clip's first file.
+
+    Single frames of one run, and the parts of a concatenation; every other file is alone.
+    """
+    groups: dict[Hashable, list[tuple[Path, Dataset | None]]] = {}
+    for file in files:
+        header = _header_or_none(file)
+        groups.setdefault(_collection(file, header), []).append((file, header))
+    return [clip for members in groups.values() for clip in _clips_of(members)]
 
 
 def series_order(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
-    """Indices of the files in the order of Instance Number, and warnings; one file alone may be a cine.
+    """Indices of the files that are a clip in their order, and warnings; one file alone may be a cine.
 
     Raises:
-        UnreadableStudyError: If the files belong to several series, differ in size or transfer syntax's pixel type, or
-            cannot be put in order.
+        UnreadableStudyError: If the files belong to several series or runs, differ in size, lack a part, are two
+            versions of one instance, or cannot be put in order.
     """
-    if len(paths) == 1:
-        return [0], []
     with damage_refused(folder):
-        _check_sizes(folder, paths, headers)
-        num_series = len({str(header.get("SeriesInstanceUID")) for header in headers})
-        if num_series > 1:
-            words = f"files of {num_series} series in one folder: put each series in its own"
-            raise UnreadableStudyError(folder, words)
-        return _by_instance_number(folder, paths, headers)
+        kept, notes = _without_copies(folder, paths, headers)
+        kept_paths, kept_headers = [paths[index] for index in kept], [headers[index] for index in kept]
+        order, more_notes = _order(folder, kept_paths, kept_headers)
+        return [kept[index] for index in order], [*notes, *more_notes]
 
 
-def _check_sizes(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> None:
+def run_note(folder: Path, paths: Sequence[Path], header: Dataset) -> list[str]:
+    """A note where a folder has more files of the series than those that are read, so that they are one of its runs."""
+    named, series = set(paths), header.get("SeriesInstanceUID")
+    others = (file for file in folder.iterdir() if file not in named and file.is_file())
+    is_one_of_several = series and any(_series_of(file) == series for file in others)
+    return ["one of several runs of its series: each run is a clip of its own"] if is_one_of_several else []
+
+
+def _clips_of(members: Sequence[tuple[Path, Dataset | None]]) -> list[list[Path]]:
+    files = [file for file, _ in members]
+    headers = [header for _, header in members if header is not None]
+    if len(files) == 1 or concatenation_of(headers[0]):
+        return [files]
+    try:
+        with damage_refused(files[0]):
+            return [[files[index] for index in run] for run in runs_of(headers)]
+    except UnreadableStudyError:  # reading them will say what is wrong
+        return [files]
+
+
+def _header_or_none(file: Path) -> Dataset | None:
+    try:
+        return read_dataset(file, stop_before_pixels=True)
+    except (UnreadableStudyError, OSError):  # reading it on its own will say what is wrong
+        return None
+
+
+def _collection(file: Path, header: Dataset | None) -> Hashable:
+    """Concatenation or series that a file belongs to; the file itself where it is alone."""
+    if header is None:
+        return file
+    if concatenation_of(header):
+        return "concatenation", concatenation_of(header)
+    try:
+        is_cine = stated_shape(file, header).num_frames > 1
+    except UnreadableStudyError:
+        return file
+    series = header.get("SeriesInstanceUID")
+    return file if is_cine or not series else ("series", str(series))
+
+
+def _series_of(file: Path) -> str | None:
+    if not has_dicom_preamble(file):
+        return None
+    with damage_refused(file):
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Rows"])
+        return header.get("SeriesInstanceUID") if "Rows" in header else None
+
+
+def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
+    first: dict[str, int] = {}
+    kept, copies = [], []
+    for index, header in enumerate(headers):
+        uid = str(header.get("SOPInstanceUID") or paths[index])
+        original = first.setdefault(uid, index)
+        if original == index:
+            kept.append(index)
+        elif _is_copy(paths[original], paths[index]):
+            copies.append(paths[index].name)
+        else:
+            names = f"{paths[original].name} and {paths[index].name}"
+            raise UnreadableStudyError(folder, f"{names} have one SOP Instance UID and different content: keep one")
+    return kept, [f"left out, a copy of another file of the clip: {', '.join(copies)}"] if copies else []
+
+
+def _is_copy(path: Path, other: Path) -> bool:
+    return filecmp.cmp(path, other, shallow=False) or read_dataset(path) == read_dataset(other)
+
+
+def _order(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
+    are_parts = any(concatenation_of(header) for header in headers)
+    if len(paths) > 1:
+        _check_sizes(folder, paths, headers, are_parts)
+    if are_parts:
+        return order_parts(folder, paths, headers)
+    num_series = len({str(header.get("SeriesInstanceUID")) for header in headers})
+    num_runs = len(runs_of(headers))
+    if num_series > 1:
+        raise UnreadableStudyError(folder, f"files of {num_series} series in one folder: put each series in its own")
+    if num_runs > 1:
+        raise UnreadableStudyError(folder, f"{num_runs} runs of one series in one folder: put each run in its own")
+    return _by_instance_number(folder, paths, headers) if len(paths) > 1 else [0], []
+
+
+def _check_sizes(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset], are_parts: bool) -> None:
     shapes = [stated_shape(path, header) for path, header in zip(paths, headers, strict=True)]
     for path, shape in zip(paths, shapes, strict=True):
-        if shape.num_frames > 1:
+        if shape.num_frames > 1 and not are_parts:
             raise UnreadableStudyError(folder, f"{path.name} is a clip of its own among {len(paths)} files: name one")
-        if shape != shapes[0]:
+        if (shape.rows, shape.columns) != (shapes[0].rows, shapes[0].columns):
             raise UnreadableStudyError(
                 folder,
                 f"mixed sizes: {paths[0].name} has {shapes[0].rows} x {shapes[0].columns} pixels, "
@@ -40,11 +140,15 @@ def _check_sizes(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]
             )
 
 
-def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
+def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> list[int]:
     numbers = [header.get("InstanceNumber") for header in headers]
     missing = [path.name for path, number in zip(paths, numbers, strict=True) if number in (None, "")]
     if missing:
         raise UnreadableStudyError(folder, f"no InstanceNumber, so no order, in {', '.join(missing[:3])}")
     keys = [int(number) for number in numbers]
-    notes = [] if len(set(keys)) == len(keys) else ["InstanceNumber repeats: equal ones are in the order of names"]
-    return sorted(range(len(keys)), key=lambda index: (keys[index], paths[index].name)), notes
+    counts = Counter(keys)
+    repeated = [path.name for path, key in zip(paths, keys, strict=True) if counts[key] > 1]
+    if repeated:
+        words = "frames of several runs, which nothing tells apart: put the files of each run in its own folder"
+        raise UnreadableStudyError(folder, f"InstanceNumber repeats, in {', '.join(repeated[:3])}: {words}")
+    return sorted(range(len(keys)), key=keys.__getitem__)

@@ -17,8 +17,10 @@ from bundle.data.video_checks import (
     frame_times_ms,
     gap_warnings,
     interlace_warnings,
+    open_end_warnings,
     pixel_aspect,
 )
+from bundle.data.video_ends import file_end
 
 VIDEO_SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
@@ -92,7 +94,7 @@ def stream_video(path: Path, strict: bool = False) -> FrameStream:
         raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
     if damage and (strict or tally.must_be_whole):
         raise UnreadableStudyError(path, damage[0])
-    warnings += damage + gap_warnings(tally) + interlace_warnings(tally)
+    warnings += damage + open_end_warnings(tally) + gap_warnings(tally) + interlace_warnings(tally)
     times, times_source = frame_times_ms(tally, warnings)
     return Clip(
         stored=PassedFrames((tally.num_frames, 1, start.rows, start.columns), start.dtype),
@@ -156,7 +158,7 @@ def _frames(
         num_expected = stream.frames or max(1, _count_packets(path))
         check_frame(path, num_expected, stream.height, stream.width)
         stream.thread_type = threads
-        tally = Tally.of_header(container, stream)
+        tally = Tally.of_header(container, stream, file_end(path, container.format.name))
         if len(container.streams.video) > 1:
             warnings.append(f"{len(container.streams.video)} video streams in it: the first is read")
         orientation, size = Orientation(), (stream.width, stream.height)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
+from bundle.data.video_ends import UNKNOWN_END, FileEnd
+
 CAPTURE_SIZES = ((720, 480), (720, 486), (720, 576), (704, 480), (704, 576))  # columns, rows of ITU-R BT.601
 
 WITHOUT_RATE = ("h264", "hevc")  # bare streams: FFmpeg fills in 25 frames/s
@@ -19,6 +21,7 @@ class Tally:
         stated_frames: The header's count; 0 where it has none.
         stated_seconds: The header's end of the last frame; None where it has none, or only an estimate.
         rate: Frames per second by the header; 0 where it has none.
+        end: How the file ends.
         num_packets: Compressed frames that are there, whole.
         num_cut: Compressed frames that are cut short.
         num_slots: Frames and gaps up to the last compressed frame (AVI leaves an empty place for a dropped frame).
@@ -35,6 +38,7 @@ class Tally:
     stated_frames: int
     stated_seconds: float | None
     rate: float
+    end: FileEnd = UNKNOWN_END
     num_packets: int = 0
     num_cut: int = 0
     num_slots: int = 0
@@ -47,12 +51,14 @@ class Tally:
     tick_seconds: float | None = None
 
     @classmethod
-    def of_header(cls, container: av.container.InputContainer, stream: av.VideoStream) -> "Tally":
-        """Start from the header of an open file."""
+    def of_header(
+        cls, container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = UNKNOWN_END
+    ) -> "Tally":
+        """Start from the header of an open file, and from how it ends."""
         name = container.format.name
         rate = 0.0 if name in WITHOUT_RATE else float(stream.average_rate or 0)
         tick = float(stream.time_base) if stream.time_base else None
-        return cls(name, stream.frames, _stated_seconds(container, stream), rate, tick_seconds=tick)
+        return cls(name, stream.frames, _stated_seconds(container, stream, end), rate, end, tick_seconds=tick)
 
     @property
     def num_frames(self) -> int:
@@ -65,7 +71,8 @@ class Tally:
     @property
     def must_be_whole(self) -> bool:
         """Whether the file is an MP4 that ends before its frames do."""
-        return self.container.startswith("mov") and (self.num_cut > 0 or self.num_missing > 0)
+        is_cut = self.num_cut > 0 or self.num_missing > 0 or self.end.is_cut or _ends_early(self)
+        return self.container.startswith("mov") and is_cut
 
     @property
     def num_missing(self) -> int:
@@ -113,6 +120,8 @@ def damage_warnings(tally: Tally) -> list[str]:
             f"the header says {tally.stated_seconds:.2f} s, the file's {tally.num_frames} frames end at "
             f"{_last_time(tally):.2f} s: it may be cut off"
         )
+    elif tally.end.is_cut:
+        warnings.append(f"the file ends within a part of its container, after {tally.num_frames} frames: it is cut off")
     if tally.has_errors:
         warnings.append(f"{tally.num_errors} of its frames are damaged ({', '.join(tally.errors)}) and left out")
     elif tally.num_packets > tally.num_frames:
@@ -121,6 +130,13 @@ def damage_warnings(tally: Tally) -> list[str]:
     if tally.num_corrupt:
         warnings.append(f"{tally.num_corrupt} of {tally.num_frames} frames are marked as damaged by the decoder")
     return warnings
+
+
+def open_end_warnings(tally: Tally) -> list[str]:
+    """A warning where nothing tells a whole file from one that was cut between two of its parts."""
+    if not tally.end.is_open or tally.stated_seconds is not None:
+        return []
+    return ["the file does not say how long it is: whether frames are missing at its end cannot be told"]
 
 
 def gap_warnings(tally: Tally) -> list[str]:
@@ -171,8 +187,16 @@ def frame_times_ms(tally: Tally, warnings: list[str]) -> tuple[np.ndarray | None
     return None, "none"
 
 
-def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    """End of the stream as Matroska and ASF state it; MPEG states none, and FFmpeg's estimate says nothing."""
+def _stated_seconds(
+    container: av.container.InputContainer, stream: av.VideoStream, end: FileEnd = UNKNOWN_END
+) -> float | None:
+    """End of the stream as Matroska, ASF and a fragmented MP4 state it.
+
+    MPEG states none, and FFmpeg's estimate says nothing.
+    """
+    is_alone = len(container.streams) == 1  # else the container's end may be the sound's
+    if end.seconds is not None:
+        return end.seconds if is_alone else None
     if not container.format.name.startswith(("matroska", "asf")):
         return None
     tag = stream.metadata.get("DURATION", "")
@@ -180,7 +204,6 @@ def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStre
     if len(parts) == 3 and all(part.strip().replace(".", "", 1).isdigit() for part in parts):
         hours, minutes, seconds = (float(part) for part in parts)
         return 3600 * hours + 60 * minutes + seconds
-    is_alone = len(container.streams) == 1  # else the container's end may be the sound's
     return container.duration / av.time_base if container.duration and is_alone else None
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bundle.data.dicom import DICOM_SUFFIXES
-from bundle.data.dicom_files import has_dicom_preamble, read_dataset, stated_shape
+from bundle.data.dicom_files import has_dicom_preamble
+from bundle.data.dicom_series import group_by_clip
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
 from bundle.data.readers import READABLE_SUFFIXES, UnreadableStudyError
 from bundle.data.stills import STILL_SUFFIXES, natural_order
@@ -89,18 +90,5 @@ def _is_dicom(file: Path) -> bool:
 
 
 def _group_by_series(files: Sequence[Path]) -> list[Study]:
-    """Single-frame files of a series together, in the order of each series' first file; every other file alone."""
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault(_series_of(file) or str(file), []).append(file)
-    return [group[0] if len(group) == 1 else tuple(group) for group in groups.values()]
-
-
-def _series_of(file: Path) -> str:
-    """The series that a single-frame image belongs to; empty for cines and for what cannot be told."""
-    try:
-        header = read_dataset(file, stop_before_pixels=True)
-        is_cine = stated_shape(file, header).num_frames > 1
-        return "" if is_cine else str(header.get("SeriesInstanceUID") or "")
-    except UnreadableStudyError:  # reading it on its own will say what is wrong
-        return ""
+    """Files that are one clip together, in the order of each clip's first file; every other file alone."""
+    return [group[0] if len(group) == 1 else tuple(group) for group in group_by_clip(files)]

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -17,7 +18,7 @@ from bundle.inference.folder import Study
 from bundle.inference.results import DUPLICATE, NO_IMAGE, REFUSED, StudyResult, StudyResults
 from bundle.inference.study_key import study_key
 from bundle.keys import FIELD_OF_VIEW, FRAME, IMAGE, PIXEL_ASPECT
-from bundle.transforms.field_of_view import Window, find_field_of_view
+from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, Window, find_field_of_view
 
 STUDY_KEY = "study_key"
 """Name of the study in the results."""
@@ -48,7 +49,7 @@ class StudyDataset(IterableDataset):
         pixel_aspect: Height of a pixel divided by its width, for sources without a pixel spacing. None: as they state.
         progress: Whether to show progress bars.
         finds_field_of_view: Whether the network looks at the picture without a recording's black border, as found in
-            the first chunk of each study. Masks are of the whole frame all the same.
+            the first frames of each study. Masks are of the whole frame all the same.
 
     Raises:
         ValueError: If ``chunk_frames`` or ``pixel_aspect`` is not positive.
@@ -123,18 +124,35 @@ class StudyDataset(IterableDataset):
     def _shown(
         self, items: Iterator[FrameChunk | Clip]
     ) -> Generator[tuple[FrameChunk | Clip, MetaTensor | None], None, None]:
-        """Chunks with the frames as the network takes them; the clip with the user's word about its pixels."""
-        window: Window | None = None
+        """Chunks with the frames as the network takes them; the clip with the user's word about its pixels.
+
+        Chunks are held until there are as many frames as the field of view is looked for in.
+        """
+        held: list[tuple[FrameChunk, np.ndarray]] = []
+        view: Window | None = None
         for item in items:
+            if isinstance(item, FrameChunk):
+                if item.first == 0:  # also where decoding has started anew
+                    held, view = [], None
+                held.append((item, item.shown()))
+            is_enough = isinstance(item, Clip) or item.first + len(item.stored) >= FRAMES_LOOKED_AT
+            if view is None and held and is_enough:
+                view = self._view([frames for _, frames in held])
+            if view is not None:
+                yield from ((chunk, self._image(chunk, frames, view)) for chunk, frames in held)
+                held = []
             if isinstance(item, Clip):
                 yield with_aspect(item, self.pixel_aspect), None
-                continue
-            aspect = item.pixel_aspect if self.pixel_aspect is None or item.has_spacing else self.pixel_aspect
-            frames = item.shown()
-            if self.finds_field_of_view and item.first == 0:
-                window = find_field_of_view(frames)
-            meta = {PIXEL_ASPECT: aspect, FRAME: item.first, FIELD_OF_VIEW: window}
-            yield item, MetaTensor(torch.from_numpy(frames), meta=meta)
+
+    def _view(self, frames: Sequence[np.ndarray]) -> Window:
+        if not self.finds_field_of_view:
+            return Window.whole(*frames[0].shape[-2:])
+        return find_field_of_view(np.concatenate(frames)[:FRAMES_LOOKED_AT])
+
+    def _image(self, chunk: FrameChunk, frames: np.ndarray, view: Window) -> MetaTensor:
+        aspect = chunk.pixel_aspect if self.pixel_aspect is None or chunk.has_spacing else self.pixel_aspect
+        meta = {PIXEL_ASPECT: aspect, FRAME: chunk.first, FIELD_OF_VIEW: view}
+        return MetaTensor(torch.from_numpy(frames), meta=meta)
 
 
 def as_it_is(chunk: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bundle.inference.nifti import MOST_FRAMES, write_nifti
 from bundle.inference.overlay import write_overlay_png
 from bundle.inference.png import write_areas, write_pngs
 from bundle.inference.video import write_overlay_video
-from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_swallow
+from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_if_lateral
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.timing import usable_times
 from bundle.report.write import write_report
@@ -47,10 +47,10 @@ class Study:
 
     @cached_property
     def measures(self) -> SwallowMeasures:
-        """Clinical measures, worked out once for the table and the report."""
+        """Clinical measures, worked out once for the table and the report; refused where the masks are of no neck."""
         clip = self.clip
         visible = None if self.brightest is None else largest_field(self.brightest)
-        return measure_swallow(self.masks, usable_times(clip), self.structures, clip.pixel_aspect, visible)
+        return measure_if_lateral(self.masks, usable_times(clip), self.structures, clip.pixel_aspect, visible)
 
 
 def _write_nifti(study: Study, folder: Path) -> str | None:
@@ -74,8 +74,9 @@ def _write_areas(study: Study, folder: Path) -> None:
     write_areas(study.masks, study.clip, study.structures, folder / "areas.csv")
 
 
-def _write_measures(study: Study, folder: Path) -> None:
+def _write_measures(study: Study, folder: Path) -> str | None:
     write_measures(study.measures, folder / "measures.csv", study.model, study.clip.pixel_aspect)
+    return study.measures.refusal or None
 
 
 def _write_seg(study: Study, folder: Path) -> str | None:

@@ -15,6 +15,8 @@ from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
 AREAS = ("pharynx", "bolus", "laryngeal_vestibule", "upper_oesophageal_sphincter")
 MOST_AREAS = 4
 HYOID, BOLUS = "hyoid", "bolus"
+TITLES = {"hyoid": "Hyoid from C4", "areas": "Areas", "bolus": "Where the bolus is"}
+"""Of the plots, by key, in the page's order."""
 
 Values = list[float | None]
 Part = TypeVar("Part")
@@ -75,11 +77,17 @@ def swallow_curves(clip: ClipMasks) -> Curves:
     pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
     unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
     plots = [
-        _plot("hyoid", "Hyoid from C4", "% C2–4", lambda: _hyoid(clip)),
-        _plot("areas", "Areas", unit, lambda: _areas(clip, scale)),
-        _plot("bolus", "Where the bolus is", unit, lambda: _bolus(clip, scale)),
+        _plot("hyoid", "% C2–4", lambda: _hyoid(clip)),
+        _plot("areas", unit, lambda: _areas(clip, scale)),
+        _plot("bolus", unit, lambda: _bolus(clip, scale)),
     ]
     return Curves(plots, _found(lambda: _rest_frame(clip, spine)))
+
+
+def refused_curves(reason: str) -> Curves:
+    """The same plots without curves."""
+    plots = [Plot(key, title, "", reason=reason) for key, title in TITLES.items()]
+    return Curves(plots, None)
 
 
 def _hyoid(clip: ClipMasks) -> list[Curve]:
@@ -136,11 +144,11 @@ def _rest_frame(clip: ClipMasks, spine: SpineFrame | None) -> int:
     return int(frames[len(frames) // 2])
 
 
-def _plot(key: str, title: str, unit: str, work_out: Callable[[], list[Curve]]) -> Plot:
+def _plot(key: str, unit: str, work_out: Callable[[], list[Curve]]) -> Plot:
     try:
-        return Plot(key, title, unit, work_out())
+        return Plot(key, TITLES[key], unit, work_out())
     except NotComputableError as error:
-        return Plot(key, title, unit, reason=f"not computable: {error}")
+        return Plot(key, TITLES[key], unit, reason=f"not computable: {error}")
 
 
 def _found(work_out: Callable[[], Part]) -> Part | None:

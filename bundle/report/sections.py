@@ -27,6 +27,11 @@ def switches(marks: Iterable[Mark]) -> str:
     )
 
 
+def refusal_html(refusal: str) -> str:
+    """Why nothing is measured, for the top of the page; empty where it is."""
+    return f'<p class="notice" role="alert"><strong>{escape(sentence(refusal))}.</strong></p>' if refusal else ""
+
+
 def clip_warnings(clip: Clip, num_simplified: int) -> str:
     """What limits the recording, and how many masks are drawn simplified; empty where nothing is known."""
     warnings = list(clip.warnings)

@@ -15,6 +15,8 @@ def measures_html(measures: SwallowMeasures | None) -> str:
     """All measures in groups, with their warnings; a sentence where none were taken."""
     if measures is None:
         return "<p>No measures were taken from these masks.</p>"
+    if measures.refusal:
+        return f'<p class="missing">{escape(sentence(measures.refusal))}.</p>'
     groups = "".join(
         f"<table><caption>{escape(heading)}</caption>{HEAD}<tbody>{''.join(map(_row, members))}</tbody></table>"
         for heading, members in grouped(measures.measures.values()).items()
@@ -24,7 +26,7 @@ def measures_html(measures: SwallowMeasures | None) -> str:
 
 def csv_link(measures: SwallowMeasures | None, study_key: str) -> str:
     """A link that saves the measures as a table; empty where there are none."""
-    if measures is None:
+    if measures is None or measures.refusal:
         return ""
     file = io.StringIO()
     writer = csv.writer(file)

@@ -12,7 +12,7 @@ from bundle.metrics.kinematics import SwallowMeasures
 from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
 from bundle.report import sections
 from bundle.report.content import script_json, study_content
-from bundle.report.curves import swallow_curves
+from bundle.report.curves import refused_curves, swallow_curves
 from bundle.report.key_frames import key_frames
 from bundle.report.marks import structure_marks
 from bundle.report.table import csv_link, measures_html
@@ -48,11 +48,14 @@ def write_report(
     if (*masks.shape[:1], *masks.shape[2:]) != grid:
         raise ValueError(f"masks must be on the clip's grid {grid}, got {masks.shape}")
     swallow = ClipMasks(masks, usable_times(clip), structures, clip.pixel_aspect)
-    curves, marks = swallow_curves(swallow), structure_marks(structures)
+    refusal = "" if measures is None else measures.refusal
+    curves = refused_curves("not measured") if refusal else swallow_curves(swallow)
+    marks = structure_marks(structures)
     content = study_content(swallow.masks, clip, marks, curves, measures)
     page = Template(_part("page.html")).substitute(
         study_key=escape(study_key),
         length=escape(_length(clip)),
+        refusal=sections.refusal_html(refusal),
         clip_warnings=sections.clip_warnings(clip, content["simplified"]),
         last_frame=clip.num_frames - 1,
         num_frames=clip.num_frames,

@@ -20,7 +20,7 @@ from torch import Tensor
 from bundle.keys import IMAGE, PATIENT, VALID
 from bundle.store.digest import digest
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Counted up whenever ``bundle.data`` or ``bundle.transforms`` give other pixels for the same file and settings."""
 
 

@@ -48,10 +48,12 @@ class LoadClipd(Transform):
     Args:
         structures: Label channels, in order.
         size: Side of the letterbox.
+        finds_field_of_view: As of ``LoadFramed``.
     """
 
-    def __init__(self, structures: Sequence[str], size: int) -> None:
-        self._load = Compose([LoadFramed(structures), Letterboxd([IMAGE, LABEL], size)])
+    def __init__(self, structures: Sequence[str], size: int, finds_field_of_view: bool = True) -> None:
+        load = LoadFramed(structures, finds_field_of_view=finds_field_of_view)
+        self._load = Compose([load, Letterboxd([IMAGE, LABEL], size)])
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         frames = [self._load(entry) for entry in data[FRAMES]]

@@ -15,7 +15,7 @@ from bundle.data.phantom.study import PhantomStudy
 from bundle.inference.study_dataset import StudyDataset
 from bundle.keys import FIELD_OF_VIEW, FRAME, IMAGE
 from bundle.teachers.checkpoint import file_sha256
-from bundle.transforms.field_of_view import Window, find_field_of_view
+from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, Window, find_field_of_view
 from bundle.workflows.sim_to_real_variants import Variant
 from bundle.workflows.stages import ROOT
 
@@ -71,7 +71,7 @@ def film_chunks(product: Product) -> Iterator[MetaTensor]:
 
 def study_chunks(study: PhantomStudy, chunk_frames: int) -> Iterator[MetaTensor]:
     """The same of a synthetic study."""
-    view = find_field_of_view(study.frames[:chunk_frames])
+    view = find_field_of_view(study.frames[:FRAMES_LOOKED_AT])
     for first in range(0, len(study.frames), chunk_frames):
         frames = torch.from_numpy(study.frames[first : first + chunk_frames])
         yield MetaTensor(frames, meta={FRAME: first, FIELD_OF_VIEW: view})

@@ -1,6 +1,7 @@
 """Every transfer syntax: stored values equal the source exactly if it is lossless, else within the codec's error."""
 
 from io import BytesIO
+from pathlib import Path
 
 import av
 import gdcm
@@ -252,15 +253,68 @@ def jpeg(frame):
     return buffer.getvalue()
 
 
-def test_a_gray_palette_gives_its_gray_values(tmp_path, write_dicom):
-    indices = np.array([[[0, 1], [2, 3]]], np.uint8)
-    tags = {}
-    for color in ("Red", "Green", "Blue"):
-        tags[f"{color}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
-        tags[f"{color}PaletteColorLookupTableData"] = np.array([0, 13107, 26214, 65535], "<u2").tobytes()
-    path = write_dicom(tmp_path / "capture.dcm", indices, PhotometricInterpretation="PALETTE COLOR", **tags)
+BYTES, WORDS = [0, 51, 102, 255], [0, 13107, 26214, 65535]
+STATED_WRONG = {16: "the header's look-up table states entries of 16 bits, and has entries of 8: taken as 8"}
+STATED_WRONG[8] = "the header's look-up table states entries of 8 bits, and has entries of 16: taken as 16"
+
+
+@pytest.fixture
+def write_palette(tmp_path, write_dicom):
+    """Write the indices 0 to 3 (or others) with a palette of equal red, green and blue."""
+
+    def write(table: bytes, bits: int, num_entries: int = 4, stored=((0, 1), (2, 3)), dtype=np.uint8, **how) -> Path:
+        tags = {"PhotometricInterpretation": "PALETTE COLOR"}
+        for color in ("Red", "Green", "Blue"):
+            tags[f"{color}PaletteColorLookupTableDescriptor"] = [num_entries, 0, bits]
+            tags[f"{color}PaletteColorLookupTableData"] = table
+        return write_dicom(tmp_path / "capture.dcm", np.array([stored], dtype), **how, **tags)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("table", "bits", "is_wrong"),
+    [
+        (np.array(WORDS, "<u2"), 16, False),
+        (np.array(BYTES, "u1"), 8, False),
+        (np.array(BYTES, "u1"), 16, True),
+        (np.array(BYTES, "<u2"), 16, True),
+        (np.array(BYTES, "<u2"), 8, False),
+        (np.array(WORDS, "<u2"), 8, True),
+    ],
+    ids=["words", "bytes", "bytes as words", "bytes in words as words", "bytes in words", "words as bytes"],
+)
+def test_a_gray_palette_gives_its_gray_values_whatever_bits_its_descriptor_states(write_palette, table, bits, is_wrong):
+    clip = decode_clip(write_palette(table.tobytes(), bits))
+    np.testing.assert_allclose(clip.frames[0, 0], [[0.0, 0.2], [0.4, 1.0]], atol=1e-4)
+    assert clip.warnings == ((STATED_WRONG[bits],) if is_wrong else ())
+
+
+def test_a_palette_of_an_odd_number_of_bytes_is_read(write_palette):
+    clip = decode_clip(write_palette(bytes([0, 102, 255, 0]), 8, num_entries=3))
+    np.testing.assert_allclose(clip.frames[0, 0], [[0.0, 0.4], [1.0, 1.0]], atol=1e-4)
+
+
+def test_a_palette_of_bytes_has_more_than_256_entries(write_palette):
+    table = bytes(number // 4 for number in range(1024))
+    clip = decode_clip(write_palette(table, 8, num_entries=1024, stored=((0, 255), (256, 1023)), dtype=np.uint16))
+    np.testing.assert_allclose(clip.frames[0, 0] * 255, [[0, 63], [64, 255]], atol=1e-3)
+
+
+def test_a_palette_with_too_few_entries_is_refused(write_palette):
+    with pytest.raises(UnreadableStudyError, match="damaged"):
+        decode_clip(write_palette(bytes(BYTES), 8, num_entries=256))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_window_table_gives_its_gray_values_whatever_bits_its_descriptor_states(tmp_path, write_dicom, bits):
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData = [4, 0, bits], BYTES if bits == 16 else WORDS
+    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "US"
+    path = write_dicom(tmp_path / "lut.dcm", np.array([[[0, 1], [2, 3]]], np.uint16), VOILUTSequence=[table])
     clip = decode_clip(path)
     np.testing.assert_allclose(clip.frames[0, 0], [[0.0, 0.2], [0.4, 1.0]], atol=1e-4)
+    assert clip.warnings == (STATED_WRONG[bits],)
 
 
 def test_bits_outside_the_stored_ones_are_cleared(tmp_path, write_dicom):

@@ -332,6 +332,99 @@ def test_a_fragmented_mp4_cut_within_a_frame_is_refused(tmp_path):
         read_clip(cut(path))
 
 
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
+
+
+def parts(content: bytes) -> list[tuple[bytes, int]]:
+    """Kind and start of every box of an MP4."""
+    found, start = [], 0
+    while start < len(content):
+        size, kind = struct.unpack_from(">I4s", content, start)
+        found.append((kind, start))
+        start += size
+    return found
+
+
+def steady() -> np.ndarray:
+    """30 frames so much alike that an encoder starts anew when it is told to."""
+    return noise(1, (64, 96)) // 2 + np.arange(0, 120, 4, dtype=np.uint8)[:, None, None]
+
+
+@pytest.fixture
+def fragmented(tmp_path) -> Path:
+    """30 frames in 6 fragments, which only say each what they have."""
+    return encode(tmp_path / "cut.mp4", steady(), "mpeg4", options=FRAGMENTS, gop_size=5)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "offset"),
+    [(b"moof", 2), (b"moof", 12), (b"moof", 40), (b"mdat", 0), (b"mdat", 9), (b"mdat", 600), (b"mfra", 20)],
+    ids=["box header", "fragment header", "track", "fragment without frames", "first byte", "frame", "index"],
+)
+def test_a_fragmented_mp4_cut_anywhere_within_a_box_is_refused(fragmented, kind, offset, strict):
+    content = fragmented.read_bytes()
+    start = [start for found, start in parts(content) if found == kind][-1]
+    fragmented.write_bytes(content[: start + offset])
+    with pytest.raises(UnreadableStudyError, match=r"it is cut off|no video that FFmpeg can open"):
+        read_video(fragmented, strict)
+
+
+def test_a_fragmented_mp4_cut_between_fragments_is_refused_where_its_index_lists_more(tmp_path):
+    indexed = {"movflags": "dash+global_sidx+frag_keyframe"}
+    path = encode(tmp_path / "cut.mp4", steady(), "mpeg4", options=indexed, gop_size=5)
+    assert read_video(path, strict=True).num_frames == 30
+    fragment = [start for kind, start in parts(path.read_bytes()) if kind == b"moof"][3]
+    path.write_bytes(path.read_bytes()[:fragment])
+    with pytest.raises(UnreadableStudyError, match="within a part of its container, after 15 frames: it is cut off"):
+        read_video(path)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_fragmented_mp4_cut_between_fragments_is_refused_where_its_header_says_a_longer_time(fragmented, strict):
+    content = bytearray(fragmented.read_bytes())
+    header = content.index(b"mvhd")
+    struct.pack_into(">II", content, header + 16, 1000, 1200)
+    fragmented.write_bytes(content)
+    assert read_video(fragmented, strict).num_frames == 30
+    fragment = [start for kind, start in parts(content) if kind == b"moof"][3]
+    fragmented.write_bytes(content[:fragment])
+    with pytest.raises(UnreadableStudyError, match=r"says 1\.20 s, the file's 15 frames end at 0\.56 s"):
+        read_video(fragmented, strict)
+
+
+def test_a_fragmented_mp4_that_says_nowhere_how_long_it_is_reads_with_a_note(fragmented):
+    content = fragmented.read_bytes()
+    fragment = [start for kind, start in parts(content) if kind == b"moof"][3]
+    fragmented.write_bytes(content[:fragment])
+    clip = read_video(fragmented, strict=True)
+    assert clip.num_frames == 15
+    assert clip.warnings[0].startswith("the file does not say how long it is: whether frames are missing at its end")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "how"),
+    [
+        ("cut.webm", "libvpx-vp9", {"options": {"live": "1"}}),
+        ("cut.mkv", "ffv1", {"pix_fmt": "gray", "options": {"live": "1"}}),
+        ("cut.ts", "libx264", {}),
+        ("cut.m2ts", "mpeg2video", {"container": "mpegts", "options": {"mpegts_m2ts_mode": "1"}}),
+        ("cut.wmv", "wmv2", {}),
+    ],
+    ids=["WebM of a browser", "Matroska of a stream", "transport stream", "camcorder", "Windows Media"],
+)
+def test_a_cut_recording_without_a_stated_length_is_noticed_wherever_it_is_cut(tmp_path, name, codec, how):
+    path = encode(tmp_path / name, noise(12, (64, 96)), codec, **how)
+    content = path.read_bytes()
+    for share in (0.42, 0.55, 0.68, 0.81):
+        path.write_bytes(content[: int(share * len(content)) | 1])
+        clip = read_video(path)
+        assert 0 < clip.num_frames < 12
+        assert any("cut off" in note for note in clip.warnings)
+        with pytest.raises(UnreadableStudyError, match="cut off"):
+            read_video(path, strict=True)
+
+
 def test_damage_in_the_middle_loses_only_the_damaged_frames_and_is_told_of(tmp_path):
     good, bad = jpeg(32, 48), b"\xff\xd8\xff\xd9"
     path = mux_jpegs(tmp_path / "damaged.avi", [good, bad, good, good])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.metrics.kinematics import Measure, SwallowMeasures, measure_swallow
+from bundle.metrics.kinematics import Measure, SwallowMeasures, measure_if_lateral, measure_swallow
 from bundle.report import write_report
 from bundle.structures import STRUCTURES
 from tests.report.conftest import KEY, MODEL, make_clip
@@ -129,6 +129,19 @@ def test_without_measures_there_are_curves_but_no_table(tmp_path, study):
     assert "No measures were taken" in path.read_text()
     assert set(content(path.read_text())["plots"]) == {"hyoid", "areas", "bolus"}
     assert content(path.read_text())["events"] == []
+
+
+def test_masks_of_no_neck_are_shown_and_nothing_is_claimed_of_them(tmp_path, study):
+    masks = np.ascontiguousarray(study.masks[..., ::-1, :])
+    measures = measure_if_lateral(masks, study.clip.frame_times_ms)
+    text = write_report(tmp_path / "r.html", masks, study.clip, STRUCTURES, measures, MODEL, KEY).read_text()
+    assert text.count("This does not look like a lateral swallow study") == 2  # at the top, and where measures would be
+    assert "<table>" not in text
+    assert "Save as CSV" not in text
+    assert "No key frames were found" in text
+    shown = content(text)
+    assert (shown["plots"], shown["events"], shown["airway"]) == ({}, [], [])
+    assert len(shown["outlines"]) == len(shown["frames"]) == 30
 
 
 def test_one_frame_is_a_report_too(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bundle.data.phantom.study import generate_study
 from bundle.transforms.field_of_view import Window, find_field_of_view
 
 
@@ -46,8 +47,15 @@ def test_what_is_lit_in_one_of_the_frames_counts():
         with_picture(film(), slice(2, 198), slice(2, 318)),
         with_picture(film(), slice(20, 22), slice(40, 60)),
         with_picture(film(border=0.6), slice(20, 120), slice(100, 220)),
+        with_picture(film(), slice(60, 140), slice(0, 320)),
     ],
-    ids=["black", "gray", "picture nearly fills it", "a speck", "bright border"],
+    ids=["black", "gray", "picture nearly fills it", "a speck", "bright border", "as wide as the frame"],
 )
 def test_else_the_whole_frame_is_taken(frames):
     assert find_field_of_view(frames) == Window(0, 200, 0, 320)
+
+
+@pytest.mark.parametrize("seed", [13, 17, 20, 30])  # whose collimators leave the least
+def test_a_phantoms_own_collimator_is_no_border(seed):
+    frames = generate_study(seed, 64, 8).frames
+    assert find_field_of_view(frames) == Window(0, 64, 0, 64)

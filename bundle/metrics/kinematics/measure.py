@@ -38,12 +38,14 @@ class SwallowMeasures:
         events: Frame indices of the events that were found, for a look at the frames behind the numbers.
         airway_frames: Frames with bolus in the vestibule or the trachea: for review, not a PAS score.
         warnings: What limits the numbers, in words.
+        refusal: Why nothing at all is measured, in words; empty where it is.
     """
 
     measures: dict[str, Measure]
     events: dict[str, int]
     airway_frames: tuple[int, ...]
     warnings: tuple[str, ...]
+    refusal: str = ""
 
 
 Result = tuple[float, float | None, int]
