@@ -24,7 +24,7 @@ def write_dicom(path, series: str, num_frames: int = 1) -> None:
 
 
 def found(folder, **options) -> list[str]:
-    studies = [study if isinstance(study, tuple) else (study,) for study in find_studies(folder, **options)]
+    studies = [study if isinstance(study, tuple) else (study,) for study in find_studies(folder, **options).studies]
     return [" + ".join(str(path.relative_to(folder)) for path in study) for study in studies]
 
 
@@ -38,7 +38,7 @@ def test_videos_pictures_and_nifti_in_subfolders_are_found_in_natural_order(tmp_
 
 def test_a_single_file_is_one_study(tmp_path):
     (tmp_path / "clip.avi").write_bytes(b"any")
-    assert find_studies(tmp_path / "clip.avi") == [tmp_path / "clip.avi"]
+    assert find_studies(tmp_path / "clip.avi").studies == [tmp_path / "clip.avi"]
 
 
 def test_single_frames_of_one_dicom_series_are_one_study(tmp_path):
