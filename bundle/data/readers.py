@@ -243,5 +243,5 @@ def _sort_folder(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
     if not dicoms and not pictures:
         raise UnreadableStudyError(folder, f"no DICOM, PNG, JPEG or TIFF file among its {len(files)} files")
     taken = {*dicoms, *pictures}
-    excluded = [file.name for file in files if file not in taken]
+    excluded = [f"'{file.name}'" for file in files if file not in taken]
     return dicoms, pictures, [f"excluded, not part of the clip: {', '.join(excluded)}"] if excluded else []
