@@ -10,7 +10,8 @@ from PIL import Image
 
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
-from bundle.data.stills import STILL_SUFFIXES, natural_order
+from bundle.data.sources import own_files
+from bundle.data.stills import STILL_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -239,10 +240,10 @@ def _check_channels(spec: ChannelLabel, num_channels: int) -> None:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if file.suffix.lower() in STILL_SUFFIXES]
+    files = [file for file in own_files(folder) if file.suffix.lower() in STILL_SUFFIXES]
     if not files:
         raise UnreadableStudyError(folder, "no mask pictures in the folder")
-    return natural_order(files)
+    return files
 
 
 def _words(size: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ Linked folders are entered, each folder once. What is left out is named, by kind
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +21,7 @@ REPEATED = "folder that is searched under another name, or leads back"
 RESULTS = "results of an earlier run"
 COPIES = "de-identified copies: to use them, name their own folder"
 LABELS = "annotators' labels"
+SUBFOLDER = "subfolder that is not searched"
 DIRECTORY = "directory of a DICOM medium, whose folder is searched"
 OTHER = "neither DICOM nor of a suffix that is read here"
 DEVICE = "neither file nor folder"
@@ -52,6 +53,11 @@ class LeftOut:
     def add(self, kind: str, path: Path) -> None:
         """Note one."""
         self.paths.setdefault(kind, []).append(path)
+
+    def without(self, names: Collection[str]) -> "LeftOut":
+        """The same without what has one of these names."""
+        kept = {kind: [path for path in paths if path.name not in names] for kind, paths in self.paths.items()}
+        return LeftOut({kind: paths for kind, paths in kept.items() if paths})
 
     def counts(self) -> list[str]:
         """A line for each kind, without names."""
@@ -170,7 +176,10 @@ class _Walk:
 
     def own_files(self) -> Iterator[tuple[Path, list[Path]]]:
         """The root alone."""
-        yield self.root, self._sorted_entries(self.root)[0]
+        files, subfolders = self._sorted_entries(self.root)
+        for folder in subfolders:
+            self.left_out.add(_own_kind(folder, is_root=False) or SUBFOLDER, folder)
+        yield self.root, files
 
     def _is_wanted(self, folder: Path) -> bool:
         real = folder.resolve()
