@@ -57,9 +57,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8; a byte of a file's name that is not UTF-8 is written like ``\\udcfc``."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)
 
 
@@ -69,12 +69,18 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write a table; no cell can be taken for a formula by a spreadsheet."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    """Write a table; no cell can be taken for a formula by a spreadsheet. For names, see :func:`write_text`."""
+    with atomic_path(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, columns).writeheader()
+        append_csv(temporary, columns, rows)
     return Path(path)
+
+
+def append_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add whole rows to a table: a process that is killed leaves those before."""
+    with Path(path).open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        csv.DictWriter(file, columns).writerows({key: _cell(value) for key, value in row.items()} for row in rows)
 
 
 def _cell(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.run import DONE, NOT_DONE_BY_THIS_TOOL, deidentify, outcome_table
+from bundle.deidentify.run import NOT_DONE_BY_THIS_TOOL, deidentify
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -18,8 +18,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     try:
         rectangle = Rectangle.parse(arguments.blacken) if arguments.blacken else None
-        outcomes = deidentify(arguments.source, arguments.output, rectangle, arguments.key_file)
-    except (ValueError, FileNotFoundError) as error:
+        report = deidentify(arguments.source, arguments.output, rectangle, arguments.key_file)
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(outcome_table(outcomes, arguments.source, arguments.output), NOT_DONE_BY_THIS_TOOL, sep="\n\n")
-    sys.exit(any(outcome.status != DONE for outcome in outcomes) or not outcomes)
+    print(report.table(), NOT_DONE_BY_THIS_TOOL, sep="\n\n")
+    sys.exit(report.exit_status)

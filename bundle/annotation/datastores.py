@@ -1,5 +1,6 @@
 """Where images and labels are: a folder, or a PACS through DICOMweb. Labels are checked on their way in."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,12 @@ from pydicom import dcmread
 from bundle.annotation.images import ImageCache, StudyImage
 from bundle.annotation.label_maps import LABEL_SUFFIXES, Annotation, read_annotation, suffix_of, write_annotation
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
-from bundle.data.readers import READABLE_SUFFIXES
+from bundle.data.kinds import READABLE_SUFFIXES
+from bundle.data.sources import ANNOTATION_RECORD, find_sources, own_files
 from bundle.inference.dicom_seg import NoSegSourceError, write_dicom_seg
 
+OWN_NAMES = (ANNOTATION_RECORD, ".lock", "labels")  # MONAI Label's, beside the images
+logger = logging.getLogger(__name__)
 TAGS = tuple(tag.value for tag in DefaultLabelTag)
 
 
@@ -31,6 +35,7 @@ class StudyFolder(LocalDatastore):
 
     def __init__(self, folder: str, structures: Sequence[str], images: ImageCache) -> None:
         self.structures, self.images = tuple(structures), images
+        self._left_out: list[str] = []
         # The longer suffix last: MONAI Label takes the last one that fits.
         suffixes = sorted({*READABLE_SUFFIXES, *LABEL_SUFFIXES}, key=len)
         # Without MONAI Label's watching thread: while it brings its list up to date, the list is empty for others.
@@ -47,11 +52,12 @@ class StudyFolder(LocalDatastore):
         return super().get_unlabeled_images(*args)
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
-        """MONAI Label's list of images or labels, without what is none of them."""
-        files = super()._list_files(path, patterns)
+        """MONAI Label's list of labels, and our own of images."""
         if Path(path).resolve() != Path(self._datastore.image_path()).resolve():
-            return files
-        images = {name: file for name, file in files.items() if name.lower().endswith(READABLE_SUFFIXES)}
+            return super()._list_files(path, patterns)
+        sources = find_sources(path, is_deep=False)
+        images = {file.name: file.name for file in sources.files if sources.kind(file) is not None}
+        self._tell(sources.left_out.without(OWN_NAMES).lines())
         ids = [self._to_id(name)[0] for name in images]
         repeated = sorted({name for name in ids if ids.count(name) > 1})
         if repeated:
@@ -59,6 +65,17 @@ class StudyFolder(LocalDatastore):
                 f"{len(repeated)} images have a namesake with another suffix, such as {repeated[0]!r}: rename one"
             )
         return images
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        """Id and suffix; DICOM without a suffix of its own, such as a name made of its UID, has its whole name."""
+        has_suffix = file.lower().endswith((*READABLE_SUFFIXES, *LABEL_SUFFIXES))
+        return super()._to_id(file) if has_suffix else (file, "")
+
+    def _tell(self, left_out: list[str]) -> None:
+        """Log what is left out, whenever that changes."""
+        for line in left_out if left_out != self._left_out else ():
+            logger.warning(line)
+        self._left_out = left_out
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Take in an image that was sent, if it can be read and its name is new.
@@ -111,7 +128,7 @@ class PacsDatastore(DICOMWebDatastore):
         if image_id not in self.list_images():
             raise RefusedRequestError("the PACS has no such series among the ones that are searched for", status=404)
         folder = Path(super().get_image_uri(image_id))
-        files = list(folder.iterdir())
+        files = own_files(folder)
         return str(files[0] if len(files) == 1 else folder)
 
     def get_label_uri(self, label_id: str, label_tag: str, _image_id: str = "") -> str:

@@ -14,6 +14,7 @@ from bundle.annotation.refusals import RefusedRequestError
 from bundle.data.clip import Clip, UnreadableStudyError
 from bundle.data.nifti import NIFTI_SUFFIXES
 from bundle.data.readers import read_clip
+from bundle.data.sources import own_files
 from bundle.transforms.field_of_view import Window, view_of_clip
 from bundle.transforms.recent import RecentlyUsed
 
@@ -79,7 +80,7 @@ class ImageCache:
 
 def content_key(path: Path) -> ContentKey:
     """Changes whenever the file does; of a folder, whenever a file in it does."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = own_files(path) if path.is_dir() else [path]
     stats = [file.stat() for file in files]
     return str(path), sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 

@@ -131,18 +131,18 @@ def _check_sizes(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]
     shapes = [stated_shape(path, header) for path, header in zip(paths, headers, strict=True)]
     for path, shape in zip(paths, shapes, strict=True):
         if shape.num_frames > 1 and not are_parts:
-            raise UnreadableStudyError(folder, f"{path.name} is a clip of its own among {len(paths)} files: name one")
+            raise UnreadableStudyError(folder, f"'{path.name}' is a clip of its own among {len(paths)} files: name one")
         if (shape.rows, shape.columns) != (shapes[0].rows, shapes[0].columns):
             raise UnreadableStudyError(
                 folder,
-                f"mixed sizes: {paths[0].name} has {shapes[0].rows} x {shapes[0].columns} pixels, "
-                f"{path.name} has {shape.rows} x {shape.columns}",
+                f"mixed sizes: '{paths[0].name}' has {shapes[0].rows} x {shapes[0].columns} pixels, "
+                f"'{path.name}' has {shape.rows} x {shape.columns}",
             )
 
 
 def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> list[int]:
     numbers = [header.get("InstanceNumber") for header in headers]
-    missing = [path.name for path, number in zip(paths, numbers, strict=True) if number in (None, "")]
+    missing = [f"'{path.name}'" for path, number in zip(paths, numbers, strict=True) if number in (None, "")]
     if missing:
         raise UnreadableStudyError(folder, f"no InstanceNumber, so no order, in {', '.join(missing[:3])}")
     keys = [int(number) for number in numbers]

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from bundle.data.datalist import ALL_SECTIONS, SECTIONS, check_datalist
-from bundle.data.dicom import DICOM_SUFFIXES
 from bundle.data.mask_files import ACCEPTED, MASK_SUFFIXES
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
+from bundle.data.sources import OTHER, find_sources
 from bundle.data.split_checks import patient_key
-from bundle.data.video import VIDEO_SUFFIXES
 from bundle.structures import check_names
 
 FIRST_PART_OF_THE_NAME = r"[^/_.]+"
@@ -39,7 +38,7 @@ def make_datalist(
         structures: Names in the order of a NIfTI's channels, or of the values 1, 2, ... of an indexed map.
         output: The JSON; by default ``datalist.json`` in the folder.
         images: Which clips, as a glob pattern from the folder such as ``images/*.png``; by default all DICOM and video
-            files in it and below.
+            files in it and below. What ``find_sources`` leaves out is no clip; it is named on standard error.
         labels: Where a clip's masks are, from the clip's own folder: a mask file, or a folder with a file (or a folder
             of PNGs) per structure, with or without its suffix. ``{stem}`` is the clip's name. None or empty: no
             labels.
@@ -146,11 +145,13 @@ def _repeat(counts: Mapping[str, int]) -> list[str]:
 def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
+    sources = find_sources(folder)
     if pattern is not None:
-        clips = sorted(folder.glob(pattern))
+        clips = sources.matching(pattern)
     else:
-        suffixes = DICOM_SUFFIXES + VIDEO_SUFFIXES
-        clips = sorted(file for file in folder.rglob("*") if file.name.lower().endswith(suffixes))
+        clips = sorted(file for file in sources.files if sources.kind(file) in ("DICOM", "video"))
+    sources.left_out.paths.pop(OTHER, None)  # masks and tables, as beside any clips
+    sources.left_out.show()
     if not clips:
         what = f"matches '{pattern}'" if pattern else "is a DICOM or video file; name others with a pattern"
         raise FileNotFoundError(f"nothing in {folder} {what}")

@@ -11,7 +11,8 @@ from PIL import Image
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
 from bundle.data.png_rows import check_png_rows
-from bundle.data.stills import STILL_SUFFIXES, natural_order
+from bundle.data.sources import own_files
+from bundle.data.stills import STILL_SUFFIXES
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
@@ -151,9 +152,7 @@ def _one_channel(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    files = [
-        file for file in folder.iterdir() if file.suffix.lower() in STILL_SUFFIXES and not file.name.startswith(".")
-    ]
+    files = [file for file in own_files(folder) if file.suffix.lower() in STILL_SUFFIXES]
     if not files:
         raise UnreadableStudyError(folder, f"no mask pictures in the folder; a mask is {ACCEPTED}")
-    return natural_order(files)
+    return files

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bundle.data.clip import MAX_CLIP_BYTES, Clip, ClipShape, UnreadableStudyError, check_size
-from bundle.data.dicom import (
-    DICOM_SUFFIXES,
-    has_dicom_preamble,
-    probe_dicom,
-    probe_dicom_series,
-    stream_dicom,
-    stream_dicom_series,
-)
+from bundle.data.dicom import probe_dicom, probe_dicom_series, stream_dicom, stream_dicom_series
 from bundle.data.frame_stream import FrameChunk, FrameStream, chunked, collect
-from bundle.data.nifti import NIFTI_SUFFIXES, probe_nifti, stream_nifti
+from bundle.data.kinds import READABLE_SUFFIXES, kind_by_content, kind_by_name
+from bundle.data.nifti import probe_nifti, stream_nifti
+from bundle.data.sources import own_files
 from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, probe_stills, stream_stills
-from bundle.data.video import VIDEO_SUFFIXES, probe_video, stream_video
+from bundle.data.video import probe_video, stream_video
 from bundle.data.worker import WORKER, Limits, WorkerError, WorkerStartError, decodes_in_process
 
 __all__ = [
@@ -32,15 +27,6 @@ __all__ = [
     "read_clip",
     "stream_clip",
 ]
-
-READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
-SUFFIXES_OF_KIND = {
-    "DICOM": DICOM_SUFFIXES,
-    "video": VIDEO_SUFFIXES,
-    "picture": STILL_SUFFIXES,
-    "NIfTI": NIFTI_SUFFIXES,
-}
-
 
 BASE_SECONDS = 120.0  # a busy machine needs a minute to load a decoder
 SECONDS_PER_MEGAPIXEL = 1.0  # the slowest decoder here, JPEG 2000 on one core, needs about a tenth
@@ -211,7 +197,7 @@ def _limits(path: Path, files: Sequence[Path], shape: ClipShape | None) -> Limit
     """A generous base, and what the header's arithmetic asks for: twice the clip as float32, within its own limit."""
     pixels = shape.num_frames * shape.rows * shape.columns if shape else 0
     if not files:
-        files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
+        files = [path] if path.is_file() else own_files(path)
     file_bytes = max((file.stat().st_size for file in files), default=0)
     return Limits(
         seconds=BASE_SECONDS + SECONDS_PER_MEGAPIXEL * pixels / 1e6,
@@ -226,8 +212,8 @@ def _kind(path: Path) -> str:
         raise FileNotFoundError(f"no such file or folder: {path}")
     if path.stat().st_size == 0:
         raise UnreadableStudyError(path, "the file is empty")
-    named = _kind_by_suffix(path)
-    content = _kind_by_content(path)
+    named = kind_by_name(path)
+    content = kind_by_content(path)
     if content is None and named == "DICOM":
         return "DICOM"  # without a preamble; read_dicom asks for SOP class and pixel data
     if content is None and named == "NIfTI" and path.name.lower().endswith(".gz"):
@@ -240,34 +226,6 @@ def _kind(path: Path) -> str:
     return content
 
 
-def _kind_by_suffix(path: Path) -> str | None:
-    name = path.name.lower()
-    return next((kind for kind, suffixes in SUFFIXES_OF_KIND.items() if name.endswith(suffixes)), None)
-
-
-def _kind_by_content(path: Path) -> str | None:
-    """Look for the magic numbers of what we read; FFmpeg alone would take a text for a video."""
-    with path.open("rb") as file:
-        head = file.read(384)
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
-        return "picture"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):  # TIFF and BigTIFF
-        return "picture"
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
-        return "NIfTI"
-    is_riff = head.startswith(b"RIFF") and head[8:12] == b"AVI "
-    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-    # Matroska and WebM; MPEG program, system and elementary streams; ASF (WMV)
-    starts = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75")
-    # MPEG transport stream: packets of 188 bytes, or of 192 with a time in front (m2ts), each with the sync byte "G"
-    is_transport = any(
-        head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))
-    )
-    return "video" if is_riff or is_mp4 or head.startswith(starts) or is_transport else None
-
-
 def _stream_folder(folder: Path, is_shown_at_once: bool) -> FrameStream:
     dicoms, pictures, warnings = _sort_folder(folder)
     if dicoms:
@@ -277,12 +235,13 @@ def _stream_folder(folder: Path, is_shown_at_once: bool) -> FrameStream:
 
 def _sort_folder(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
     """DICOM files, pictures, and a warning that names the files which are neither."""
-    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
-    dicoms = [file for file in files if has_dicom_preamble(file)]
-    pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES and not file.name.startswith(".")]
+    files = own_files(folder)
+    dicoms = [file for file in files if kind_by_content(file) == "DICOM"]
+    pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES]
     if dicoms and pictures:
         raise UnreadableStudyError(folder, f"mixes {len(dicoms)} DICOM files with {len(pictures)} pictures")
     if not dicoms and not pictures:
         raise UnreadableStudyError(folder, f"no DICOM, PNG, JPEG or TIFF file among its {len(files)} files")
-    excluded = [file.name for file in files if file not in dicoms and file not in pictures]
+    taken = {*dicoms, *pictures}
+    excluded = [f"'{file.name}'" for file in files if file not in taken]
     return dicoms, pictures, [f"excluded, not part of the clip: {', '.join(excluded)}"] if excluded else []

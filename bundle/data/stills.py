@@ -43,7 +43,7 @@ def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()
             if frame.shape != (shape.rows, shape.columns):
                 raise UnreadableStudyError(
                     path,
-                    f"{frame.shape[0]} x {frame.shape[1]} pixels, but {paths[0].name} of the same clip has "
+                    f"{frame.shape[0]} x {frame.shape[1]} pixels, but '{paths[0].name}' of the same clip has "
                     f"{shape.rows} x {shape.columns}: a clip needs frames of one size",
                 )
             origin.append(FrameOrigin(path, index))

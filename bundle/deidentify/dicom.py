@@ -7,10 +7,10 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from bundle.atomic import atomic_path
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.dicom_files import damage_refused, read_dataset
 from bundle.deidentify.blacken import Rectangle, blacken
+from bundle.deidentify.copies import Copy, copy_path
 from bundle.deidentify.profile import apply_basic_profile, has_graphics_in_pixels
 from bundle.deidentify.pseudonyms import Pseudonyms
 
@@ -20,7 +20,7 @@ BURNED_IN = "look at the pixels: BurnedInAnnotation is YES"
 
 def deidentify_dicom(
     source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None
-) -> tuple[Path, list[str]]:
+) -> Copy:
     """Write a copy as ``<output>/<study>/<series>/<instance>.dcm``, names hashed.
 
     Args:
@@ -29,12 +29,9 @@ def deidentify_dicom(
         pseudonyms: Give new UIDs and names.
         rectangle: What becomes black in every frame; pixel data stay as they are when None.
 
-    Returns:
-        The copy, and what a person must look at.
-
     Raises:
         UnreadableStudyError: If it is no image, is damaged, or cannot be cleaned.
-        FileExistsError: If there is a copy already.
+        FileExistsError: If another copy of this instance is there already.
     """
     # Odd values are kept or dropped, not judged, and remarks would quote them.
     with disable_value_validation(), warnings.catch_warnings():
@@ -43,8 +40,7 @@ def deidentify_dicom(
         if not dataset.get("SOPInstanceUID"):
             raise UnreadableStudyError(source, "no SOPInstanceUID in it")
         target = _target(output, dataset, pseudonyms)
-        if target.exists():
-            raise FileExistsError("there is a copy of this instance already")
+        is_new = not target.exists()
         if rectangle is not None:
             blacken(source, dataset, rectangle)
         elif has_graphics_in_pixels(dataset):
@@ -54,9 +50,9 @@ def deidentify_dicom(
             apply_basic_profile(dataset, pseudonyms)
             dataset.preamble = bytes(128)
             dataset.file_meta = _new_file_meta(dataset)
-        with atomic_path(target) as temporary, damage_refused(source):
+        with copy_path(target) as temporary, damage_refused(source):
             dataset.save_as(temporary, enforce_file_format=True)
-    return target, _notes(dataset, rectangle)
+    return Copy(target, tuple(_notes(dataset, rectangle)), is_new)
 
 
 def _target(output: Path, dataset: Dataset, pseudonyms: Pseudonyms) -> Path:

@@ -1,8 +1,13 @@
 """The Basic Application Level Confidentiality Profile (PS3.15 E.2, table E.1-1 of 2026c) on one data set, and stricter.
 
 The table is the one of the package ``dicom-anonymizer``. Beyond it goes every private, unknown, overlay and curve
-element, every date and time, and every name and text that is not in ``KEPT_TEXT`` (it reads REMOVED then).
+element, every date and time, and every name and text (it reads REMOVED then) but for the short ones in ``KEPT_TEXT``:
+codes, device, software, and names of segments. Of these go the ones that hold a word of a person's name or an id.
+Units stay if they are terms of the standard, code strings if they are no free text.
 """
+
+import re
+from collections.abc import Iterable
 
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -15,14 +20,18 @@ from pydicom.uid import UID_dictionary
 from bundle.deidentify.pseudonyms import Pseudonyms
 
 METHOD = "PS3.15 E.1-1 2026c basic profile and no free text"
+REMOVED = "REMOVED"
 KEPT_TEXT = frozenset(
     (
         *("CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeDesignator", "CodingSchemeVersion"),
-        *("CodingSchemeName", "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "RescaleType"),
-        *("ModalityLUTType", "LUTExplanation", "WindowCenterWidthExplanation"),
-        *("SegmentLabel", "SegmentAlgorithmName", "AlgorithmName", "AlgorithmVersion", "TrackingID"),
+        *("Manufacturer", "ManufacturerModelName", "SoftwareVersions"),
+        *("SegmentLabel", "SegmentAlgorithmName", "AlgorithmName", "AlgorithmVersion"),
     )
 )
+UNITS = frozenset(("RescaleType", "ModalityLUTType"))
+TERMS_OF_UNITS = frozenset(("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"))  # PS3.3 C.11.1.1.2
+CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")  # PS3.5 6.2
+IDS = frozenset(("PatientID", "OtherPatientIDs", "AccessionNumber"))
 KEPT_BINARY = frozenset(
     (
         *("PixelData", "LUTData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -61,7 +70,7 @@ def apply_basic_profile(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     """Change a data set in place; pixel data stay as they are. A patient's id becomes a pseudonym, dates go."""
     patient = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or "")
     is_enhanced = "SharedFunctionalGroupsSequence" in dataset
-    _clean(dataset, pseudonyms, is_enhanced)
+    _clean(dataset, pseudonyms, is_enhanced, _identifying_words(dataset))
     dataset.PatientID = pseudonyms.name("patient", patient)
     dataset.PatientName = f"{dataset.PatientID}^"
     dataset.PatientIdentityRemoved = "YES"
@@ -79,7 +88,17 @@ def has_graphics_in_pixels(dataset: Dataset) -> bool:
     return any(dataset.get((group, 0x0102)) and dataset[group, 0x0102].value for group in OVERLAYS if group % 2 == 0)
 
 
-def _clean(dataset: Dataset, pseudonyms: Pseudonyms, is_enhanced: bool) -> None:
+def _identifying_words(dataset: Dataset) -> frozenset[str]:
+    """Words of people's names and of ids, wherever they stand in the data set."""
+    elements = (element for element in dataset.iterall() if element.VR == "PN" or element.keyword in IDS)
+    return frozenset(word for element in elements for word in _words(str(element.value)))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]{3,}", text.lower())
+
+
+def _clean(dataset: Dataset, pseudonyms: Pseudonyms, is_enhanced: bool, identifying: frozenset[str]) -> None:
     for tag in list(dataset.keys()):
         if _is_foreign(tag):
             del dataset[tag]
@@ -91,12 +110,14 @@ def _clean(dataset: Dataset, pseudonyms: Pseudonyms, is_enhanced: bool) -> None:
         elif action == "empty":
             element.value = [] if element.VR == "SQ" else ""
         elif action == "dummy":
-            element.value = DUMMY_VALUES.get(element.VR, "REMOVED")
+            element.value = DUMMY_VALUES.get(element.VR, REMOVED)
         elif action == "map":
             _map_uids(element, pseudonyms)
+        elif action == "judge":
+            _replace(element, [value if _may_stay(element, value, identifying) else REMOVED for value in _all(element)])
         elif element.VR == "SQ":
             for item in element.value:
-                _clean(item, pseudonyms, is_enhanced)
+                _clean(item, pseudonyms, is_enhanced, identifying)
 
 
 def _is_foreign(tag: BaseTag) -> bool:
@@ -113,15 +134,32 @@ def _action(element: DataElement, is_enhanced: bool) -> str:
         return planned
     if element.VR == "UI":
         return "keep" if element.keyword.endswith("ClassUID") else "map"
-    if element.VR in TEXT_VRS:
-        return "keep" if element.keyword in KEPT_TEXT or element.is_empty else "dummy"  # it may be of type 1
+    if element.VR in TEXT_VRS or element.VR == "CS":
+        return "keep" if element.is_empty else "judge"
     if element.VR in BINARY_VRS:
         return "keep" if element.keyword in KEPT_BINARY else "remove"
     return "remove" if element.VR in TIME_VRS else "keep"
 
 
+def _may_stay(element: DataElement, value: object, identifying: frozenset[str]) -> bool:
+    """Whether a text is one that nobody writes freely, as far as that can be told."""
+    text = str(value)
+    if element.VR == "CS":
+        return CODE_STRING.fullmatch(text) is not None
+    if element.keyword in UNITS:
+        return text in TERMS_OF_UNITS
+    return element.keyword in KEPT_TEXT and identifying.isdisjoint(_words(text))
+
+
 def _map_uids(element: DataElement, pseudonyms: Pseudonyms) -> None:
     """Replace all but the UIDs that the standard itself defines."""
-    values = [element.value] if element.VM == 1 else list(element.value or [])
-    mapped = [uid if uid in UID_dictionary else pseudonyms.uid(str(uid)) for uid in values]
-    element.value = mapped[0] if len(mapped) == 1 else mapped
+    _replace(element, [uid if uid in UID_dictionary else pseudonyms.uid(str(uid)) for uid in _all(element)])
+
+
+def _all(element: DataElement) -> list[object]:
+    return [element.value] if element.VM <= 1 else list(element.value)
+
+
+def _replace(element: DataElement, values: Iterable[object]) -> None:
+    values = list(values)
+    element.value = values[0] if len(values) == 1 else values

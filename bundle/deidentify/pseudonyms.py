@@ -30,7 +30,7 @@ class Pseudonyms:
         return self._digest(kind, original).hex()[:NAME_LENGTH]
 
     def _digest(self, kind: str, original: str | bytes) -> bytes:
-        content = original if isinstance(original, bytes) else original.encode()
+        content = original if isinstance(original, bytes) else original.encode(errors="surrogateescape")
         return hmac.new(self._key, kind.encode() + b"\0" + content, hashlib.sha256).digest()
 
 

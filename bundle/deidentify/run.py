@@ -1,19 +1,20 @@
 """A file or folder of studies to copies without identity, file by file, with what became of each."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from bundle.data.clip import UnreadableStudyError
-from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.data.kinds import is_dicom
+from bundle.data.sources import LeftOut, find_sources, shown
 from bundle.deidentify.blacken import Rectangle
+from bundle.deidentify.copies import Copy, mark_folder
 from bundle.deidentify.dicom import deidentify_dicom
 from bundle.deidentify.pseudonyms import Pseudonyms, read_or_make_key
 from bundle.deidentify.video import FORMATS, deidentify_video
 
-DONE, REFUSED = "done", "refused"
+DONE, DONE_EARLIER, REFUSED = "done", "done earlier", "refused"
 NOT_DONE_BY_THIS_TOOL = """\
 What this tool does not do, and a person must:
 - Find text in the picture. Names, dates and times that are burned into frames stay: look at every file, and give
@@ -31,7 +32,7 @@ class Outcome:
 
     Attributes:
         source: The original.
-        status: ``done`` or ``refused``.
+        status: ``done``, ``done earlier`` if the same copy was there, or ``refused``.
         target: The copy; None where refused.
         notes: Why it was refused, or what a person must look at.
     """
@@ -42,16 +43,58 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Report:
+    """What became of every file.
+
+    Attributes:
+        root: Folder of the originals.
+        output: Folder of the copies.
+        outcomes: In the order of the files.
+        num_files: More than the outcomes if the run was interrupted.
+        left_out: What was not looked at.
+    """
+
+    root: Path
+    output: Path
+    outcomes: tuple[Outcome, ...]
+    num_files: int
+    left_out: LeftOut
+
+    @property
+    def exit_status(self) -> int:
+        """0 if there is a copy of every file, else 1."""
+        return int(not self.outcomes or self.num_copies < self.num_files)
+
+    @property
+    def num_copies(self) -> int:
+        """Files of which there is a copy."""
+        return sum(outcome.status != REFUSED for outcome in self.outcomes)
+
+    def table(self) -> str:
+        """One line per file, paths from the two folders; it names originals, so keep it as confidential as they are."""
+        lines = [self._line(outcome) for outcome in self.outcomes]
+        is_whole = len(self.outcomes) == self.num_files
+        total = f"{self.num_copies} of {self.num_files} files done{'' if is_whole else ': interrupted'}"
+        return "\n".join([*lines, *self.left_out.lines(), total])
+
+    def _line(self, outcome: Outcome) -> str:
+        target = f" -> {outcome.target.relative_to(self.output)}" if outcome.target else ""
+        notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
+        return f"{outcome.status:<12} {shown(outcome.source.relative_to(self.root))}{target}{notes}"
+
+
 def deidentify(
     source: str | Path,
     output: str | Path,
     rectangle: Rectangle | None = None,
     key_file: str | Path | None = None,
     progress: bool = True,
-) -> list[Outcome]:
+) -> Report:
     """Copy what can be cleaned; originals are only read, and nothing is overwritten.
 
-    Hidden files and DICOMDIR are left out; every other file has an outcome.
+    Every file that ``find_sources`` does not leave out has an outcome. An interruption ends the run with what is done,
+    since nobody can tell again which copy is whose.
 
     Args:
         source: File or folder, searched with its subfolders.
@@ -65,25 +108,16 @@ def deidentify(
         ValueError: If a folder lies in the other, or the key file among the copies or is none.
     """
     source, output = Path(source), Path(output)
-    if not source.exists():
-        raise FileNotFoundError(f"no such file or folder: {source}")
-    _check_folders(source, output, key_file)
+    sources = find_sources(source, exclude=output)
+    _check_folders(source if sources.files == [source] else sources.root, output, key_file)
     pseudonyms = Pseudonyms(read_or_make_key(key_file) if key_file is not None else None)
-    files = [source] if source.is_file() else list(_files(source))
-    shown = tqdm(files, desc="files", unit="file", disable=not progress)
-    return [_deidentify_file(file, output, pseudonyms, rectangle) for file in shown]
-
-
-def outcome_table(outcomes: Sequence[Outcome], source: str | Path, output: str | Path) -> str:
-    """One line per file, paths from the two folders; it names originals, so keep it as confidential as they are."""
-    lines = []
-    for outcome in outcomes:
-        name = outcome.source.relative_to(source) if outcome.source != Path(source) else outcome.source.name
-        target = f" -> {outcome.target.relative_to(output)}" if outcome.target else ""
-        notes = f" ({'; '.join(outcome.notes)})" if outcome.notes else ""
-        lines.append(f"{outcome.status:8}{name}{target}{notes}")
-    num_done = sum(outcome.status == DONE for outcome in outcomes)
-    return "\n".join([*lines, f"{num_done} of {len(outcomes)} files done"])
+    outcomes: list[Outcome] = []
+    try:
+        for file in tqdm(sources.files, desc="files", unit="file", disable=not progress):
+            outcomes.append(_deidentify_file(file, output, pseudonyms, rectangle))
+    except KeyboardInterrupt:
+        pass  # the table says so
+    return Report(sources.root, output, tuple(outcomes), len(sources.files), sources.left_out)
 
 
 def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> None:
@@ -94,29 +128,19 @@ def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> N
         raise ValueError(f"the key file must not lie among the copies, which it undoes: {key_file} is in {output}")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not is_hidden and path.name.upper() != "DICOMDIR":
-            yield path
-
-
 def _deidentify_file(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Outcome:
     try:
-        target, notes = _copy(file, output, pseudonyms, rectangle)
+        copy = _copy(file, output, pseudonyms, rectangle)
+        mark_folder(output)
     except UnreadableStudyError as error:
         return Outcome(file, REFUSED, notes=(error.reason,))
-    except FileExistsError as error:
-        return Outcome(file, REFUSED, notes=(str(error),))
-    except PermissionError:
-        return Outcome(file, REFUSED, notes=("no permission to read it",))
-    return Outcome(file, DONE, target, tuple(notes))
+    except OSError as error:
+        return Outcome(file, REFUSED, notes=(error.strerror or str(error),))
+    return Outcome(file, DONE if copy.is_new else DONE_EARLIER, copy.path, copy.notes)
 
 
-def _copy(
-    file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None
-) -> tuple[Path, list[str]]:  # copy, notes
-    if file.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(file):
+def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Copy:
+    if is_dicom(file):
         return deidentify_dicom(file, output, pseudonyms, rectangle)
     if file.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)

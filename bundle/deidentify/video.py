@@ -5,16 +5,16 @@ from pathlib import Path
 
 import av
 
-from bundle.atomic import atomic_path
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.video import OPTIONS
+from bundle.deidentify.copies import Copy, copy_path
 from bundle.deidentify.pseudonyms import Pseudonyms
 
 FORMATS = {".avi": "avi", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 NOTE = "look at the pixels: text in a video is not described anywhere"
 
 
-def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> tuple[Path, list[str]]:
+def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Copy:
     """Write a copy of the first video stream as ``<output>/<hash of the content>`` with the same suffix.
 
     Frames and their times are the same; they are not decoded.
@@ -24,26 +24,22 @@ def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> tupl
         output: Folder of the copies.
         pseudonyms: Give the name.
 
-    Returns:
-        The copy, and what a person must look at.
-
     Raises:
         UnreadableStudyError: If there is no video stream in it, or it cannot be copied.
-        FileExistsError: If there is a copy already.
+        FileExistsError: If another copy of this video is there already.
     """
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     target = output / f"{pseudonyms.name('video', digest)}{source.suffix.lower()}"
-    if target.exists():
-        raise FileExistsError("there is a copy of this video already")
+    is_new = not target.exists()
     try:
-        with atomic_path(target) as temporary:
+        with copy_path(target) as temporary:
             notes = _copy_packets(source, temporary, FORMATS[source.suffix.lower()])
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, UnreadableStudyError):
             raise
         raise UnreadableStudyError(source, f"no video that can be copied ({type(error).__name__})") from None
-    return target, notes
+    return Copy(target, tuple(notes), is_new)
 
 
 def _copy_packets(source: Path, target: Path, container_format: str) -> list[str]:

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.atomic import write_csv, write_json
+from bundle.atomic import append_csv, write_csv, write_json
+from bundle.data.sources import RECORD, LeftOut, shown
+from bundle.inference.names import NameHider
 
-DONE, REFUSED, DUPLICATE, NO_IMAGE = "done", "refused", "duplicate", "no image"
+DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]
-RECORD = "study.json"
-"""In a study's folder, written last: what the run needs in order not to do the study again."""
+SOURCE_COLUMNS = ["key", "source"]
 
 FINISHED_EARLIER = "finished by an earlier run"
 
@@ -33,7 +35,8 @@ class StudyResult:
 class StudyResults:
     """Collects results and keeps ``results.csv`` up to date, so that an interrupted run leaves a true table.
 
-    ``results.csv`` names studies by the hash of their content, since file names may name patients.
+    ``results.csv`` names studies by the hash of their content, since file names may name patients. It begins with what
+    of the input is left out, and grows by a row with each study.
 
     Args:
         output_dir: Folder of the run's results.
@@ -41,38 +44,56 @@ class StudyResults:
             keep it as confidential as the files.
         settings: Everything that the results depend on besides the study, such as the checkpoint's checksum. A study
             that an earlier run has finished with the same settings is not done again; without settings all are.
+        left_out: What of the input is no study.
     """
 
     def __init__(
-        self, output_dir: str | Path, write_sources: bool = False, settings: Mapping[str, Any] | None = None
+        self,
+        output_dir: str | Path,
+        write_sources: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.write_sources = write_sources
         self.settings_id = None if settings is None else _digest_of(settings)
+        self.left_out = left_out or LeftOut()
         self.reset()
 
     def reset(self) -> None:
         """Forget all studies; the table on disk stays until the next one is added."""
         self.studies: list[StudyResult] = []
+        self._keys: set[str] = set()
+        self._names = NameHider()
 
     def add(self, result: StudyResult) -> None:
-        """Add a study and write the table."""
+        """Add a study, here and to the table."""
+        if not self.studies:
+            self._begin_tables()
         self.studies.append(result)
-        rows = (
-            {
-                "key": study.key,
-                "status": study.status,
-                "reason": without_names(study.reason, study.source),
-                "frames": study.frames,
-                "outputs": " ".join(study.outputs),
-                "notes": "; ".join(study.notes),
-            }
-            for study in self.studies
-        )
+        self._keys.add(result.key)
+        row = {
+            "key": result.key,
+            "status": result.status,
+            "reason": self.without_names(result.reason, result.source),
+            "frames": result.frames,
+            "outputs": " ".join(result.outputs),
+            "notes": "; ".join(result.notes),
+        }
+        append_csv(self.output_dir / "results.csv", COLUMNS, [row])
+        if self.write_sources:
+            source = {"key": result.key, "source": str(result.source)}
+            append_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [source])
+
+    def _begin_tables(self) -> None:
+        rows = ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts())
         write_csv(self.output_dir / "results.csv", COLUMNS, rows)
         if self.write_sources:
-            sources = ({"key": study.key, "source": str(study.source)} for study in self.studies)
-            write_csv(self.output_dir / "sources.csv", ["key", "source"], sources)
+            write_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [])
+
+    def without_names(self, words: str, source: Path) -> str:
+        """The same words without the names of the source's files, which may name a patient."""
+        return self._names.hide(words, source)
 
     def write_record(self, folder: Path, result: StudyResult) -> None:
         """Write what ``find_finished`` reads into a study's folder, as its last file."""
@@ -101,7 +122,7 @@ class StudyResults:
 
     def is_known(self, key: str) -> bool:
         """Whether a study with this content was there before."""
-        return any(study.key == key for study in self.studies)
+        return key in self._keys
 
     @property
     def exit_status(self) -> int:
@@ -109,18 +130,17 @@ class StudyResults:
         return int(not self.studies or any(study.status == REFUSED for study in self.studies))
 
     def format_table(self) -> str:
-        """One line per study, with its file name, for the person who started the run."""
-        width = max((len(study.source.name) for study in self.studies), default=0)
+        """One line per study, with its file name, and per kind of what is left out, for the person at the terminal."""
+        names = [shown(study.source.name) for study in self.studies]
+        width = max(map(len, names), default=0)
         lines = [
-            f"{study.source.name:<{width}}  {study.key:<12}  {study.status:<9}  " + _outcome(study)
-            for study in self.studies
+            f"{name:<{width}}  {study.key:<12}  {study.status:<9}  {shown(_outcome(study))}"
+            for name, study in zip(names, self.studies, strict=True)
         ]
-        counts = [
-            f"{number} {status}"
-            for status in (DONE, DUPLICATE, NO_IMAGE, REFUSED)
-            if (number := sum(study.status == status for study in self.studies))
-        ]
-        return "\n".join([*lines, f"{', '.join(counts) or 'no study'}: {self.output_dir / 'results.csv'}"])
+        statuses = Counter(study.status for study in self.studies)
+        counts = [f"{statuses[status]} {status}" for status in (DONE, DUPLICATE, NO_IMAGE, REFUSED) if statuses[status]]
+        total = f"{', '.join(counts) or 'no study'}: {shown(self.output_dir / 'results.csv')}"
+        return "\n".join([*lines, *self.left_out.lines(), total])
 
     def exit_if_refused(self) -> None:
         """Raise ``SystemExit`` with a one-line message if a study was refused; for the end of a command."""
@@ -140,14 +160,3 @@ def _outcome(study: StudyResult) -> str:
 
 def _digest_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def without_names(words: str, source: Path) -> str:
-    """The same words without the names of the source's files, which may name a patient."""
-    if not words:
-        return words
-    folder = source if source.is_dir() else source.parent
-    beside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    for name in sorted({str(source), source.name, *beside} - {""}, key=len, reverse=True):
-        words = words.replace(name, "<name>")
-    return words

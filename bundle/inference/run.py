@@ -55,10 +55,10 @@ def segment_studies(
     Returns:
         What became of each study; ``exit_status`` is 1 if one was refused.
     """
-    results = StudyResults(output_dir, write_sources, settings)
-    studies = find_studies(source, exclude=output_dir)
+    found = find_studies(source, exclude=output_dir)
+    results = StudyResults(output_dir, write_sources, settings, found.left_out)
     dataset = StudyDataset(
-        studies, results, chunk_frames, strict, pixel_aspect, finds_field_of_view=finds_field_of_view
+        found.studies, results, chunk_frames, strict, pixel_aspect, finds_field_of_view=finds_field_of_view
     )
     evaluator = SupervisedEvaluator(
         device=torch.device(device),

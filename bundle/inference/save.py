@@ -11,7 +11,7 @@ from monai.utils import CommonKeys
 
 from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip
-from bundle.inference.results import DONE, StudyResult, StudyResults, without_names
+from bundle.inference.results import DONE, StudyResult, StudyResults
 from bundle.inference.spooled_study import SpooledStudy
 from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
 from bundle.inference.writers import SHOWS_FRAMES, WRITERS, Study
@@ -64,7 +64,7 @@ class SaveStudyd(Transform):
             raise ValueError(f"a study's chunks must come one after the other, got frame {entry[FIRST_FRAME]}")
         self._spooled.add(frames, masks)
         if entry[CLIP] is not None:
-            clip = _without_names(entry[CLIP], Path(entry[SOURCE]))
+            clip = self._without_names(entry[CLIP], Path(entry[SOURCE]))
             with atomic_folder(self.results.output_dir / entry[STUDY_KEY]) as folder:
                 result = self._write(self._spooled, clip, Path(entry[SOURCE]), entry[STUDY_KEY], folder)
             self.results.add(result)
@@ -91,6 +91,5 @@ class SaveStudyd(Transform):
         self.results.write_record(folder, result)
         return result
 
-
-def _without_names(clip: Clip, source: Path) -> Clip:
-    return replace(clip, warnings=tuple(without_names(warning, source) for warning in clip.warnings))
+    def _without_names(self, clip: Clip, source: Path) -> Clip:
+        return replace(clip, warnings=tuple(self.results.without_names(words, source) for words in clip.warnings))

@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.dicom import has_dicom_preamble
-from bundle.data.readers import READABLE_SUFFIXES
+from bundle.data.sources import find_sources
 from bundle.data.stills import natural_order
 
 LENGTH = 12
@@ -23,7 +22,8 @@ def study_key(study: str | Path | Sequence[Path]) -> str:
         return _key_of(study)
     path = Path(study)
     if path.is_dir():
-        return _key_of([file for file in path.iterdir() if _belongs(file)])
+        sources = find_sources(path, is_deep=False)
+        return _key_of([file for file in sources.files if sources.kind(file) is not None])
     if not path.is_file():
         raise FileNotFoundError(f"no such file or folder: {path}")
     return _digest(path).hex()[:LENGTH]
@@ -31,12 +31,6 @@ def study_key(study: str | Path | Sequence[Path]) -> str:
 
 def _key_of(files: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(_digest(file) for file in natural_order(files))).hexdigest()[:LENGTH]
-
-
-def _belongs(file: Path) -> bool:
-    if not file.is_file() or file.name.startswith("."):
-        return False
-    return file.name.lower().endswith(READABLE_SUFFIXES) or has_dicom_preamble(file)
 
 
 def _digest(path: Path) -> bytes:

@@ -160,24 +160,38 @@ def test_a_series_is_ordered_by_instance_number_and_names_what_it_excludes(tmp_p
         stored = np.full((1, 2, 2), 100 * number, np.uint16)
         write_dicom(tmp_path / name, stored, InstanceNumber=number, SeriesInstanceUID="1.2.3", **WINDOW)
     (tmp_path / "Thumbs.db").write_bytes(b"thumbnails")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "notes").write_bytes(b"a text")
     clip = read_clip(tmp_path)
     assert [origin.path.name for origin in clip.origin] == ["c", "b", "a"]
     assert (np.diff(clip.frames[:, 0, 0, 0]) > 0).all()
-    assert clip.warnings == ("excluded, not part of the clip: Thumbs.db",)
+    assert clip.warnings == ("excluded, not part of the clip: 'notes'",)
     assert probe_clip(tmp_path).num_frames == 3
+
+
+def test_files_without_preamble_and_suffix_are_read_alone_and_as_a_series(tmp_path, write_dicom):
+    for number in (1, 2):
+        path = tmp_path / f"IM{number}"
+        write_dicom(path, np.full((1, 2, 2), 100 * number, np.uint16), InstanceNumber=number, SeriesInstanceUID="1.2")
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta, dataset.preamble
+        pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True, enforce_file_format=False)
+        assert path.read_bytes()[128:132] != b"DICM"
+    assert read_clip(tmp_path / "IM1").num_frames == 1
+    assert read_clip(tmp_path).num_frames == 2
 
 
 def test_a_series_without_instance_numbers_is_refused(tmp_path, write_dicom):
     for name in ("a", "b"):
         write_dicom(tmp_path / name, RAMP[:1], SeriesInstanceUID="1.2.3")
-    with pytest.raises(UnreadableStudyError, match="no InstanceNumber, so no order, in a, b"):
+    with pytest.raises(UnreadableStudyError, match="no InstanceNumber, so no order, in 'a', 'b'"):
         read_clip(tmp_path)
 
 
 def test_a_series_of_mixed_sizes_is_refused(tmp_path, write_dicom):
     write_dicom(tmp_path / "a", RAMP[:1], SeriesInstanceUID="1.2.3", InstanceNumber=1)
     write_dicom(tmp_path / "b", RAMP[:1, :2], SeriesInstanceUID="1.2.3", InstanceNumber=2)
-    with pytest.raises(UnreadableStudyError, match=r"mixed sizes: a has 3 x 4 pixels, b has 2 x 4"):
+    with pytest.raises(UnreadableStudyError, match=r"mixed sizes: 'a' has 3 x 4 pixels, 'b' has 2 x 4"):
         read_clip(tmp_path)
 
 

@@ -102,6 +102,24 @@ def test_nothing_is_written_when_the_check_fails(folder):
     assert not list(folder.glob("*.json*"))
 
 
+@pytest.mark.parametrize("images", [None, "**/*.avi"])
+def test_hidden_files_and_earlier_results_are_no_clips_and_links_are_entered(folder, tmp_path_factory, capsys, images):
+    (folder / "._p1_a.avi").write_bytes(b"4 KB that no reader can read")
+    (folder / "results" / "abc").mkdir(parents=True)
+    (folder / "results" / "abc" / "overlay.avi").touch()
+    (folder / "results" / "abc" / "study.json").write_text('{"key": "abc", "settings": null, "outputs": []}')
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for path in sorted(folder.glob("p5_a*")):
+        path.rename(elsewhere / path.name)
+    (folder / "p5").symlink_to(elsewhere)
+    content = json.loads(make_datalist(folder, NAMES, images=images).read_text())
+    clips = sorted(item["image"] for section in ("training", "validation", "test") for item in content[section])
+    assert clips == ["p1_a.avi", "p1_b.avi", "p2_a.avi", "p3_a.avi", "p4_a.avi", "p5/p5_a.avi"]
+    said = capsys.readouterr().err
+    assert "left out, hidden, or of the system: 1 (._p1_a.avi)" in said
+    assert "left out, results of an earlier run: 1 (abc)" in said
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="is a DICOM or video file"):
         make_datalist(tmp_path, NAMES)

@@ -21,11 +21,12 @@ def save_gray(path, value, size=(4, 3)):
 def test_a_folder_is_in_natural_order_and_names_what_it_excludes(tmp_path):
     for number in (10, 9, 100):
         save_gray(tmp_path / f"frame{number}.png", number)
-    (tmp_path / "Thumbs.db").write_bytes(b"thumbnails")
+    for name in ("Thumbs.db", "._frame1.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"any")
     clip = read_clip(tmp_path)
     assert [origin.path.name for origin in clip.origin] == ["frame9.png", "frame10.png", "frame100.png"]
     np.testing.assert_allclose(clip.frames[:, 0, 0, 0] * 255, [9, 10, 100], atol=1e-4)
-    assert clip.warnings == ("excluded, not part of the clip: Thumbs.db",)
+    assert clip.warnings == ("excluded, not part of the clip: 'notes.txt'",)
     assert clip.frame_times_ms is None
     assert clip.name == tmp_path.name
 
@@ -61,7 +62,7 @@ def test_gray_in_rgb_is_gray_and_colors_are_warned_of(tmp_path):
 def test_mixed_sizes_are_refused(tmp_path):
     save_gray(tmp_path / "1.png", 0)
     save_gray(tmp_path / "2.png", 0, size=(5, 3))
-    with pytest.raises(UnreadableStudyError, match=r"2\.png: .* 3 x 5 pixels, but 1\.png of the same clip has 3 x 4"):
+    with pytest.raises(UnreadableStudyError, match=r"2\.png: .* 3 x 5 pixels, but '1\.png' of the same clip has 3 x 4"):
         read_clip(tmp_path)
 
 
@@ -123,7 +124,7 @@ def test_tiff_values_without_a_white_are_refused(tmp_path, dtype):
 def test_pages_of_another_size_are_refused(tmp_path):
     path = tmp_path / "pyramid.tif"
     Image.new("L", (8, 6)).save(path, save_all=True, append_images=[Image.new("L", (4, 3))])
-    with pytest.raises(UnreadableStudyError, match=r"3 x 4 pixels, but pyramid\.tif of the same clip has 6 x 8"):
+    with pytest.raises(UnreadableStudyError, match=r"3 x 4 pixels, but 'pyramid\.tif' of the same clip has 6 x 8"):
         read_stills([path], "pyramid")
 
 

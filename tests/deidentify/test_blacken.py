@@ -19,9 +19,9 @@ RECTANGLE = Rectangle(2, 5, 9, 31)
 
 
 def copy_of(source, tmp_path, rectangle=RECTANGLE) -> pydicom.Dataset:
-    copy, notes = deidentify_dicom(source, tmp_path / "out", Pseudonyms(), rectangle)
-    assert "blackened, written uncompressed" in notes
-    return pydicom.dcmread(copy)
+    copy = deidentify_dicom(source, tmp_path / "out", Pseudonyms(), rectangle)
+    assert "blackened, written uncompressed" in copy.notes
+    return pydicom.dcmread(copy.path)
 
 
 @pytest.mark.parametrize("rle", [False, True], ids=["uncompressed", "RLE"])

@@ -1,5 +1,6 @@
 """A DICOM copy: nothing of the patient, consistent UIDs, the same pixels."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
-from pydicom.datadict import DicomDictionary, dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.config import disable_value_validation
+from pydicom.datadict import DicomDictionary, dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedXAImageStorage
 
@@ -17,7 +19,7 @@ from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
 from bundle.deidentify.dicom import deidentify_dicom
-from bundle.deidentify.profile import KEPT_TEXT, apply_basic_profile
+from bundle.deidentify.profile import IDS, KEPT_TEXT, apply_basic_profile
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.inference.dicom_seg import write_dicom_seg
 from bundle.structures import STRUCTURES
@@ -40,7 +42,7 @@ def test_no_secret_is_in_the_copy_and_every_pixel_is(tmp_path, study, pseudonyms
     source = tmp_path / "MUSTERMANN" / "ERIKA.dcm"
     original = write_stuffed(study, source, rle)
     assert sorted(secrets_in(source)) == sorted(set(SECRETS)), "the source holds them all"
-    copy, _ = deidentify_dicom(source, tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).path
     assert secrets_in(copy.rename(tmp_path / "copy")) == []
     assert secrets_in(tmp_path / "copy") == []
     written = pydicom.dcmread(tmp_path / "copy")
@@ -51,14 +53,14 @@ def test_no_secret_is_in_the_copy_and_every_pixel_is(tmp_path, study, pseudonyms
 def test_the_path_of_the_copy_names_nobody(tmp_path, study, pseudonyms):
     source = tmp_path / "MUSTERMANN_ERIKA_19310102.dcm"
     write_stuffed(study, source)
-    copy, _ = deidentify_dicom(source, tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).path
     assert len(copy.relative_to(tmp_path / "out").parts) == 3
     assert secrets_in(copy) == []
 
 
 def test_a_reader_sees_the_same_clip(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     before, after = read_clip(tmp_path / "a.dcm"), read_clip(copy)
     np.testing.assert_array_equal(after.frames, before.frames)
     np.testing.assert_array_equal(after.frame_times_ms, before.frame_times_ms)
@@ -67,7 +69,7 @@ def test_a_reader_sees_the_same_clip(tmp_path, study, pseudonyms):
 
 def test_private_unknown_overlay_curve_and_icon_elements_are_gone_at_every_depth(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     written = pydicom.dcmread(copy)
     elements = list(written.iterall())
     assert [element for element in elements if element.tag.is_private] == []
@@ -78,7 +80,7 @@ def test_private_unknown_overlay_curve_and_icon_elements_are_gone_at_every_depth
 
 def test_file_header_is_new(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     written = pydicom.dcmread(copy)
     assert written.preamble == bytes(128)
     assert written.file_meta.MediaStorageSOPInstanceUID == written.SOPInstanceUID
@@ -88,7 +90,7 @@ def test_file_header_is_new(tmp_path, study, pseudonyms):
 
 def test_the_copy_says_what_was_done(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     written = pydicom.dcmread(copy)
     assert written.PatientIdentityRemoved == "YES"
     assert "basic profile" in written.DeidentificationMethod
@@ -99,7 +101,7 @@ def test_the_copy_says_what_was_done(tmp_path, study, pseudonyms):
 def test_uids_stay_consistent_over_the_files_of_a_study(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm", instance=3)
     write_stuffed(study, tmp_path / "b.dcm", instance=5)
-    copies = [deidentify_dicom(tmp_path / name, tmp_path / "out", pseudonyms)[0] for name in ("a.dcm", "b.dcm")]
+    copies = [deidentify_dicom(tmp_path / name, tmp_path / "out", pseudonyms).path for name in ("a.dcm", "b.dcm")]
     first, second = (pydicom.dcmread(copy) for copy in copies)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
         assert first[keyword].value == second[keyword].value, keyword
@@ -118,7 +120,7 @@ def test_the_copy_conforms_to_the_standard_no_less_than_the_source(tmp_path, stu
         return {line for line in report.splitlines() if line.startswith("Error")}
 
     write_dicom(study, tmp_path / "a.dcm", "x")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     assert errors(copy) <= errors(tmp_path / "a.dcm")
 
 
@@ -127,7 +129,7 @@ def test_masks_in_a_seg_still_refer_to_their_source(tmp_path, study, pseudonyms)
     clip = read_clip(tmp_path / "a.dcm")
     (seg,) = write_dicom_seg(study.masks, clip, STRUCTURES, tmp_path / "seg.dcm", {"name": "m", "version": "1"})
     copy, copied_seg = (
-        pydicom.dcmread(deidentify_dicom(path, tmp_path / "out", pseudonyms)[0]) for path in (tmp_path / "a.dcm", seg)
+        pydicom.dcmread(deidentify_dicom(path, tmp_path / "out", pseudonyms).path) for path in (tmp_path / "a.dcm", seg)
     )
     assert copied_seg.SourceImageSequence[0].ReferencedSOPInstanceUID == copy.SOPInstanceUID
     assert copied_seg.StudyInstanceUID == copy.StudyInstanceUID
@@ -139,7 +141,7 @@ def test_two_patients_are_two_pseudonyms(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm", instance=3)
     write_stuffed(study, tmp_path / "b.dcm", instance=5, PatientID="HOSP-0001")
     ids = [
-        pydicom.dcmread(deidentify_dicom(tmp_path / n, tmp_path / "out", pseudonyms)[0]).PatientID
+        pydicom.dcmread(deidentify_dicom(tmp_path / n, tmp_path / "out", pseudonyms).path).PatientID
         for n in ("a.dcm", "b.dcm")
     ]
     assert ids[0] != ids[1]
@@ -169,6 +171,9 @@ def test_no_text_date_or_name_of_the_whole_dictionary_passes_but_for_a_named_few
     for number, (vr, *_) in DicomDictionary.items():
         if vr in TEXT and number >> 16 >= 8:
             dataset.add_new(number, vr, TEXT[vr])
+    for element in dataset:
+        if element.VR == "PN" or element.keyword in IDS:
+            element.value = "SOMEBODY"
     assert len(dataset) > 900
     apply_basic_profile(dataset, pseudonyms)
     kept = {element.keyword for element in dataset if element.VR in TEXT and str(element.value) in TEXT.values()}
@@ -209,9 +214,33 @@ def test_uids_of_the_standard_itself_are_no_identities(pseudonyms):
     assert list(dataset.IrradiationEventUID) == [pseudonyms.uid("1.2.826.999.3"), pseudonyms.uid("1.2.826.999.4")]
 
 
-def test_every_kept_text_is_an_attribute_of_the_standard():
+def test_every_kept_text_is_a_short_attribute_of_the_standard_and_no_explanation():
     assert set(KEPT_TEXT) <= {entry[4] for entry in DicomDictionary.values()}
-    assert keyword_for_tag(0x00080070) in KEPT_TEXT
+    assert {dictionary_VR(keyword) for keyword in KEPT_TEXT} == {"SH", "LO", "UC"}
+    free = re.compile("Explanation|Description|Comment|Reason|Note|Text|SchemeName|TrackingID")
+    assert [keyword for keyword in KEPT_TEXT if free.search(keyword)] == []
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "copied"),
+    [
+        ("WindowCenterWidthExplanation", ["for Dr WILSON", "of ERIKA"], ["REMOVED", "REMOVED"]),
+        ("LUTExplanation", "drawn on Monday", "REMOVED"),
+        ("RescaleType", "HU", "HU"),
+        ("RescaleType", "counts of Ward 13", "REMOVED"),
+        ("SegmentLabel", "left lung", "left lung"),
+        ("SegmentLabel", "lung of Erika_M", "REMOVED"),
+        ("SoftwareVersions", ["VB15", "hosp-4711"], ["VB15", "REMOVED"]),
+        ("ImageType", ["DERIVED", "seen by Wilson"], ["DERIVED", "REMOVED"]),
+    ],
+)
+def test_text_that_anybody_may_write_stays_only_where_it_is_a_term(pseudonyms, keyword, value, copied):
+    dataset = Dataset()
+    dataset.PatientName, dataset.PatientID = "MUSTERMANN^ERIKA", "HOSP-4711"
+    with disable_value_validation():
+        setattr(dataset, keyword, value)
+        apply_basic_profile(dataset, pseudonyms)
+    assert dataset[keyword].value == copied
 
 
 # Bad input, and what a person must look at
@@ -227,8 +256,8 @@ def test_burned_in_text_needs_a_human(tmp_path, study, pseudonyms, stated, note)
         dataset = pydicom.dcmread(tmp_path / "a.dcm")
         del dataset.BurnedInAnnotation
         dataset.save_as(tmp_path / "a.dcm")
-    _, notes = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
-    assert (notes == []) if note is None else (note in notes[0])
+    notes = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).notes
+    assert (notes == ()) if note is None else (note in notes[0])
 
 
 def test_an_overlay_in_the_pixels_own_bits_is_refused_until_they_are_rewritten(tmp_path, study, pseudonyms):
@@ -241,7 +270,7 @@ def test_an_overlay_in_the_pixels_own_bits_is_refused_until_they_are_rewritten(t
     dataset.save_as(source)
     with pytest.raises(UnreadableStudyError, match="an overlay lies in unused bits"):
         deidentify_dicom(source, tmp_path / "out", pseudonyms)
-    copy, _ = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0))
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0)).path
     np.testing.assert_array_equal(np.frombuffer(pydicom.dcmread(copy).PixelData, "<u2"), pixels & 0x0FFF)
 
 
@@ -269,9 +298,11 @@ def test_a_damaged_header_leaves_no_file_and_no_name_in_the_message(tmp_path, st
 
 def test_nothing_is_overwritten(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy, _ = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
     content = copy.read_bytes()
-    with pytest.raises(FileExistsError, match="a copy of this instance"):
+    assert not deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).is_new
+    write_stuffed(study, tmp_path / "a.dcm", Modality="XA")
+    with pytest.raises(FileExistsError, match="another copy of this"):
         deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)
     assert copy.read_bytes() == content
     assert [path.name for path in Path(copy.parent).iterdir()] == [copy.name]

@@ -1,6 +1,7 @@
 """A folder in, copies out: every file has an outcome, originals stay, folders do not mix."""
 
 import hashlib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from bundle.data.sources import COPIES_MARK
+from bundle.deidentify import run
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.run import DONE, NOT_DONE_BY_THIS_TOOL, REFUSED, deidentify, outcome_table
+from bundle.deidentify.run import DONE, DONE_EARLIER, NOT_DONE_BY_THIS_TOOL, REFUSED, deidentify
 from tests.deidentify.conftest import secrets_in, write_stuffed
 from tests.deidentify.test_video import write_video
 
@@ -36,7 +39,7 @@ def digests(folder: Path) -> dict[Path, str]:
 
 def test_every_file_has_an_outcome_and_originals_stay_as_they_are(tmp_path, source):
     before = digests(source)
-    outcomes = deidentify(source, tmp_path / "out", progress=False)
+    outcomes = deidentify(source, tmp_path / "out", progress=False).outcomes
     assert digests(source) == before
     assert {outcome.source.name: outcome.status for outcome in outcomes} == {
         "IM1": DONE,
@@ -45,23 +48,23 @@ def test_every_file_has_an_outcome_and_originals_stay_as_they_are(tmp_path, sour
         "notes on ERIKA.txt": REFUSED,
         "broken.dcm": REFUSED,
     }
-    copies = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    copies = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != COPIES_MARK]
     assert sorted(copies) == sorted(outcome.target for outcome in outcomes if outcome.target)
     assert [secrets_in(path.rename(tmp_path / "copy")) for path in copies] == [[], [], []]
 
 
 def test_the_table_tells_which_copy_is_whose_and_what_to_look_at(tmp_path, source):
-    outcomes = deidentify(source, tmp_path / "out", progress=False)
-    table = outcome_table(outcomes, source, tmp_path / "out")
-    film = next(outcome.target for outcome in outcomes if outcome.source.suffix == ".avi")
-    assert f"done    film of ERIKA.avi -> {film.name} (look at the pixels" in table
-    assert "refused notes on ERIKA.txt (neither DICOM nor .avi" in table
+    report = deidentify(source, tmp_path / "out", progress=False)
+    table = report.table()
+    film = next(outcome.target for outcome in report.outcomes if outcome.source.suffix == ".avi")
+    assert f"done         film of ERIKA.avi -> {film.name} (look at the pixels" in table
+    assert "refused      notes on ERIKA.txt (neither DICOM nor .avi" in table
     assert table.endswith("3 of 5 files done")
 
 
 def test_a_key_file_makes_runs_agree_and_without_one_they_do_not(tmp_path, source):
     def patient_of_run(name: str, **options) -> str:
-        outcomes = deidentify(source / "a", tmp_path / name, progress=False, **options)
+        outcomes = deidentify(source / "a", tmp_path / name, progress=False, **options).outcomes
         return pydicom.dcmread(outcomes[0].target).PatientID
 
     key = {"key_file": tmp_path / "key"}
@@ -69,17 +72,78 @@ def test_a_key_file_makes_runs_agree_and_without_one_they_do_not(tmp_path, sourc
     assert patient_of_run("three") != patient_of_run("four")
 
 
-def test_a_second_run_overwrites_nothing(tmp_path, source):
+def test_a_study_that_has_grown_is_done_to_its_end_and_the_rest_was_done_earlier(tmp_path, source, study):
+    options = {"key_file": tmp_path / "key", "progress": False}
+    (source / "broken.dcm").unlink()
+    (source / "notes on ERIKA.txt").unlink()
+    deidentify(source, tmp_path / "out", **options)
+    before = digests(tmp_path / "out")
+    write_stuffed(study, source / "a" / "IM3", instance=7)
+    report = deidentify(source, tmp_path / "out", **options)
+    assert {outcome.source.name: outcome.status for outcome in report.outcomes} == {
+        "IM1": DONE_EARLIER,
+        "IM2.dcm": DONE_EARLIER,
+        "IM3": DONE,
+        "film of ERIKA.avi": DONE_EARLIER,
+    }
+    assert (report.exit_status, report.table().splitlines()[-1]) == (0, "4 of 4 files done")
+    assert before.items() <= digests(tmp_path / "out").items()
+
+
+def test_a_copy_that_was_made_otherwise_is_neither_replaced_nor_taken_for_done(tmp_path, source):
     options = {"key_file": tmp_path / "key", "progress": False}
     deidentify(source / "a", tmp_path / "out", **options)
     before = digests(tmp_path / "out")
-    outcomes = deidentify(source / "a", tmp_path / "out", **options)
-    assert [outcome.status for outcome in outcomes] == [REFUSED, REFUSED]
+    report = deidentify(source / "a", tmp_path / "out", Rectangle(0, 0, 5, 40), **options)
+    assert [outcome.status for outcome in report.outcomes] == [REFUSED, REFUSED]
+    assert "another copy of this is there already" in report.outcomes[0].notes[0]
     assert digests(tmp_path / "out") == before
 
 
+def test_an_interruption_leaves_the_table_of_what_is_done(tmp_path, source, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "deidentify_video", interrupted)
+    report = deidentify(source, tmp_path / "out", progress=False)
+    assert (len(report.outcomes) < report.num_files, report.exit_status) == (True, 1)
+    assert report.table().endswith(f"{report.num_copies} of 5 files done: interrupted")
+
+
+def test_what_is_left_out_is_named(tmp_path, source, study):
+    (source / "a" / ".hidden").mkdir()
+    (source / "nowhere").symlink_to(tmp_path / "not there")
+    write_stuffed(study, tmp_path / "elsewhere" / "IM9", instance=9)
+    (source / "linked").symlink_to(tmp_path / "elsewhere")
+    report = deidentify(source, tmp_path / "out", progress=False)
+    assert {outcome.source.name for outcome in report.outcomes if outcome.status == DONE} >= {"IM1", "IM9"}
+    assert {line for line in report.table().splitlines() if line.startswith("left out")} == {
+        "left out, hidden, or of the system: 2 (.DS_Store, .hidden)",
+        "left out, directory of a DICOM medium, whose folder is searched: 1 (DICOMDIR)",
+        "left out, link that leads nowhere: 1 (nowhere)",
+    }
+
+
+def test_copies_in_a_folder_above_are_left_out_and_named(tmp_path, source):
+    deidentify(source / "a", tmp_path / "all" / "copies", progress=False)
+    (source / "a" / "IM1").rename(tmp_path / "all" / "IM1")
+    report = deidentify(tmp_path / "all", tmp_path / "out", progress=False)
+    assert [outcome.source.name for outcome in report.outcomes] == ["IM1"]
+    assert "left out, de-identified copies: to use them, name their own folder: 1 (copies)" in report.table()
+
+
+def test_a_name_that_is_no_text_is_written_in_the_table(tmp_path, source):
+    odd = source / "a" / os.fsdecode(b"J\xfcrgen.avi")
+    (source / "film of ERIKA.avi").rename(odd)
+    report = deidentify(source / "a", tmp_path / "out", progress=False)
+    assert report.exit_status == 0
+    assert "done         J\\udcfcrgen.avi -> " in report.table()
+    report.table().encode()
+
+
 def test_a_video_is_refused_where_a_rectangle_was_asked_for(tmp_path, source):
-    (outcome,) = deidentify(source / "film of ERIKA.avi", tmp_path / "out", Rectangle(0, 0, 5, 5), progress=False)
+    film = source / "film of ERIKA.avi"
+    (outcome,) = deidentify(film, tmp_path / "out", Rectangle(0, 0, 5, 5), progress=False).outcomes
     assert outcome.status == REFUSED
     assert "--blacken works on DICOM only" in outcome.notes[0]
     assert not (tmp_path / "out").exists()

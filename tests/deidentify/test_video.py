@@ -42,7 +42,8 @@ def test_the_copy_has_the_frames_and_times_and_nothing_else(tmp_path, suffix):
     source = tmp_path / f"MUSTERMANN{suffix}"
     write_video(source)
     assert b"HOSP-4711" in source.read_bytes()
-    copy, notes = deidentify_video(source, tmp_path / "out", Pseudonyms())
+    made = deidentify_video(source, tmp_path / "out", Pseudonyms())
+    copy, notes = made.path, made.notes
     content = copy.read_bytes() + copy.name.encode()
     assert [secret for secret in (b"MUSTERMANN", b"HOUSE", b"HOSP-4711", b"2019-11-03") if secret in content] == []
     before, after = read_clip(source), read_clip(copy)
@@ -62,9 +63,12 @@ def test_no_video_is_refused_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_nothing_is_overwritten(tmp_path):
+def test_a_copy_that_is_there_is_the_same_or_stays(tmp_path):
     write_video(tmp_path / "a.avi")
     pseudonyms = Pseudonyms()
-    deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
-    with pytest.raises(FileExistsError, match="a copy of this video"):
+    copy = deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
+    assert not deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms).is_new
+    copy.path.write_bytes(b"another")
+    with pytest.raises(FileExistsError, match="another copy of this"):
         deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
+    assert copy.path.read_bytes() == b"another"

@@ -24,7 +24,7 @@ def write_dicom(path, series: str, num_frames: int = 1) -> None:
 
 
 def found(folder, **options) -> list[str]:
-    studies = [study if isinstance(study, tuple) else (study,) for study in find_studies(folder, **options)]
+    studies = [study if isinstance(study, tuple) else (study,) for study in find_studies(folder, **options).studies]
     return [" + ".join(str(path.relative_to(folder)) for path in study) for study in studies]
 
 
@@ -38,7 +38,7 @@ def test_videos_pictures_and_nifti_in_subfolders_are_found_in_natural_order(tmp_
 
 def test_a_single_file_is_one_study(tmp_path):
     (tmp_path / "clip.avi").write_bytes(b"any")
-    assert find_studies(tmp_path / "clip.avi") == [tmp_path / "clip.avi"]
+    assert find_studies(tmp_path / "clip.avi").studies == [tmp_path / "clip.avi"]
 
 
 def test_single_frames_of_one_dicom_series_are_one_study(tmp_path):
@@ -82,6 +82,44 @@ def test_a_damaged_file_is_kept_so_that_it_is_reported(tmp_path):
     assert found(tmp_path) == ["empty.dcm", "empty.avi", "empty.nii.gz"]
 
 
+def test_dicom_without_preamble_and_suffix_is_found(tmp_path):
+    for name in ("1", "2"):
+        write_dicom(tmp_path / "series" / name, "1.2.3")
+        path = tmp_path / "series" / name
+        path.write_bytes(path.read_bytes()[132:])
+    write_dicom(tmp_path / "cine" / "IM0001", "1.2.4", num_frames=3)
+    bare = pydicom.dcmread(tmp_path / "cine" / "IM0001")
+    del bare.file_meta, bare.preamble
+    pydicom.dcmwrite(tmp_path / "cine" / "IM0001", bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert found(tmp_path) == ["cine/IM0001", "series"]
+
+
+def test_a_dicomdir_stands_for_the_files_of_its_folder(tmp_path):
+    write_dicom(tmp_path / "IMAGES" / "IM1", "1.2.3", num_frames=2)
+    (tmp_path / "DICOMDIR").write_bytes(b"any")
+    assert find_studies(tmp_path / "DICOMDIR").studies == [tmp_path / "IMAGES" / "IM1"]
+
+
+def test_results_of_an_earlier_run_with_another_folder_are_left_out_and_named(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"any")
+    (tmp_path / "first" / "abc" / "masks" / "c2").mkdir(parents=True)
+    for name in ("overlay.mp4", "overlay.png", "masks.dcm", "masks/c2/frame_00001.png", "masks/c2/frame_00002.png"):
+        (tmp_path / "first" / "abc" / name).write_bytes(b"any")
+    (tmp_path / "first" / "abc" / "study.json").write_text('{"key": "abc", "settings": null, "outputs": []}')
+    assert found(tmp_path, exclude=tmp_path / "second") == ["clip.avi"]
+    assert find_studies(tmp_path).left_out.lines() == ["left out, results of an earlier run: 1 (abc)"]
+
+
+def test_masks_and_files_of_other_kinds_are_named(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 1, 2, 3), np.uint8), np.eye(4)), tmp_path / "masks.nii.gz")
+    for name in ("clip.avi", "notes.txt", "table.csv"):
+        (tmp_path / name).write_bytes(b"any")
+    assert find_studies(tmp_path).left_out.counts() == [
+        "masks, one channel per structure: 1",
+        "neither DICOM nor of a suffix that is read here: 2",
+    ]
+
+
 def test_results_inside_the_input_are_not_segmented_again(tmp_path):
     (tmp_path / "clip.avi").write_bytes(b"any")
     (tmp_path / "results" / "abc").mkdir(parents=True)
@@ -91,7 +129,8 @@ def test_results_inside_the_input_are_not_segmented_again(tmp_path):
 
 def test_nothing_to_do_is_an_error_that_says_what_is_expected(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"no study in .*: expected files \.dcm"):
+    expected = r"no study in .*: expected files \.dcm.* name; left out, neither DICOM .*: 1 \(notes\.txt\)"
+    with pytest.raises(ValueError, match=expected):
         find_studies(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*nowhere"):
         find_studies(tmp_path / "nowhere")

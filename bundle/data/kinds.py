@@ -1,0 +1,96 @@
+"""What a file is: DICOM, video, picture or NIfTI, by its name and by its content (PS3.5 7.1, PS3.10 7.1)."""
+
+import warnings
+from pathlib import Path
+
+import pydicom
+from pydicom.datadict import dictionary_has_tag
+from pydicom.tag import Tag
+from pydicom.valuerep import VR
+
+from bundle.data.dicom import DICOM_SUFFIXES
+from bundle.data.nifti import NIFTI_SUFFIXES
+from bundle.data.stills import STILL_SUFFIXES
+from bundle.data.video import VIDEO_SUFFIXES
+
+READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
+SUFFIXES_OF_KIND = {
+    "DICOM": DICOM_SUFFIXES,
+    "video": VIDEO_SUFFIXES,
+    "picture": STILL_SUFFIXES,
+    "NIfTI": NIFTI_SUFFIXES,
+}
+HEAD_BYTES = 384
+DIRECTORY = pydicom.uid.MediaStorageDirectoryStorage
+MAX_FIRST_ELEMENT_BYTES = 2**12
+
+
+def kind_by_name(path: Path) -> str | None:
+    """The kind that a file's suffix says."""
+    name = path.name.lower()
+    return next((kind for kind, suffixes in SUFFIXES_OF_KIND.items() if name.endswith(suffixes)), None)
+
+
+def kind_by_content(path: Path) -> str | None:
+    """Look for the magic numbers of what we read; FFmpeg alone would take a text for a video.
+
+    A DICOM data set without preamble has none: it begins like one, and its SOP class is there.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+        return "picture"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):  # TIFF and BigTIFF
+        return "picture"
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
+        return "NIfTI"
+    if _is_video(head):
+        return "video"
+    return "DICOM" if _begins_as_data_set(head) and _has_sop_class(path) else None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name or, whatever its name, by its content."""
+    return kind_by_name(path) == "DICOM" or kind_by_content(path) == "DICOM"
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Whether a file is the directory of a DICOM medium, which lists the files beside and below it."""
+    if path.name.upper() == "DICOMDIR":
+        return True
+    with path.open("rb") as file:
+        return DIRECTORY.encode() in file.read(HEAD_BYTES)[132:]
+
+
+def _is_video(head: bytes) -> bool:
+    is_riff = head.startswith(b"RIFF") and head[8:12] == b"AVI "
+    is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+    # Matroska and WebM; MPEG program, system and elementary streams; ASF (WMV)
+    starts = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75")
+    # MPEG transport stream: packets of 188 bytes, or of 192 with a time in front (m2ts), each with the sync byte "G"
+    is_transport = any(
+        head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))
+    )
+    return is_riff or is_mp4 or head.startswith(starts) or is_transport
+
+
+def _begins_as_data_set(head: bytes) -> bool:
+    """Whether the first element is one of group 0008, or of 0002 where only the preamble is missing."""
+    for order in ("little", "big"):
+        group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))  # type: ignore[arg-type]
+        if group in (0x0002, 0x0008) and (element == 0 or dictionary_has_tag(Tag(group, element))):
+            is_explicit = head[4:6].decode("latin-1") in VR.__members__
+            return is_explicit or int.from_bytes(head[4:8], order) <= MAX_FIRST_ELEMENT_BYTES  # type: ignore[arg-type]
+    return False
+
+
+def _has_sop_class(path: Path) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    except Exception:  # whatever a file that is no DICOM makes the parser raise
+        return False
+    return "SOPClassUID" in header
