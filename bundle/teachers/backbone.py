@@ -192,9 +192,10 @@ def _read_config(folder: Path) -> tuple[Any, Any, set[str]]:
         with torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, KeyError and others, with advice to run the folder's code
+        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
         raise ValueError(
             f"{folder / 'config.json'} is of no model that transformers itself has, and code beside it is never run "
-            f"({type(error).__name__}): expected a vision model as save_pretrained writes it, with its model_type"
+            f"({reason}): expected a vision model as save_pretrained writes it, with its model_type"
         ) from error
     return config, type(model), set(model.state_dict())
 
