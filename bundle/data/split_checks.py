@@ -12,6 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from bundle.data.sources import own_files
+
 logger = logging.getLogger(__name__)
 
 SAMPLE_BYTES = 4096
@@ -144,9 +146,7 @@ def _warn_of_copies(path: Path, images: tuple[tuple[str, str], ...]) -> None:
 
 
 def _files(image: Path) -> list[Path]:
-    if image.is_dir():
-        return sorted(file for file in image.iterdir() if file.is_file() and not file.name.startswith("."))
-    return [image] if image.is_file() else []
+    return own_files(image) if image.is_dir() else [image] if image.is_file() else []
 
 
 def _split(
