@@ -24,6 +24,7 @@ from bundle.engines.sampler import EpochSampler
 from bundle.engines.stop_request import EXIT_STATUS, StopRequest
 
 LONGEST_DIFFERENCE = 100
+MOST_DIFFERENCES = 6
 SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
@@ -39,7 +40,8 @@ class Checkpoints:
             ``load_state_dict``. The trainer's own progress and its gradient scaler are added.
         sampler: Of the training loader.
         batch_size: Frames per step and process.
-        settings: What a run must have in common with the checkpoint that it goes on from: plain values by name.
+        settings: What a run must have in common with the checkpoint that it goes on from: plain values by name, as from
+            :func:`bundle.engines.running_config.run_settings`.
         random_state: Random generators that steps draw from.
         stop: Requests to end the run.
         every: Time or steps between two checkpoints, such as "10 minutes" or "500 steps". There is one at the end, and
@@ -223,7 +225,9 @@ def check_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Pa
     """
     names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
     if names:
-        differences = ", ".join(_difference(name, saved.get(name), wanted.get(name)) for name in names)
+        shown = [_difference(name, saved.get(name), wanted.get(name)) for name in names[:MOST_DIFFERENCES]]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        differences = ", ".join(shown) + more
         raise ValueError(
             f"{path} is of another configuration ({differences}): use another output_dir, or start over with "
             "--resume False"

@@ -20,8 +20,8 @@ from bundle.engines.batch_norm import share_batch_statistics
 from bundle.engines.example_pictures import ExamplePictures
 from bundle.engines.feature_pictures import FeaturePictures
 from bundle.engines.handlers import ProgressBar
-from bundle.engines.preflight import report_in_one_line
 from bundle.losses.ranks import gather, rank, world_size
+from bundle.one_line import report_in_one_line
 
 TORCHRUN = "torchrun --nproc_per_node=<processes> -m monai.bundle run ..."
 OF_FIRST_PROCESS = (MLFlowHandler, ProgressBar, FeaturePictures, ExamplePictures)

@@ -138,11 +138,11 @@ class StopOnNonFiniteLoss:
     """Stop with the batch's clips and frames when the loss is no longer finite; nothing is saved after it.
 
     Args:
-        checkpoint: File that the message names as the last good checkpoint, if it is there.
+        last: File that the message names as the last good checkpoint, if it is there.
     """
 
-    def __init__(self, checkpoint: str | Path | None = None) -> None:
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+    def __init__(self, last: str | Path | None = None) -> None:
+        self.last = None if last is None else Path(last)
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the engine."""
@@ -155,8 +155,8 @@ class StopOnNonFiniteLoss:
             return
         batch: Any = engine.state.batch
         frames = [f"{clip}:{int(frame)}" for clip, frame in zip(batch[CLIP], batch[FRAME], strict=True)]
-        is_saved = self.checkpoint is not None and self.checkpoint.is_file()
-        kept = f"the last good checkpoint is {self.checkpoint}" if is_saved else "no checkpoint has been saved yet"
+        is_saved = self.last is not None and self.last.is_file()
+        kept = f"the last good checkpoint is {self.last}" if is_saved else "no checkpoint has been saved yet"
         raise ValueError(
             f"the loss is {loss} at step {engine.state.iteration} (clip:frame {', '.join(frames)}); {kept}: lower the "
             "learning rate, or look at these frames"

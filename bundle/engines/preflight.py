@@ -1,225 +1,161 @@
-"""What is checked before a workflow starts, and how its errors reach the person at the command line.
+"""What is checked before a workflow starts.
 
-MONAI's parser ignores a misspelt key of an overlay or of the command line in silence. Here it is an error, as is a data
-list or a checkpoint that is not there; and an error of the user's is one line, not a page of traceback.
+MONAI's parser ignores a misspelt key of an overlay or of the command line in silence, and the command line turns texts
+into numbers and lists. Here the one is an error and the other is undone; files that are not there, devices that are
+none and folders that are in use are errors, too, and each is one line (:mod:`bundle.one_line`).
 """
 
-import difflib
-import inspect
 import json
-import logging
-import re
 import sys
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
-from monai.utils import optional_import
 
-from bundle.engines.checkpoint_folder import CheckpointError
+from bundle.atomic import write_text
+from bundle.engines.command_line import CommandLine, is_bundle_command, parse_command_line
+from bundle.engines.config_keys import (
+    SEPARATOR,
+    check_files,
+    check_keys,
+    check_overrides,
+    flatten,
+    is_expression,
+    is_text_key,
+)
+from bundle.engines.folder_lock import hold_folder
+from bundle.engines.running_config import FILES, is_first_process, package_root, reachable, running_parser
+from bundle.one_line import report_in_one_line
 
-SEPARATOR = "::"
-REFERENCE = re.compile(r"[@%]([\w:#]+)")
-RUN_OPTIONS = {
-    "run_id",
-    "init_id",
-    "final_id",
-    "meta_file",
-    "config_file",
-    "logging_file",
-    "tracking",
-    "args_file",
-    "bundle_root",
-}
-"""Arguments of ``monai.bundle run`` itself; every other one overrides a config key."""
-RUN_IDS = ("training", "evaluating", "run", "initialize", "finalize")
-USERS_ERRORS = (ValueError, FileNotFoundError, FileExistsError, CheckpointError)
-ALWAYS_KNOWN = {"imports", "_meta_"}
-
-logger = logging.getLogger(__name__)
+__all__ = ["check_config", "check_files", "check_keys", "package_root", "preflight", "report_in_one_line"]
 
 
-def preflight(output_dir: str | Path, files: Iterable[str | Path] = ()) -> None:
-    """First step of every workflow, before anything is built.
+def check_config() -> None:
+    """First step of ``initialize``: the config says nothing in vain, and its texts are those that were typed.
 
-    Checks the command line's configs and overrides for unknown keys, checks that ``files`` are there, and records the
-    merged config as ``config.json`` in ``output_dir``. Run from Python, without a command line, only files are checked.
+    On the command line it also has errors shown in one line. Nothing is built, looked for or written, so that other
+    programs can load the bundle and take its parts.
+
+    Raises:
+        ValueError: If a key is unknown or a value is of another kind than the one that it replaces.
+    """
+    if is_bundle_command(sys.argv):
+        sys.excepthook = report_in_one_line
+    running = running_parser()
+    if running is None:
+        return
+    parser, _ = running
+    command_line = parse_command_line(sys.argv)
+    meant: dict[str, Any] = dict(_device_as_such(parser))
+    if command_line is not None:
+        merged = check_keys(command_line.configs, run_ids=command_line.run_ids)
+        meant |= dict(_as_typed(parser, command_line, dict(flatten(merged))))
+        if is_first_process():
+            _check_arguments(command_line, meant, merged)
+    corrections = {key: value for key, value in meant.items() if parser.get(key) != value}
+    if corrections:
+        parser.update(corrections)
+        parser.parse(reset=True)
+
+
+def preflight(output_dir: str | Path) -> None:
+    """First step of every run, before anything is built.
+
+    Looks for the files and the device that the run will need, takes ``output_dir`` for this run alone, and records the
+    merged config there as ``config.json``. Of several processes the first does so for all.
 
     Args:
         output_dir: Folder of this run; made if it is not there.
-        files: Files that the run will need later, such as checkpoints and the data list.
 
     Raises:
-        ValueError: If a key is unknown.
+        ValueError: If the config, the device or the folder cannot be used.
         FileNotFoundError: If a file is missing.
     """
-    command_line = parse_command_line(sys.argv)
-    if command_line:
-        sys.excepthook = report_in_one_line
-        merged = check_keys(command_line.configs, command_line.overrides, command_line.run_ids)
-    check_files(files)
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    if command_line:
-        (Path(output_dir) / "config.json").write_text(json.dumps(merged, indent=2))
+    check_config()
+    running = running_parser()
+    if not is_first_process():
+        return
+    if running is not None:
+        check_inputs(*running)
+        check_device(running[0])
+    hold_folder(output_dir)
+    if running is not None:
+        config = {key: value for key, value in running[0].get().items() if key != "_meta_"}
+        write_text(Path(output_dir) / "config.json", json.dumps(config, indent=2, default=str))
 
 
-def check_files(files: Iterable[str | Path]) -> None:
-    """Refuse a run whose files are not there.
+def check_inputs(parser: ConfigParser, run_id: str) -> None:
+    """Refuse a run whose input, checkpoints or data list are not there.
 
-    Raises:
-        FileNotFoundError: Naming every missing file.
-    """
-    missing = [str(file) for file in files if not Path(file).exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"not found: {', '.join(missing)}; run the stage that makes it first, or give its path on the command line"
-        )
-
-
-class CommandLine(NamedTuple):
-    """What ``python -m monai.bundle run …`` was asked to do."""
-
-    run_ids: set[str]
-    configs: list[Path]
-    overrides: dict[str, str]
-
-
-def parse_command_line(argv: Sequence[str]) -> CommandLine | None:
-    """The bundle command of this process; None if it runs something else."""
-    if len(argv) < 2 or "monai" not in argv[0] or argv[1] != "run":
-        return None
-    options: dict[str, str] = {}
-    run_ids = set(RUN_IDS)
-    arguments = list(argv[2:])
-    while arguments:
-        argument = arguments.pop(0)
-        if not argument.startswith("--"):
-            run_ids.add(argument)
-            continue
-        name, equals, value = argument[2:].partition("=")
-        if not equals:
-            value = arguments.pop(0) if arguments and not arguments[0].startswith("--") else "True"
-        options[name] = value
-    if "config_file" not in options:
-        return None
-    configs = [Path(file) for file in re.findall(r"[^\[\]'\",\s]+", options["config_file"])]
-    run_ids |= {value for name, value in options.items() if name == "run_id"}
-    return CommandLine(run_ids, configs, {name: value for name, value in options.items() if name not in RUN_OPTIONS})
-
-
-def check_keys(
-    configs: Sequence[Path], overrides: Mapping[str, Any] | None = None, run_ids: Iterable[str] = RUN_IDS
-) -> dict[str, Any]:
-    """Merge configs and overrides as MONAI does, and refuse keys that would have no effect.
-
-    A key of an overlay counts if a config below defines it, if anything refers to it or to the table that it is an
-    entry of, or if it is an argument of the component that it is put into.
+    They are the entries with such names that the run refers to; a data list that the run makes itself is none.
 
     Args:
-        configs: Config files, the base first.
-        overrides: Values from the command line, by key.
-        run_ids: Keys that a person runs, to which nothing need refer.
-
-    Returns:
-        The merged config.
+        parser: Of the running config.
+        run_id: What runs, or a step of it.
 
     Raises:
-        FileNotFoundError: If a config file is missing.
-        ValueError: Naming the unknown key, where it came from, and the nearest known one.
+        ValueError: If no input is named, or a folder is named where a file is expected.
+        FileNotFoundError: Naming every file that is missing.
     """
-    check_files(configs)
-    known_ids = ALWAYS_KNOWN | set(run_ids)
-    merged: dict[str, Any] = {}
-    for position, file in enumerate(configs):
-        layer = {key.replace("#", SEPARATOR): value for key, value in ConfigParser.load_config_file(str(file)).items()}
-        if position:
-            _check_layer(layer, merged, known_ids, str(file))
-        merged = ConfigParser.load_config_files([str(config) for config in configs[: position + 1]])
-    changed = {key.replace("#", SEPARATOR): value for key, value in (overrides or {}).items()}
-    _check_layer(changed, merged, known_ids, "the command line")
-    return {**merged, **changed}
+    read = reachable(parser, run_id.partition(SEPARATOR)[0])
+    paths = {
+        key: parser.get_parsed_content(key)
+        for key in sorted(read)
+        if SEPARATOR not in key and key.rpartition("_")[2] in (*FILES, "input") and not isinstance(parser[key], Mapping)
+    }
+    if "input" in paths and paths["input"] is None:
+        raise ValueError("no input: name what to segment, as in --input path/to/file/or/folder")
+    source = paths.pop("input", None)
+    files = [path for path in paths.values() if path is not None]
+    check_files(files if source is None or Path(source).is_dir() else [source, *files])
 
 
-def _check_layer(layer: Mapping[str, Any], below: Mapping[str, Any], known_ids: set[str], source: str) -> None:
-    text = json.dumps({**below, **layer}, default=str).replace("#", SEPARATOR)
-    references = set(REFERENCE.findall(text))
-    known = dict(_flatten(below))
-    for key, _ in _flatten(layer):
-        name = key.lstrip("+")
-        last = name.rsplit(SEPARATOR, 1)[-1]
-        is_note = last.startswith("_") and last.endswith("_")
-        if is_note or name in known or name.split(SEPARATOR, 1)[0] in known_ids or name in references:
-            continue
-        if _is_entry_of_table(name, known, references):
-            continue
-        if not _is_argument(name, known, layer):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else "; it is not in the configs below and nothing refers to it"
-            )
-            raise ValueError(f"unknown config key {name!r} in {source}{hint}")
+def check_device(parser: ConfigParser) -> None:
+    """Refuse a device that this machine does not have.
 
+    Args:
+        parser: Of the running config.
 
-def _is_entry_of_table(key: str, known: Mapping[str, Any], references: set[str]) -> bool:
-    """Whether the key is an entry of a plain table below that something refers to as a whole."""
-    table = key.rpartition(SEPARATOR)[0]
-    value = known.get(table)
-    return table in references and isinstance(value, Mapping) and "_target_" not in value
-
-
-def _is_argument(key: str, known: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
-    """Whether a key below a component is new there, and one of its arguments (or a part of a replaced component)."""
-    parts = key.split(SEPARATOR)
-    for depth in range(len(parts) - 1, 0, -1):
-        parent = SEPARATOR.join(parts[:depth])
-        own = _lookup(layer, parts[:depth])
-        if isinstance(own, Mapping) and "_target_" in own:
-            return True  # the overlay brings this component whole; building it checks its arguments
-        target = known.get(f"{parent}{SEPARATOR}_target_")
-        if isinstance(target, str):
-            return _accepts(target, parts[depth])
-        value = known.get(parent)
-        if parent in known and not isinstance(value, Mapping):
-            return True  # a plain value, or an empty table, replaced by a table
-    return False
-
-
-def _accepts(target: str, argument: str) -> bool:
-    module, _, name = target.rpartition(".")
-    component, found = optional_import(module, name=name)
-    if not found:
-        return True  # a short MONAI name: MONAI itself reports a wrong argument when it builds the component
-    parameters = inspect.signature(component).parameters
-    return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _lookup(config: Mapping[str, Any], parts: Sequence[str]) -> Any:
-    value: Any = config
-    for part in parts:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in config.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}{SEPARATOR}")
-
-
-def report_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An ``excepthook``: a user's error as one line, anything else as Python does it.
-
-    Libraries wrap errors, and ours are raised from those of libraries: the outermost of the user's errors is shown.
+    Raises:
+        ValueError: Naming the device and those that are there.
     """
-    cause: BaseException | None = error
-    while cause is not None and (not isinstance(cause, USERS_ERRORS) or isinstance(cause, UnicodeError)):
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    if cause is not None:
-        print(f"error: {' '.join(str(cause).split())}", file=sys.stderr)  # noqa: T201 - this is the command line
-        logger.debug("".join(traceback.format_exception(kind, error, trace)))
-    else:
-        sys.__excepthook__(kind, error, trace)
+    if "device" not in parser:
+        return
+    try:
+        torch.zeros(1, device=parser.get_parsed_content("device")).item()
+    except Exception as error:  # a wrong name, no driver, no such GPU: each raises its own
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        asked = str(parser["device"]).removeprefix("$")
+        raise ValueError(f"device {asked} cannot be used: this machine has {', '.join(there)}") from error
+
+
+def _check_arguments(command_line: CommandLine, meant: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+    """The arguments as they were meant: MONAI has them already, and would use what is left of them."""
+    args = {key: meant.get(key, value) for key, value in command_line.args.items()}
+    typed = {key: meant.get(key, value) for key, value in command_line.overrides.items()}
+    merged = check_overrides(args, merged, command_line.run_ids, command_line.args_file)
+    check_overrides(typed, merged, command_line.run_ids)
+
+
+def _device_as_such(parser: ConfigParser) -> Iterator[tuple[str, str]]:
+    """``--device cpu`` is a text or a number, where the parts of a config expect a ``torch.device``."""
+    device = parser.get("device")
+    if isinstance(device, str | int) and not is_expression(device):
+        yield "device", f"$torch.device({device!r})"
+
+
+def _as_typed(parser: ConfigParser, command_line: CommandLine, below: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Texts that became numbers, lists or less (``a #b``) on their way, and ``true`` and ``false``, by key."""
+    numbers = {key: str(value) for key, value in command_line.args.items() if isinstance(value, int | float)}
+    for name, text in {**numbers, **command_line.texts}.items():
+        key = name.replace("#", SEPARATOR)
+        default, value = below.get(key), parser.get(key)
+        is_component = isinstance(value, Mapping) and "_target_" in value
+        if text in (None, "None") or is_expression(text) or is_component or key == "device":
+            continue
+        if isinstance(default, bool) and text.lower() in ("true", "false"):
+            yield name, text.lower() == "true"
+        elif is_text_key(key) or (isinstance(default, str) and not is_expression(default)):
+            yield name, text

@@ -42,19 +42,33 @@ class EpochSampler(DistributedSampler):
         seed: Of the order.
         rank: This process among all; None asks ``torch.distributed``, and is 0 without it.
         world_size: Number of processes; None as ``rank``, and is 1.
+        batch_size: Frames per step and process; an epoch has whole batches only, and must have one.
 
     Raises:
-        ValueError: If there are fewer items than processes.
+        ValueError: If there are fewer items than one step of all processes takes.
     """
 
-    def __init__(self, items: Sized, seed: int = 0, rank: int | None = None, world_size: int | None = None) -> None:
+    def __init__(
+        self,
+        items: Sized,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        batch_size: int = 1,
+    ) -> None:
         is_distributed = dist.is_available() and dist.is_initialized()
         if world_size is None:
             world_size = dist.get_world_size() if is_distributed else 1
         if rank is None:
             rank = dist.get_rank() if is_distributed else 0
-        if len(items) < world_size:
-            raise ValueError(f"{world_size} processes need at least as many frames to train on, got {len(items)}")
+        if batch_size < 1 or len(items) < world_size * batch_size:
+            processes = f" in each of {world_size} processes" if world_size > 1 else ""
+            largest = len(items) // world_size
+            remedy = f"--batch_size {largest} or less" if largest else f"at most {len(items)} processes"
+            raise ValueError(
+                f"a step takes a batch of {batch_size}{processes}, but the data list has {len(items)} to train on: "
+                f"give {remedy}, or a data list with more"
+            )
         super().__init__(items, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
         self._start = 0
 
@@ -102,7 +116,8 @@ class SeededDataset(Dataset):
             try:
                 return {**self.dataset[candidate], UNREADABLE: unreadable}
             except Exception as error:
-                unreadable = unreadable or _why_unreadable(error)
+                reason = _why_unreadable(error)  # of every frame: what is no reader's error is raised
+                unreadable = unreadable or reason
         raise ValueError(f"no frame can be read: {unreadable}")
 
 

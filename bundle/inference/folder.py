@@ -25,7 +25,7 @@ class FoundStudies:
     left_out: LeftOut
 
 
-def find_studies(source: str | Path, exclude: str | Path | None = None) -> FoundStudies:
+def find_studies(source: str | Path | None, exclude: str | Path | None = None) -> FoundStudies:
     """Find the studies in a file or folder, subfolders included, in natural order.
 
     Pictures of one folder are one clip; single-frame DICOM files of one series and folder are one clip; every other
@@ -33,13 +33,15 @@ def find_studies(source: str | Path, exclude: str | Path | None = None) -> Found
     channel per structure. Damaged files are kept: reading them says what is wrong.
 
     Args:
-        source: File, folder, or the DICOMDIR in it.
+        source: File, folder, or the DICOMDIR in it; None, as before an input is named, has no studies.
         exclude: Folder that is not searched, such as the one for the results.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If there is no study in it.
     """
+    if source is None:
+        return FoundStudies([], LeftOut())
     sources = find_sources(source, exclude)
     if sources.files == [Path(source)]:
         return FoundStudies([Path(source)], sources.left_out)

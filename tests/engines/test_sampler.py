@@ -7,6 +7,7 @@ import torch
 from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import Compose, RandGaussianNoised, RandScaleIntensityd
 
+from bundle.data.clip import UnreadableStudyError
 from bundle.engines.sampler import EpochIndex, EpochSampler, SeededDataset, item_seed
 
 ITEMS = [{"image": torch.full((1, 2, 2), float(index)), "index": index} for index in range(10)]
@@ -41,8 +42,37 @@ def test_processes_take_disjoint_shares_of_equal_length():
 
 
 def test_more_processes_than_frames_are_refused():
-    with pytest.raises(ValueError, match="4 processes need at least as many frames to train on, got 3"):
+    with pytest.raises(
+        ValueError, match=r"batch of 1 in each of 4 processes, .* has 3 to train on: give at most 3 proc"
+    ):
         EpochSampler(ITEMS[:3], rank=0, world_size=4)
+
+
+def test_fewer_frames_than_a_batch_are_refused_with_both_numbers_and_the_remedy():
+    with pytest.raises(
+        ValueError, match="a batch of 8, but the data list has 3 to train on: give --batch_size 3 or less"
+    ):
+        EpochSampler(ITEMS[:3], batch_size=8)
+    with pytest.raises(
+        ValueError, match=r"batch of 4 in each of 3 processes, .* has 10 .*: give --batch_size 3 or less"
+    ):
+        EpochSampler(ITEMS, rank=1, world_size=3, batch_size=4)
+    assert len(EpochSampler(ITEMS, rank=1, world_size=3, batch_size=3)) == 3
+
+
+@pytest.mark.parametrize("where", [1, 2])
+def test_a_programming_error_is_never_taken_for_an_unreadable_frame(where):
+    """Also after a frame that really is unreadable."""
+    dataset = [{"index": index} for index in range(3)]
+
+    class Spoilt(list):
+        def __getitem__(self, index):
+            if index == where:
+                raise KeyError("no such transform")
+            raise UnreadableStudyError("film.avi", "cut off")
+
+    with pytest.raises(KeyError, match="no such transform"):
+        SeededDataset(Spoilt(dataset), Compose([RandGaussianNoised("image")]))[EpochIndex(0, epoch=1)]
 
 
 def test_an_index_keeps_its_epoch_on_the_way_to_a_worker():
