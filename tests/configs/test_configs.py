@@ -1,11 +1,13 @@
 """Every config parses and says nothing in vain."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 
+from bundle.engines.config_keys import is_text_key
 from bundle.engines.preflight import check_keys
 from bundle.structures import STRUCTURES
 
@@ -72,6 +74,46 @@ def test_every_reference_has_something_to_refer_to(stack):
     for item in parser.ref_resolver.items.values():
         for reference in parser.ref_resolver.find_refs_in_config(item.get_config(), id=item.get_id()):
             assert reference in parser.ref_resolver.items, f"{item.get_id()} refers to {reference}"
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_run_is_another_name_for_what_a_stack_does_and_both_together_are_one_run(stack):
+    """The model zoo's habit is ``run``; MONAI Label gives no name, and all entries of the config are evaluated."""
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in paths(stack)])
+    names = [name for name in ("training", "evaluating", "run") if name in parser]
+    (steps,) = [parser[name] for name in names if isinstance(parser[name], list)]
+    assert {parser[name] for name in names if parser[name] is not steps} <= {"@training", "@evaluating", "@run"}
+    done: list[int] = []
+    entries = {name: parser[name] for name in names if parser[name] is not steps}
+    own = next(name for name in names if parser[name] is steps)
+    small = ConfigParser({**entries, own: ["$done.append(1)", "$done.append(2)"]})
+    small.globals["done"] = done
+    small.get_parsed_content("")
+    assert done == [1, 2]
+    assert steps[0] == "$preflight(@output_dir)"
+    assert parser["initialize"][0] == "$check_config()"
+
+
+def test_paths_and_names_in_the_configs_have_the_keys_by_which_they_are_known_as_texts():
+    for stack in STACKS:
+        parser = ConfigParser()
+        parser.read_config([str(path) for path in paths(stack)])
+        for key, value in parser.config.items():
+            if isinstance(value, str) and "@bundle_root +" in value:
+                assert is_text_key(key), key
+
+
+@pytest.mark.parametrize("name", ["distill.json", "train.json", "train_memory.json", "inference.json"])
+def test_other_programs_take_the_parts_from_anywhere(name, tmp_path, monkeypatch):
+    """As ``monai.bundle.load`` and ``create_workflow`` do; nothing is looked for or written before a run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["python"])
+    workflow = ConfigWorkflow(str(CONFIGS / name), workflow_type="inference" if name == "inference.json" else "train")
+    workflow.initialize()
+    assert workflow.bundle_root == str(CONFIGS.parent)
+    assert type(workflow.parser.get_parsed_content("student")).__name__ == "StudentEncoder"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
