@@ -18,6 +18,9 @@ from bundle.keys import IMAGE, VALID
 from bundle.losses.ranks import from_first_rank, gather, rank, world_size
 from bundle.losses.statistics import FeatureStatistics, load_statistics, save_statistics
 
+FRAMES = ", frames "
+"""In the source of statistics, what stands before the frames' id."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,7 +30,7 @@ def fit_standardizers(
     kind: Callable[..., Any],
     path: str | Path | None = None,
     num_batches: int | None = None,
-    frames_id: str = "",
+    frames_id: str | None = "",
 ) -> dict[str, nn.Module]:
     """Build one standardizer per teacher from features of training frames.
 
@@ -40,7 +43,8 @@ def fit_standardizers(
         path: Safetensors file of the statistics, reused for every teacher whose weights, input size and ``frames_id``
             are the same.
         num_batches: How many batches to use, in all processes together; all if None.
-        frames_id: What tells these frames from others, such as the data list's checksum.
+        frames_id: What tells these frames from others, such as a checksum of the data list and the transforms; None
+            takes the file's statistics of whatever frames.
 
     Raises:
         ValueError: If ``frames`` gives none, or the file at ``path`` is damaged.
@@ -55,7 +59,7 @@ def fit_statistics(
     frames: Iterable[Mapping[str, Any]],
     path: str | Path | None = None,
     num_batches: int | None = None,
-    frames_id: str = "",
+    frames_id: str | None = "",
 ) -> dict[str, FeatureStatistics]:
     """Feature statistics of every teacher, from ``path`` where they fit and measured where not.
 
@@ -63,8 +67,9 @@ def fit_statistics(
     """
     is_stored = path is not None and Path(path).is_file() and rank() == 0
     known = from_first_rank(load_statistics(path) if path is not None and is_stored else {})
-    wanted = {name: empty_statistics(teacher, frames_id) for name, teacher in teachers.items()}
-    missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name)}
+    wanted = {name: empty_statistics(teacher, frames_id or "") for name, teacher in teachers.items()}
+    is_any = frames_id is None
+    missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name, is_any)}
     if missing:
         own = None if num_batches is None else len(range(rank(), num_batches, world_size()))
         _measure(missing, wanted, itertools.islice(frames, own), own)
@@ -98,17 +103,21 @@ def weights_sha256(module: nn.Module) -> str:
 
 def empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:
     """Statistics of no features yet, with the ``source`` by which a file of them is known to fit."""
-    source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels, frames {frames_id or 'not named'}"
+    source = f"weights {weights_sha256(teacher)} at {teacher.input_size} pixels{FRAMES}{frames_id or 'not named'}"
     return FeatureStatistics(int(teacher.embed_dim), source)  # type: ignore[arg-type]
 
 
-def _fits(known: FeatureStatistics | None, wanted: FeatureStatistics, name: str) -> bool:
+def _fits(known: FeatureStatistics | None, wanted: FeatureStatistics, name: str, of_any_frames: bool) -> bool:
     if known is None:
         return False
-    fits = (known.num_channels, known.source) == (wanted.num_channels, wanted.source)
+    sources = [known.source, wanted.source]
+    if of_any_frames:
+        sources = [source.partition(FRAMES)[0] for source in sources]
+    fits = known.num_channels == wanted.num_channels and sources[0] == sources[1]
     if not fits:
         logger.warning(
-            "the stored feature statistics of %r are of other weights, frames or input size: measuring them again", name
+            "the stored feature statistics of %r are of other weights, frames or input size: measuring them again",
+            name,
         )
     return fits
 

@@ -82,7 +82,9 @@ def compare_stored_views(output_dir: str | Path, seeds: tuple[int, ...] = (0, 1)
             keys = {**(stored if variant.configs else shared), **variant.overrides, **statistics, "seed": seed}
             configs = ["distill.json", *variant.configs]
             run_stages([Stage(f"{variant.name}, seed {seed}", configs, {**keys, "output_dir": str(target)})])
-            statistics = statistics or {"standardizers::path": str(target / "statistics.safetensors")}
+            if not statistics:  # one for all, though their frames differ
+                path = str(target / "statistics.safetensors")
+                statistics = {"standardizers::path": path, "standardizers::frames_id": "None"}
             for name, value in _validation(target).items():
                 results[variant.name][name].append(value)
     report = {"data": "synthetic phantom", "seeds": list(seeds), "variants": results}

@@ -39,6 +39,7 @@ def errors(result: subprocess.CompletedProcess) -> list[str]:
 def check_one_set_of_files(folder: Path, names: set[str]) -> None:
     """The run's files are there, no other, and MLflow has one run with the metric of every validation once."""
     assert {path.name for path in folder.iterdir()} == names | {
+        ".lock",
         "checkpoints",
         "config.json",
         "run_name.txt",

@@ -85,6 +85,23 @@ def test_what_changes_the_result_makes_another_run(run, change, files):
     assert differences(run, files, **change) == list(change)
 
 
+def test_teachers_statistics_are_of_the_frames_with_their_transforms(files):
+    """A run that starts over in its folder with another augmentation must measure them again."""
+
+    def frames_id(**changes) -> str:
+        parser = ConfigParser()
+        parser.read_config(str(CONFIGS / "distill.json"))
+        parser.update({"datalist": files["datalist"], **changes})
+        return parser.get_parsed_content("standardizers::frames_id")
+
+    before = frames_id()
+    assert before == frames_id(num_workers=3, epochs=9, learning_rate=0.1)
+    assert before != frames_id(**{"train::random_transforms::0::prob": 0.1})
+    assert before != frames_id(image_size=64)
+    Path(files["datalist"]).write_text("[]")
+    assert before != frames_id()
+
+
 @pytest.mark.parametrize(
     ("run", "change"),
     [

@@ -85,6 +85,8 @@ def test_statistics_of_other_frames_are_measured_again(teachers, frames, tmp_pat
     fit_statistics(teachers, frames, path, frames_id="one data list")
     fit_statistics(teachers, frames, path, frames_id="one data list")
     assert teachers["loud"].num_calls == 3
+    fit_statistics(teachers, frames, path, frames_id=None)  # of whatever frames
+    assert teachers["loud"].num_calls == 3
     fit_statistics(teachers, frames, path, frames_id="another data list")
     assert teachers["loud"].num_calls == 6
 
