@@ -7,7 +7,7 @@ none and folders that are in use are errors, too, and each is one line (:mod:`bu
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,15 @@ from bundle.engines.folder_lock import hold_folder
 from bundle.engines.running_config import FILES, is_first_process, package_root, reachable, running_parser
 from bundle.one_line import report_in_one_line
 
-__all__ = ["check_config", "check_files", "check_keys", "package_root", "preflight", "report_in_one_line"]
+__all__ = [
+    "check_command",
+    "check_config",
+    "check_files",
+    "check_keys",
+    "package_root",
+    "preflight",
+    "report_in_one_line",
+]
 
 
 def check_config() -> None:
@@ -47,17 +55,36 @@ def check_config() -> None:
     if running is None:
         return
     parser, _ = running
-    command_line = parse_command_line(sys.argv)
-    meant: dict[str, Any] = dict(_device_as_such(parser))
-    if command_line is not None:
-        merged = check_keys(command_line.configs, run_ids=command_line.run_ids)
-        meant |= dict(_as_typed(parser, command_line, dict(flatten(merged))))
-        if is_first_process():
-            _check_arguments(command_line, meant, merged)
+    meant = {**check_command(sys.argv), **_device_as_such(parser)}
     corrections = {key: value for key, value in meant.items() if parser.get(key) != value}
     if corrections:
         parser.update(corrections)
         parser.parse(reset=True)
+
+
+def check_command(argv: Sequence[str]) -> dict[str, Any]:
+    """Check the configs and arguments of a bundle command; those of another program are not looked at.
+
+    Args:
+        argv: As in ``sys.argv``.
+
+    Returns:
+        By key, the values that were meant where MONAI gets others.
+
+    Raises:
+        FileNotFoundError: If a config file is missing.
+        ValueError: If a key is unknown or a value is of another kind than the one that it replaces.
+    """
+    command_line = parse_command_line(argv)
+    if command_line is None:
+        return {}
+    merged = check_keys(command_line.configs, run_ids=command_line.run_ids)
+    meant = dict(_as_typed(command_line, dict(flatten(merged))))
+    args = {key: meant.get(key, value) for key, value in command_line.args.items()}
+    typed = {key: meant.get(key, value) for key, value in command_line.overrides.items()}
+    merged = check_overrides(args, merged, command_line.run_ids, command_line.args_file)
+    check_overrides(typed, merged, command_line.run_ids)
+    return meant
 
 
 def preflight(output_dir: str | Path) -> None:
@@ -131,31 +158,22 @@ def check_device(parser: ConfigParser) -> None:
         raise ValueError(f"device {asked} cannot be used: this machine has {', '.join(there)}") from error
 
 
-def _check_arguments(command_line: CommandLine, meant: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
-    """The arguments as they were meant: MONAI has them already, and would use what is left of them."""
-    args = {key: meant.get(key, value) for key, value in command_line.args.items()}
-    typed = {key: meant.get(key, value) for key, value in command_line.overrides.items()}
-    merged = check_overrides(args, merged, command_line.run_ids, command_line.args_file)
-    check_overrides(typed, merged, command_line.run_ids)
-
-
-def _device_as_such(parser: ConfigParser) -> Iterator[tuple[str, str]]:
+def _device_as_such(parser: ConfigParser) -> dict[str, str]:
     """``--device cpu`` is a text or a number, where the parts of a config expect a ``torch.device``."""
     device = parser.get("device")
-    if isinstance(device, str | int) and not is_expression(device):
-        yield "device", f"$torch.device({device!r})"
+    is_name = isinstance(device, str | int) and not is_expression(device)
+    return {"device": f"$torch.device({device!r})"} if is_name else {}
 
 
-def _as_typed(parser: ConfigParser, command_line: CommandLine, below: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Texts that became numbers, lists or less (``a #b``) on their way, and ``true`` and ``false``, by key."""
+def _as_typed(command_line: CommandLine, below: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Texts that become numbers, lists or less (``a #b``) on their way, and ``true`` and ``false``, by key."""
     numbers = {key: str(value) for key, value in command_line.args.items() if isinstance(value, int | float)}
-    for name, text in {**numbers, **command_line.texts}.items():
-        key = name.replace("#", SEPARATOR)
-        default, value = below.get(key), parser.get(key)
-        is_component = isinstance(value, Mapping) and "_target_" in value
+    for key, text in {**numbers, **command_line.texts}.items():
+        default = below.get(key.replace("#", SEPARATOR))
+        is_component = isinstance(command_line.overrides.get(key), Mapping) and "_target_" in text
         if text in (None, "None") or is_expression(text) or is_component or key == "device":
             continue
         if isinstance(default, bool) and text.lower() in ("true", "false"):
-            yield name, text.lower() == "true"
+            yield key, text.lower() == "true"
         elif is_text_key(key) or (isinstance(default, str) and not is_expression(default)):
-            yield name, text
+            yield key, text

@@ -10,12 +10,11 @@ from torch import nn
 
 from bundle.data.ct_lesions import make_ct_lesion_datalist
 from bundle.data.datalist import read_datalist
-from bundle.engines.preflight import check_keys
+from bundle.engines.preflight import check_command
 from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks
 from bundle.studies import slices
 from bundle.studies.slices import BOX, DISTILLED, ELLIPSOID, RANDOM, make_folds, run_slices, train, training_stages
 from bundle.studies.slices_page import findings, paired_table, slices_page, study_slices
-from bundle.workflows.stages import ROOT
 from tests.data.test_ct_lesions import NAMES, write_volumes
 
 
@@ -74,7 +73,7 @@ def test_every_training_uses_configs_and_keys_that_exist(tmp_path):
     assert [stage.configs[0] for stage in stages] == ["train.json", "distill.json", "train.json"]
     assert stages[2].overrides["student_checkpoint"] == f"{stages[1].overrides['output_dir']}/student.pt"
     for stage in stages:
-        check_keys([ROOT / "configs" / config for config in stage.configs], stage.overrides, {stage.run_id})
+        check_command(stage.command()[2:])
 
 
 def test_every_model_is_scored_on_seen_and_unseen_volumes_in_both_ways(finished):

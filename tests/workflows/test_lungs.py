@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.engines.preflight import check_keys
+from bundle.engines.preflight import check_command
 from bundle.engines.prepare_batch import PrepareDistillationBatch
 from bundle.losses.fit import fit_statistics
 from bundle.losses.standardize.phi_s import PhiS
 from bundle.teachers.base import Teacher
 from bundle.workflows import lungs
 from bundle.workflows.lungs import PrepareCachedBatch, TeacherFeaturesd, fit_stored_standardizers, format_lungs
-from bundle.workflows.stages import ROOT, Stage
+from bundle.workflows.stages import Stage
 
 
 class Encoder(nn.Module):
@@ -74,7 +74,7 @@ def test_every_stage_uses_configs_and_keys_that_exist(tmp_path):
         stages += lungs.lung_baseline_stages(name, overlay, tmp_path, tmp_path / "baseline", 60.0)
     assert len(stages) == 7
     for stage in stages:
-        check_keys([ROOT / "configs" / config for config in stage.configs], stage.overrides, {stage.run_id})
+        check_command(stage.command()[2:])
 
 
 def test_baselines_get_the_time_of_both_phases_and_a_finished_one_is_not_repeated(tmp_path, monkeypatch):
