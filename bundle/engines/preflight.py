@@ -29,15 +29,7 @@ from bundle.engines.folder_lock import hold_folder
 from bundle.engines.running_config import FILES, is_first_process, package_root, reachable, running_parser
 from bundle.one_line import report_in_one_line
 
-__all__ = [
-    "check_command",
-    "check_config",
-    "check_files",
-    "check_keys",
-    "package_root",
-    "preflight",
-    "report_in_one_line",
-]
+__all__ = ["check_command", "check_config", "check_files", "check_keys", "package_root", "preflight"]
 
 
 def check_config() -> None:
@@ -55,7 +47,12 @@ def check_config() -> None:
     if running is None:
         return
     parser, _ = running
-    meant = {**check_command(sys.argv), **_device_as_such(parser)}
+    try:
+        meant = {**check_command(sys.argv), **_device_as_such(parser)}
+    except (ValueError, OSError):
+        if is_first_process():
+            raise
+        raise SystemExit(1) from None  # the first process says why
     corrections = {key: value for key, value in meant.items() if parser.get(key) != value}
     if corrections:
         parser.update(corrections)
@@ -170,8 +167,8 @@ def _as_typed(command_line: CommandLine, below: Mapping[str, Any]) -> Iterator[t
     numbers = {key: str(value) for key, value in command_line.args.items() if isinstance(value, int | float)}
     for key, text in {**numbers, **command_line.texts}.items():
         default = below.get(key.replace("#", SEPARATOR))
-        is_component = isinstance(command_line.overrides.get(key), Mapping) and "_target_" in text
-        if text in (None, "None") or is_expression(text) or is_component or key == "device":
+        is_component = isinstance(command_line.overrides.get(key), Mapping) and "_target_" in str(text)
+        if text is None or text == "None" or is_expression(text) or is_component or key == "device":
             continue
         if isinstance(default, bool) and text.lower() in ("true", "false"):
             yield key, text.lower() == "true"

@@ -95,6 +95,16 @@ def test_run_is_another_name_for_what_a_stack_does_and_both_together_are_one_run
     assert parser["initialize"][0] == "$check_config()"
 
 
+@pytest.mark.parametrize("name", ["distill.json", "train.json", "train_memory.json"])
+def test_every_training_refuses_fewer_items_than_a_batch(name):
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / name))
+    parser["train::dataset"] = ["one"]
+    with pytest.raises(RuntimeError) as error:
+        parser.get_parsed_content("train::sampler")
+    assert f"a batch of {parser['batch_size']}, but the data list has 1 to train on" in str(error.value.__cause__)
+
+
 def test_paths_and_names_in_the_configs_have_the_keys_by_which_they_are_known_as_texts():
     for stack in STACKS:
         parser = ConfigParser()
