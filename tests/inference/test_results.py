@@ -139,5 +139,5 @@ def test_every_message_of_the_readers_quotes_the_names_that_it_holds():
         if not readers.fullmatch(path.name):
             continue
         text = path.read_text(encoding="utf-8").replace("{syntax.name}", "").replace("{kind.name}", "")
-        bare = re.findall(r"(?<!')\{\w+(?:\[\d\])?\.name\}(?!')", text)
+        bare = re.findall(r"(?<!')\{\w+(?:\[\w+\])?\.name\}(?!')|\[\w+\.name for", text)
         assert bare == [], path
