@@ -101,9 +101,9 @@ def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Datas
         if original == index:
             kept.append(index)
         elif _is_copy(paths[original], paths[index]):
-            copies.append(paths[index].name)
+            copies.append(f"'{paths[index].name}'")
         else:
-            names = f"{paths[original].name} and {paths[index].name}"
+            names = f"'{paths[original].name}' and '{paths[index].name}'"
             raise UnreadableStudyError(folder, f"{names} have one SOP Instance UID and different content: keep one")
     return kept, [f"left out, a copy of another file of the clip: {', '.join(copies)}"] if copies else []
 
@@ -147,7 +147,7 @@ def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[D
         raise UnreadableStudyError(folder, f"no InstanceNumber, so no order, in {', '.join(missing[:3])}")
     keys = [int(number) for number in numbers]
     counts = Counter(keys)
-    repeated = [path.name for path, key in zip(paths, keys, strict=True) if counts[key] > 1]
+    repeated = [f"'{path.name}'" for path, key in zip(paths, keys, strict=True) if counts[key] > 1]
     if repeated:
         words = "frames of several runs, which nothing tells apart: put the files of each run in its own folder"
         raise UnreadableStudyError(folder, f"InstanceNumber repeats, in {', '.join(repeated[:3])}: {words}")

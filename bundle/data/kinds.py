@@ -79,10 +79,10 @@ def _is_video(head: bytes) -> bool:
 def _begins_as_data_set(head: bytes) -> bool:
     """Whether the first element is one of group 0008, or of 0002 where only the preamble is missing."""
     for order in ("little", "big"):
-        group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))  # type: ignore[arg-type]
+        group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))
         if group in (0x0002, 0x0008) and (element == 0 or dictionary_has_tag(Tag(group, element))):
             is_explicit = head[4:6].decode("latin-1") in VR.__members__
-            return is_explicit or int.from_bytes(head[4:8], order) <= MAX_FIRST_ELEMENT_BYTES  # type: ignore[arg-type]
+            return is_explicit or int.from_bytes(head[4:8], order) <= MAX_FIRST_ELEMENT_BYTES
     return False
 
 

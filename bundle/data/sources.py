@@ -6,6 +6,7 @@ Linked folders are entered, each folder once. What is left out is named, by kind
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -98,7 +99,6 @@ class Sources:
         parts = pattern.split("/")
         return sorted(path for path in paths if _fits(path.relative_to(self.root).parts, parts))
 
-
     def kind(self, file: Path) -> str | None:
         """What a file is by its name, or DICOM by its content; None, and left out, if neither."""
         try:
@@ -164,9 +164,9 @@ class _Walk:
 
     def folders(self) -> Iterator[tuple[Path, list[Path]]]:
         """Each folder with its files: first what lies in the root, then what links lead to."""
-        pending, linked = [self.root], []
+        pending, linked = deque([self.root]), deque[Path]()
         while pending or linked:
-            folder = pending.pop() if pending else linked.pop(0)
+            folder = pending.pop() if pending else linked.popleft()
             if not self._is_wanted(folder):
                 continue
             files, subfolders = self._sorted_entries(folder)
@@ -201,7 +201,8 @@ class _Walk:
         except OSError:
             self.left_out.add(CLOSED, folder)
             return [], []
-        files, subfolders = [], []
+        files: list[Path] = []
+        subfolders: list[Path] = []
         for path in entries:
             kind = _kind_left_out(path)
             if kind:

@@ -18,9 +18,7 @@ BURNED_IN_UNKNOWN = "look at the pixels: BurnedInAnnotation is absent"
 BURNED_IN = "look at the pixels: BurnedInAnnotation is YES"
 
 
-def deidentify_dicom(
-    source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None
-) -> Copy:
+def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None) -> Copy:
     """Write a copy as ``<output>/<study>/<series>/<instance>.dcm``, names hashed.
 
     Args:

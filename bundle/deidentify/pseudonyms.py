@@ -7,6 +7,8 @@ import secrets
 import uuid
 from pathlib import Path
 
+from bundle.text import read_text
+
 KEY_BYTES = 32
 NAME_LENGTH = 16
 
@@ -47,7 +49,7 @@ def read_or_make_key(path: str | Path) -> bytes:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii"))
+        key = bytes.fromhex(read_text(path))
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:

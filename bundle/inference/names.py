@@ -1,6 +1,7 @@
 """Words of messages without the names of files, which may name a patient."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 PLACEHOLDER = "<name>"
@@ -24,7 +25,8 @@ class NameHider:
             self._folder, self._names = folder, _names_in(folder)
         for path in (str(source), str(folder)):
             words = words.replace(path, PLACEHOLDER) if "/" in path.strip("/") else words
-        return _without(words, self._names | _forms(source.name))
+        own = _forms(source.name)
+        return _without(words, lambda part: part in self._names or part in own)
 
 
 def _names_in(folder: Path) -> frozenset[str]:
@@ -38,12 +40,12 @@ def _forms(name: str) -> frozenset[str]:
     return frozenset(quoted if WORD_OR_NUMBER.fullmatch(name) or not name else {name, *quoted})
 
 
-def _without(words: str, names: frozenset[str]) -> str:
+def _without(words: str, is_name: Callable[[str], bool]) -> str:
     """Replace what stands between two edges of words and is a name, the longest first."""
     ends = [at.start() for at in re.finditer(r"(?![\w-]|\.\w)", words)][::-1]
     parts, position = [], 0
     for start in (at.start() for at in re.finditer(r"(?<![\w.-])", words)):
-        end = next((end for end in ends if end > start >= position and words[start:end] in names), None)
+        end = next((end for end in ends if end > start >= position and is_name(words[start:end])), None)
         if end is not None:
             parts += [words[position:start], PLACEHOLDER]
             position = end

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class StudyResults:
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             outputs, notes = tuple(record["outputs"]), tuple(record["notes"])
-            if record["settings"] == self.settings_id and all((folder / name).exists() for name in outputs):
+            if record["settings"] == self.settings_id and set(outputs) <= set(os.listdir(folder)):
                 return StudyResult(source, key, DONE, FINISHED_EARLIER, record["frames"], outputs, notes)
         except (OSError, ValueError, KeyError, TypeError):
             pass  # there is none, or it is not ours: the study is done again

@@ -47,7 +47,7 @@ def test_an_instance_that_is_there_twice_is_one_frame_and_the_copy_is_told_of(se
     clip = decode_clip(series_with_copy)
     assert values(clip) == [100, 200, 300]
     assert len({pydicom.dcmread(origin.path).SOPInstanceUID for origin in clip.origin}) == 3
-    assert clip.warnings == ("left out, a copy of another file of the clip: 2.dcm",)
+    assert clip.warnings == ("left out, a copy of another file of the clip: '2.dcm'",)
     assert measure_clip(series_with_copy).num_frames == 3
     assert len(group_by_clip(sorted(series_with_copy.iterdir()))) == 1
 
@@ -62,7 +62,7 @@ def test_two_contents_of_one_instance_are_refused(series_with_copy):
     changed = pydicom.dcmread(series_with_copy / "2 copy.dcm")
     changed.PixelData = bytes(len(changed.PixelData))
     changed.save_as(series_with_copy / "2 copy.dcm")
-    words = r"2 copy\.dcm and 2\.dcm have one SOP Instance UID and different content: keep one"
+    words = r"'2 copy\.dcm' and '2\.dcm' have one SOP Instance UID and different content: keep one"
     with pytest.raises(UnreadableStudyError, match=words):
         decode_clip(series_with_copy)
 
@@ -125,7 +125,7 @@ def test_what_is_another_for_each_frame_counts_frames_and_no_runs(tmp_path, writ
 
 def test_runs_that_nothing_tells_apart_are_refused(tmp_path, write_frame):
     write_runs(write_frame, [[{"InstanceNumber": number} for number in (1, 2)]] * 2)
-    with pytest.raises(UnreadableStudyError, match=r"InstanceNumber repeats, in 11\.dcm, 12\.dcm, 21\.dcm: frames of"):
+    with pytest.raises(UnreadableStudyError, match=r"InstanceNumber repeats, in '11\.dcm', '12\.dcm', '21\.dcm': frames of"):
         decode_clip(tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_a_single_file_is_all_there_is(folder):
 
 
 def test_nothing_there_is_an_error(folder):
-    with pytest.raises(FileNotFoundError, match="no such file or folder: .*none"):
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*none"):
         find_sources(folder / "none")
 
 

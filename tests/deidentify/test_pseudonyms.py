@@ -31,6 +31,14 @@ def test_a_key_file_is_made_once_for_its_owner_only(tmp_path):
     assert read_or_make_key(path) == key
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_key_file_that_an_editor_has_saved_anew_is_read(tmp_path, encoding):
+    key = read_or_make_key(tmp_path / "key")
+    digits = (tmp_path / "key").read_text()
+    (tmp_path / "key").write_bytes(digits.replace("\n", "\r\n").encode(encoding))
+    assert read_or_make_key(tmp_path / "key") == key
+
+
 @pytest.mark.parametrize("content", ["", "0123", "no hexadecimal digits", "ä" * 64])
 def test_another_file_is_no_key(tmp_path, content):
     (tmp_path / "key").write_text(content, encoding="utf-8")

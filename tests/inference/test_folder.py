@@ -90,7 +90,9 @@ def test_dicom_without_preamble_and_suffix_is_found(tmp_path):
     write_dicom(tmp_path / "cine" / "IM0001", "1.2.4", num_frames=3)
     bare = pydicom.dcmread(tmp_path / "cine" / "IM0001")
     del bare.file_meta, bare.preamble
-    pydicom.dcmwrite(tmp_path / "cine" / "IM0001", bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    pydicom.dcmwrite(
+        tmp_path / "cine" / "IM0001", bare, implicit_vr=True, little_endian=True, enforce_file_format=False
+    )
     assert found(tmp_path) == ["cine/IM0001", "series"]
 
 

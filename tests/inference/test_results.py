@@ -1,4 +1,4 @@
-"""The table of a run: it grows by rows, names nobody, says what was left out, and costs no more per study at its end."""
+"""The table of a run: it grows by rows, names nobody, and says what was left out."""
 
 import csv
 import json
@@ -35,7 +35,9 @@ def write_finished(folder: Path, output_dir: Path, count: int) -> None:
         (output_dir / key / "areas.csv").touch()
         result = StudyResult(folder, key, DONE, frames=3, outputs=("areas.csv",))
         (output_dir / key / RECORD).write_text(
-            json.dumps({"key": key, "settings": results.settings_id, "frames": 3, "outputs": list(result.outputs), "notes": []})
+            json.dumps(
+                {"key": key, "settings": results.settings_id, "frames": 3, "outputs": list(result.outputs), "notes": []}
+            )
         )
 
 
@@ -137,5 +139,5 @@ def test_every_message_of_the_readers_quotes_the_names_that_it_holds():
         if not readers.fullmatch(path.name):
             continue
         text = path.read_text(encoding="utf-8").replace("{syntax.name}", "").replace("{kind.name}", "")
-        bare = re.findall(r"(?<!')\{\w+(?:\[\d\])?\.name\}(?!')", text)
+        bare = re.findall(r"(?<!')\{\w+(?:\[\w+\])?\.name\}(?!')|\[\w+\.name for", text)
         assert bare == [], path
