@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from bundle.data.clip import UnreadableStudyError
@@ -85,11 +84,8 @@ def _collection(file: Path, header: Dataset | None) -> Hashable:
 
 
 def _series_of(file: Path) -> str | None:
-    if not has_dicom_preamble(file):
-        return None
-    with damage_refused(file):
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Rows"])
-        return header.get("SeriesInstanceUID") if "Rows" in header else None
+    header = _header_or_none(file) if has_dicom_preamble(file) else None
+    return None if header is None else header.get("SeriesInstanceUID")
 
 
 def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
@@ -101,9 +97,9 @@ def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Datas
         if original == index:
             kept.append(index)
         elif _is_copy(paths[original], paths[index]):
-            copies.append(paths[index].name)
+            copies.append(f"'{paths[index].name}'")
         else:
-            names = f"{paths[original].name} and {paths[index].name}"
+            names = f"'{paths[original].name}' and '{paths[index].name}'"
             raise UnreadableStudyError(folder, f"{names} have one SOP Instance UID and different content: keep one")
     return kept, [f"left out, a copy of another file of the clip: {', '.join(copies)}"] if copies else []
 
@@ -147,7 +143,7 @@ def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[D
         raise UnreadableStudyError(folder, f"no InstanceNumber, so no order, in {', '.join(missing[:3])}")
     keys = [int(number) for number in numbers]
     counts = Counter(keys)
-    repeated = [path.name for path, key in zip(paths, keys, strict=True) if counts[key] > 1]
+    repeated = [f"'{path.name}'" for path, key in zip(paths, keys, strict=True) if counts[key] > 1]
     if repeated:
         words = "frames of several runs, which nothing tells apart: put the files of each run in its own folder"
         raise UnreadableStudyError(folder, f"InstanceNumber repeats, in {', '.join(repeated[:3])}: {words}")

@@ -113,8 +113,9 @@ def _indexed_end(file: BinaryIO, index: Box) -> int:
     at = 28 if content[0] else 20
     (offset,) = struct.unpack_from(">Q" if content[0] else ">I", content, at - (8 if content[0] else 4))
     (count,) = struct.unpack_from(">H", content, at + 2)
-    sizes = struct.unpack_from(">" + "I8x" * count, content, at + 4)
-    return index.end + offset + sum(size & 0x7FFFFFFF for size in sizes)
+    listed = content[at + 4 :][: 12 * count]
+    sizes = struct.iter_unpack(">I8x", listed[: len(listed) // 12 * 12])
+    return index.end + offset + sum(size & 0x7FFFFFFF for (size,) in sizes)
 
 
 def _content(file: BinaryIO, box: Box) -> bytes:
