@@ -1,5 +1,6 @@
 """Runs of single frames within one DICOM series: acquisitions, or the planes of a biplane machine."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ RUN_KEYWORDS = ("AcquisitionUID", "AcquisitionNumber")
 """What tells runs apart, unless it is another for each frame and so counts frames."""
 
 TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
-"""What tells runs apart that count their frames from 1 each."""
+"""In whose order runs show that count their frames from 1 each."""
 
 PLANES = ("BIPLANE A", "BIPLANE B")
 
@@ -36,32 +37,27 @@ def _split(run: Sequence[int], values: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _split_by_time(run: list[int], headers: Sequence[Dataset]) -> list[list[int]]:
-    """A run in which Instance Numbers repeat: by a time that frames share, else where the numbers start again."""
-    if not _repeats(run, headers):
-        return [run]
-    for keyword in TIME_KEYWORDS:
+    """A run in which Instance Numbers repeat, where they start again in the order of time."""
+    num_runs = max(Counter(_number(headers[index]) for index in run).values())
+    for keyword in TIME_KEYWORDS if num_runs > 1 else ():
         times = _values(headers, keyword)
-        parts = _split(run, times)
-        if len(parts) == 1 and all(times[index] for index in run):
-            parts = _restarts(run, times, headers)
-        if 1 < len(parts) < len(run) and not any(_repeats(part, headers) for part in parts):
+        parts = _restarts(run, times, headers) if all(times[index] for index in run) else []
+        if len(parts) == num_runs < len(run):
             return parts
     return [run]
 
 
 def _restarts(run: Sequence[int], times: Sequence[str], headers: Sequence[Dataset]) -> list[list[int]]:
-    """Parts of a run in order of time, in which Instance Numbers rise."""
+    """Parts of a run in order of time, in which Instance Numbers rise; none where they repeat at one time."""
     ordered = sorted(run, key=lambda index: (times[index], _number(headers[index])))
     parts = [[ordered[0]]]
     for before, index in pairwise(ordered):
         if _number(headers[index]) <= _number(headers[before]):
+            if times[index] == times[before]:
+                return []
             parts.append([])
         parts[-1].append(index)
     return parts
-
-
-def _repeats(run: Sequence[int], headers: Sequence[Dataset]) -> bool:
-    return len({_number(headers[index]) for index in run}) < len(run)
 
 
 def _number(header: Dataset) -> str:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from bundle.data.clip import UnreadableStudyError
@@ -85,11 +84,8 @@ def _collection(file: Path, header: Dataset | None) -> Hashable:
 
 
 def _series_of(file: Path) -> str | None:
-    if not has_dicom_preamble(file):
-        return None
-    with damage_refused(file):
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Rows"])
-        return header.get("SeriesInstanceUID") if "Rows" in header else None
+    header = _header_or_none(file) if has_dicom_preamble(file) else None
+    return None if header is None else header.get("SeriesInstanceUID")
 
 
 def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:

@@ -194,9 +194,8 @@ def _stated_seconds(
 
     MPEG states none, and FFmpeg's estimate says nothing.
     """
-    is_alone = len(container.streams) == 1  # else the container's end may be the sound's
     if end.seconds is not None:
-        return end.seconds if is_alone else None
+        return end.seconds
     if not container.format.name.startswith(("matroska", "asf")):
         return None
     tag = stream.metadata.get("DURATION", "")
@@ -204,6 +203,7 @@ def _stated_seconds(
     if len(parts) == 3 and all(part.strip().replace(".", "", 1).isdigit() for part in parts):
         hours, minutes, seconds = (float(part) for part in parts)
         return 3600 * hours + 60 * minutes + seconds
+    is_alone = len(container.streams) == 1  # else the container's end may be the sound's
     return container.duration / av.time_base if container.duration and is_alone else None
 
 

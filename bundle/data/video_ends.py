@@ -24,7 +24,7 @@ class FileEnd:
 
     Attributes:
         is_cut: Whether it ends within a part whose size is stated.
-        seconds: Length of a fragmented film, where its header states one.
+        seconds: Length of a fragmented film, where its header states one and it has no sound, whose length it may be.
         is_open: Whether nothing in it says how long it is, so that a cut between two parts does not show.
     """
 
@@ -93,9 +93,10 @@ def _has_rest(file: BinaryIO, start: int, size: int) -> bool:
 
 
 def _stated_seconds(file: BinaryIO, movie: Box) -> float:
-    """Length by Movie Extends Header or Movie Header; 0 if neither says it."""
-    inner = {box.kind: box for box in _boxes(file, movie.start, movie.end)}
-    if b"mvhd" not in inner:
+    """Length of the only track by Movie Extends Header or Movie Header; 0 if neither says it, or there are others."""
+    boxes = list(_boxes(file, movie.start, movie.end))
+    inner = {box.kind: box for box in boxes}
+    if b"mvhd" not in inner or sum(box.kind == b"trak" for box in boxes) > 1:
         return 0.0
     header = _content(file, inner[b"mvhd"])
     timescale, duration = struct.unpack_from(">QQIQ" if header[0] else ">IIII", header, 4)[2:]
@@ -113,8 +114,9 @@ def _indexed_end(file: BinaryIO, index: Box) -> int:
     at = 28 if content[0] else 20
     (offset,) = struct.unpack_from(">Q" if content[0] else ">I", content, at - (8 if content[0] else 4))
     (count,) = struct.unpack_from(">H", content, at + 2)
-    sizes = struct.unpack_from(">" + "I8x" * count, content, at + 4)
-    return index.end + offset + sum(size & 0x7FFFFFFF for size in sizes)
+    listed = content[at + 4 :][: 12 * count]
+    sizes = struct.iter_unpack(">I8x", listed[: len(listed) // 12 * 12])
+    return index.end + offset + sum(size & 0x7FFFFFFF for (size,) in sizes)
 
 
 def _content(file: BinaryIO, box: Box) -> bytes:

@@ -178,7 +178,8 @@ def _check_frames(clip: Clip, num_files: int) -> None:
     indices = [origin.index for origin in clip.origin]
     if indices != (list(range(clip.num_frames)) if num_files == 1 else [0] * num_files):
         raise NoSegSourceError(
-            "a DICOM SEG needs a whole clip: every frame of one file, or single-frame files of one series"
+            "a DICOM SEG needs a whole clip: every frame of one file, or single-frame files of one series, "
+            "not parts of a concatenation"
         )
 
 

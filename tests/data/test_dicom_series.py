@@ -91,6 +91,9 @@ RUNS = {
         [{"AcquisitionTime": f"1{run}0000", "InstanceNumber": n} for n in (1, 2)] for run in (1, 2)
     ],
     "numbers that start again": [times(10), times(11)],
+    "numbers that start again after seconds": [
+        [{"InstanceNumber": n, "AcquisitionTime": f"1{run}000{n // 3}"} for n in (1, 2, 3, 4)] for run in (1, 2)
+    ],
     "planes": [
         [{"ImageType": ["ORIGINAL", "PRIMARY", f"BIPLANE {plane}"], "InstanceNumber": n} for n in (1, 2)]
         for plane in "AB"
@@ -123,10 +126,26 @@ def test_what_is_another_for_each_frame_counts_frames_and_no_runs(tmp_path, writ
     assert decode_clip(tmp_path).num_frames == 3
 
 
-def test_runs_that_nothing_tells_apart_are_refused(tmp_path, write_frame):
-    write_runs(write_frame, [[{"InstanceNumber": number} for number in (1, 2)]] * 2)
-    with pytest.raises(UnreadableStudyError, match=r"InstanceNumber repeats, in '11\.dcm', '12\.dcm', '21\.dcm': frames of"):
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [[{"InstanceNumber": number} for number in (1, 2)]] * 2,
+        [[{"InstanceNumber": number, "ContentTime": "100000"} for number in (1, 2)]] * 2,
+        [[{"InstanceNumber": n, "ContentTime": f"10000{2 * n + run}"} for n in (1, 2)] for run in (0, 1)],
+    ],
+    ids=["no time", "one time", "times that alternate"],
+)
+def test_runs_that_nothing_tells_apart_are_refused(tmp_path, write_frame, tags):
+    write_runs(write_frame, tags)
+    with pytest.raises(UnreadableStudyError, match=r"repeats, in '11\.dcm', '12\.dcm', '21\.dcm': frames of"):
         decode_clip(tmp_path)
+
+
+def test_a_damaged_file_beside_a_run_does_not_matter(tmp_path, write_frame):
+    write_runs(write_frame, RUNS["Acquisition Number"])
+    named = sorted(tmp_path.glob("*1.dcm"))
+    (tmp_path / "22.dcm").write_bytes((tmp_path / "22.dcm").read_bytes()[:200])
+    assert values(decode_clip(tmp_path, named)) == [101, 102, 103]
 
 
 # Concatenations

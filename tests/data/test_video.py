@@ -402,6 +402,19 @@ def test_a_fragmented_mp4_that_says_nowhere_how_long_it_is_reads_with_a_note(fra
     assert clip.warnings[0].startswith("the file does not say how long it is: whether frames are missing at its end")
 
 
+def test_with_sound_a_stated_length_may_be_the_sounds_and_a_cut_between_fragments_is_a_note(fragmented):
+    content = bytearray(fragmented.read_bytes())
+    header = content.index(b"mvhd")
+    struct.pack_into(">II", content, header + 16, 1000, 1200)
+    track = content[content.index(b"trak") - 4 :][: struct.unpack_from(">I", content, content.index(b"trak") - 4)[0]]
+    track[track.index(b"tkhd") + 16 : track.index(b"tkhd") + 20] = struct.pack(">I", 2)
+    at, movie = content.index(b"mvex") - 4, content.index(b"moov") - 4
+    struct.pack_into(">I", content, movie, struct.unpack_from(">I", content, movie)[0] + len(track))
+    content = content[:at] + track.replace(b"vide", b"soun") + content[at:]
+    fragmented.write_bytes(content[: [start for kind, start in parts(content) if kind == b"moof"][3]])
+    assert any("does not say how long it is" in note for note in read_video(fragmented).warnings)
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "how"),
     [
