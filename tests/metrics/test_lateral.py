@@ -34,11 +34,12 @@ def test_a_neck_is_measured_as_ever_whichever_way_it_faces(domain):
     [
         lambda masks: masks[..., ::-1, :],
         lambda masks: np.roll(masks, 1, axis=1),
+        lambda masks: np.zeros_like(masks),
         lambda masks: without(masks, "hyoid"),
         lambda masks: without(masks, "pharynx", "c3"),
         lambda masks: np.random.default_rng(0).random(masks.shape) < 0.02,
     ],
-    ids=["upside down", "structures exchanged", "no hyoid", "no C3 nor pharynx", "specks"],
+    ids=["upside down", "structures exchanged", "nothing", "no hyoid", "no C3 nor pharynx", "specks"],
 )
 def test_nothing_is_measured_where_the_structures_do_not_stand_as_a_necks(masks, change):
     measures = measure_if_lateral(np.ascontiguousarray(change(masks)), np.arange(8) * 40.0)
@@ -46,6 +47,11 @@ def test_nothing_is_measured_where_the_structures_do_not_stand_as_a_necks(masks,
     assert {measure.value for measure in measures.measures.values()} == {None}
     assert {measure.reason for measure in measures.measures.values()} == {f"not computable: {REFUSAL}"}
     assert (measures.events, measures.airway_frames, measures.warnings) == ({}, (), (REFUSAL,))
+
+
+@pytest.mark.parametrize("step", [(3, 1), (1, 3)])
+def test_pixels_may_be_oblong(masks, step):
+    assert is_lateral(masks[:, :, :: step[0], :: step[1]], STRUCTURES)
 
 
 def test_frames_that_show_nothing_of_a_neck_do_not_count(masks):

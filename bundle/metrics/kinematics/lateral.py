@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
 from bundle.metrics.kinematics.measure import SwallowMeasures
 from bundle.metrics.kinematics.swallow import measure_swallow
-from bundle.metrics.plausibility import RULES, Rule, plausibility
+from bundle.metrics.plausibility import RULES, plausibility
 from bundle.structures import STRUCTURES
 
 NECK = frozenset(("c2", "c3", "c4", "hyoid", "pharynx"))
@@ -46,8 +46,7 @@ def measure_if_lateral(
 ) -> SwallowMeasures:
     """What ``measure_swallow`` gives, or the refusal in its place; arguments as there."""
     measures = measure_swallow(masks, frame_times_ms, structures, pixel_aspect, visible)
-    is_measured = any(measure.value is not None for measure in measures.measures.values())
-    if not is_measured or is_lateral(ClipMasks(masks, None, structures, pixel_aspect).masks, structures):
+    if is_lateral(ClipMasks(masks, None, structures, pixel_aspect).masks, structures):
         return measures
     table = {
         name: replace(measure, value=None, uncertainty=None, num_frames=0, reason=f"not computable: {REFUSAL}")
@@ -60,27 +59,32 @@ def is_lateral(masks: MaskFrames, structures: Sequence[str]) -> bool:
     """Whether the structures of a neck stand as they do in a lateral view, facing either way.
 
     Args:
-        masks: ``(T, S, H, W)`` bool.
+        masks: ``(T, S, H, W)`` bool; the rules hold for oblong pixels too.
         structures: Names of the channels, in order.
 
     Returns:
         Whether as many rules hold as ``NECK_RULES`` and ``ALL_RULES`` say. A rule about the neck does not hold where a
         frame lacks what it is about. True where the model has no structures that these are about.
     """
-    rules = [rule for rule in RULES if set(rule.needs) <= NECK & set(structures)]
-    if not rules:
+    is_neck = np.array([set(rule.needs) <= NECK & set(structures) for rule in RULES])
+    if not is_neck.any():
         return True
     places = np.unique(np.linspace(0, len(masks) - 1, MOST_FRAMES).round().astype(int))
-    frames = [np.asarray(masks[int(place)], bool) for place in places]
-    shown = [frame for frame in frames if _shows_neck(frame, structures)]
-    return bool(shown) and any(_stands(shown, structures, rules, faces_right) for faces_right in (True, False))
+    frames = (np.asarray(masks[int(place)], bool) for place in places)
+    answers = [_ask(frame, structures) for frame in frames if _shows_neck(frame, structures)]
+    return bool(answers) and any(_stands(side, is_neck) for side in np.stack(answers, axis=1))
 
 
 def _shows_neck(masks: np.ndarray, structures: Sequence[str]) -> bool:
     return any(mask.any() for mask, name in zip(masks, structures, strict=True) if name in NECK)
 
 
-def _stands(frames: Sequence[np.ndarray], structures: Sequence[str], rules: Sequence[Rule], faces_right: bool) -> bool:
-    answers = plausibility(np.stack(frames), structures, faces_right)
-    neck = np.nan_to_num(np.stack([answers[rule.name] for rule in rules])).mean()
-    return bool(neck >= NECK_RULES and np.nanmean(np.stack(list(answers.values()))) >= ALL_RULES)
+def _ask(masks: np.ndarray, structures: Sequence[str]) -> np.ndarray:
+    """Each rule's answer in a frame ``(2, R)``, for a patient who looks to the right, and to the left."""
+    sides = (plausibility(masks[None], structures, faces_right) for faces_right in (True, False))
+    return np.array([[float(answer[0]) for answer in side.values()] for side in sides])
+
+
+def _stands(answers: np.ndarray, is_neck: np.ndarray) -> bool:  # (frames, R), (R,)
+    neck = np.nan_to_num(answers[:, is_neck]).mean()
+    return bool(neck >= NECK_RULES and np.nanmean(answers) >= ALL_RULES)
