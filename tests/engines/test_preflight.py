@@ -258,6 +258,27 @@ def test_the_config_is_recorded_as_it_ran(start, tmp_path):
     assert (recorded["input"], recorded["resume"], recorded["output_dir"]) == ("film.avi", False, "$'out'")
 
 
+def test_a_checkpoint_of_another_configuration_is_refused_before_anything_is_written(start, tmp_path):
+    (tmp_path / "film.avi").touch()
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    last = tmp_path / "out" / "checkpoints" / "last.pt"
+    torch.save({"settings": {"rate": 1, "processes": 2, "batch_size": 8}}, last)
+    training = {
+        "rate": 1,
+        "checkpoints": {"settings": {"rate": "@rate"}},
+        "run": ["$preflight(@output_dir)", "$(@input, @checkpoints)"],
+    }
+    words = ["--input", "film.avi"]
+    with pytest.raises(ValueError, match=r"last.pt is of another configuration \(rate 1, now 2\)"):
+        start(*words, "--rate", "2", **training)
+    assert not (tmp_path / "out" / "config.json").exists()
+    start(*words, "--rate", "1", **training)
+    start(*words, "--rate", "2", "--resume", "False", **training)
+    start(*words, "--rate", "2", **{**training, "run": ["$preflight(@output_dir)", "@input"]})  # it trains nothing
+    last.write_bytes(b"damaged")
+    start(*words, "--rate", "2", **training)
+
+
 def test_another_process_of_the_same_run_writes_nothing(start, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     start()
