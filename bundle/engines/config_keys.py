@@ -162,8 +162,8 @@ def _expected(key: str, value: Any, below: Any) -> str | None:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else f"a number, such as {below}"
     if isinstance(below, list):
         return None if isinstance(value, list | tuple) else "a list, as in \"['a', 'b']\""
-    if is_text_key(key) and not isinstance(value, str | Path | Mapping):
-        return "one text; for several inputs name their folder"
+    if is_text_key(key) and (not isinstance(value, str | Path | Mapping) or value == ""):
+        return "one text that is not empty; for several inputs name their folder"
     return None
 
 

@@ -15,6 +15,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.atomic import write_text
+from bundle.engines.checkpoint_folder import CheckpointFolder
+from bundle.engines.checkpoints import check_settings
 from bundle.engines.command_line import CommandLine, is_bundle_command, parse_command_line
 from bundle.engines.config_keys import (
     SEPARATOR,
@@ -28,6 +30,8 @@ from bundle.engines.config_keys import (
 from bundle.engines.folder_lock import hold_folder
 from bundle.engines.running_config import FILES, is_first_process, package_root, reachable, running_parser
 from bundle.one_line import report_in_one_line
+
+SETTINGS = "checkpoints::settings"
 
 __all__ = ["check_command", "check_config", "check_files", "check_keys", "package_root", "preflight"]
 
@@ -94,7 +98,7 @@ def preflight(output_dir: str | Path) -> None:
         output_dir: Folder of this run; made if it is not there.
 
     Raises:
-        ValueError: If the config, the device or the folder cannot be used.
+        ValueError: If the config, the device or the folder cannot be used, or holds a run of another configuration.
         FileNotFoundError: If a file is missing.
     """
     check_config()
@@ -106,6 +110,7 @@ def preflight(output_dir: str | Path) -> None:
         check_device(running[0])
     hold_folder(output_dir)
     if running is not None:
+        check_resume(*running, Path(output_dir))
         config = {key: value for key, value in running[0].get().items() if key != "_meta_"}
         write_text(Path(output_dir) / "config.json", json.dumps(config, indent=2, default=str))
 
@@ -134,6 +139,32 @@ def check_inputs(parser: ConfigParser, run_id: str) -> None:
     source = paths.pop("input", None)
     files = [path for path in paths.values() if path is not None]
     check_files(files if source is None or Path(source).is_dir() else [source, *files])
+
+
+def check_resume(parser: ConfigParser, run_id: str, output_dir: Path) -> None:
+    """Refuse to go on from a checkpoint of another configuration, before anything is built or written.
+
+    A checkpoint that cannot be read is left to the trainer, which may have an earlier one.
+
+    Args:
+        parser: Of the running config.
+        run_id: What runs, or a step of it.
+        output_dir: Folder of this run.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    last = CheckpointFolder(output_dir / "checkpoints").last
+    is_training = SETTINGS in parser and "checkpoints" in reachable(parser, run_id.partition(SEPARATOR)[0])
+    if not is_training or not last.is_file() or not parser.get_parsed_content("resume"):
+        return
+    try:
+        saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["settings"]
+    except Exception:  # a damaged file can raise nearly anything
+        return
+    wanted = parser.get_parsed_content(SETTINGS)
+    of_trainer = {key: saved[key] for key in ("processes", "batch_size") if key in saved}
+    check_settings(saved, {**wanted, **of_trainer}, last)
 
 
 def check_device(parser: ConfigParser) -> None:

@@ -19,7 +19,7 @@ from torch import nn
 
 from bundle.engines.accumulation import StepSchedule
 from bundle.engines.checkpoint_folder import CheckpointError, CheckpointFolder, read_checkpoint
-from bundle.engines.checkpoints import Checkpoints, parse_interval
+from bundle.engines.checkpoints import Checkpoints, check_settings, parse_interval
 from bundle.engines.random_state import RandomState
 from bundle.engines.sampler import EpochSampler, SeededDataset
 from bundle.engines.save_weights import SaveWeights
@@ -194,6 +194,11 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(tmp_
         Training(tmp_path, settings={"student": "large"}).run()
     with pytest.raises(ValueError, match=r"another configuration \(another datalist\): use"):
         Training(tmp_path, settings={"datalist": "a" * 64 + "b" * 64}).run()
+
+
+def test_of_many_differences_a_few_are_named_and_the_others_counted(tmp_path):
+    with pytest.raises(ValueError, match=r"\(a0 0, now 1, .*, a5 0, now 1 and 3 more\): use another output_dir"):
+        check_settings({f"a{i}": 0 for i in range(9)}, {f"a{i}": 1 for i in range(9)}, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])

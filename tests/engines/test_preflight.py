@@ -99,7 +99,7 @@ def test_an_overlay_may_add_a_component_to_a_table_in_either_spelling(write):
         ({"epochs": True}, "epochs in .* must be a number, such as 3, got True"),
         ({"resume": "no"}, "resume in .* must be True or False, got 'no'"),
         ({"outputs": "png"}, r"""outputs in .* must be a list, as in "\['a', 'b'\]", got 'png'"""),
-        ({"input": ["a", "b"]}, "input in .* must be one text; for several inputs name their folder"),
+        ({"input": ["a", "b"]}, "input in .* must be one text that is not empty; for several inputs name their"),
         ({"output_dir": "a#b"}, "output_dir in .* has a '#', which MONAI takes for '::': 'a#b'; rename it, or name a"),
         ({"tuned": {"output_dir": "a#b"}}, "has a '#'"),
         ({"output_dir": "$'a#b'"}, "has a '#'"),
@@ -238,6 +238,7 @@ def test_a_run_that_names_no_input_takes_none(start):
         (["--input", "film.avi", "--output_dir", "film.avi"], "output_dir film.avi cannot be written"),
         (["--input", "film.avi", "--output_dir", "film.avi/out"], "output_dir film.avi/out cannot be written"),
         (["--input"], "input in the command line must be one text"),
+        (["--input", ""], "input in the command line must be one text that is not empty"),
         (["--input", "a", "--input", "b"], "--input is given twice: one run takes one; for several inputs name their"),
         (["--input", "a.avi", "b.avi"], "expected one thing to run, such as 'run', got run b.avi"),
     ],
@@ -255,6 +256,27 @@ def test_the_config_is_recorded_as_it_ran(start, tmp_path):
     start("--input", "film.avi", "--resume", "False")
     recorded = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (recorded["input"], recorded["resume"], recorded["output_dir"]) == ("film.avi", False, "$'out'")
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_before_anything_is_written(start, tmp_path):
+    (tmp_path / "film.avi").touch()
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    last = tmp_path / "out" / "checkpoints" / "last.pt"
+    torch.save({"settings": {"rate": 1, "processes": 2, "batch_size": 8}}, last)
+    training = {
+        "rate": 1,
+        "checkpoints": {"settings": {"rate": "@rate"}},
+        "run": ["$preflight(@output_dir)", "$(@input, @checkpoints)"],
+    }
+    words = ["--input", "film.avi"]
+    with pytest.raises(ValueError, match=r"last.pt is of another configuration \(rate 1, now 2\)"):
+        start(*words, "--rate", "2", **training)
+    assert not (tmp_path / "out" / "config.json").exists()
+    start(*words, "--rate", "1", **training)
+    start(*words, "--rate", "2", "--resume", "False", **training)
+    start(*words, "--rate", "2", **{**training, "run": ["$preflight(@output_dir)", "@input"]})  # it trains nothing
+    last.write_bytes(b"damaged")
+    start(*words, "--rate", "2", **training)
 
 
 def test_another_process_of_the_same_run_writes_nothing(start, tmp_path, monkeypatch):

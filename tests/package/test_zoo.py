@@ -4,7 +4,8 @@ import json
 import sys
 
 import pytest
-from monai.bundle import ConfigWorkflow, verify_net_in_out
+import torch
+from monai.bundle import ConfigWorkflow, load, verify_net_in_out
 
 from bundle.data.phantom import generate_study
 from bundle.data.phantom.writer import write_dicom
@@ -83,6 +84,15 @@ def test_training_and_evaluation_have_the_properties_and_run(workflow, tmp_path)
     evaluation.run()
     evaluation.finalize()
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["dice"].keys() == set(STRUCTURES)
+
+
+def test_monai_loads_the_network_with_its_weights_from_anywhere(repository):
+    """Nothing of a run is needed, neither an input nor a folder to write to."""
+    options = {"name": repository.name, "bundle_dir": str(repository.parent), "device": "cpu"}
+    network = load(**options, workflow_type="inference")
+    state = torch.load(repository / "models" / "model.pt", weights_only=True)
+    assert network.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
 def test_the_network_takes_and_gives_what_the_metadata_say(repository, monkeypatch):
