@@ -30,6 +30,11 @@ DEVICE = "neither file nor folder"
 RECORD = "study.json"
 """The last file of a study's results, with what a later run needs in order not to do the study again."""
 
+TABLE = "results.csv"
+TABLE_BEGINS = "key,status,"
+RUN_FILES = frozenset((TABLE, "sources.csv", "config.json"))
+"""What a run writes beside its studies' folders."""
+
 COPIES_MARK = "deidentified.json"
 """In the folder of de-identified copies."""
 
@@ -203,8 +208,9 @@ class _Walk:
             return [], []
         files: list[Path] = []
         subfolders: list[Path] = []
+        is_output = any(path.name == TABLE and _is_table(path) for path in entries)
         for path in entries:
-            kind = _kind_left_out(path)
+            kind = RESULTS if is_output and path.name in RUN_FILES else _kind_left_out(path)
             if kind:
                 self.left_out.add(kind, path)
             else:
@@ -240,6 +246,14 @@ def _is_record(path: Path) -> bool:
     try:
         return {"key", "settings", "outputs"} <= set(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(len(TABLE_BEGINS)) == TABLE_BEGINS
+    except OSError:
         return False
 
 

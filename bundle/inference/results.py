@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import append_csv, write_csv, write_json
-from bundle.data.sources import RECORD, LeftOut, shown
+from bundle.data.sources import RECORD, TABLE, LeftOut, shown
 from bundle.inference.names import NameHider
 
 DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
@@ -81,14 +81,14 @@ class StudyResults:
             "outputs": " ".join(result.outputs),
             "notes": "; ".join(result.notes),
         }
-        append_csv(self.output_dir / "results.csv", COLUMNS, [row])
+        append_csv(self.output_dir / TABLE, COLUMNS, [row])
         if self.write_sources:
             source = {"key": result.key, "source": str(result.source)}
             append_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [source])
 
     def _begin_tables(self) -> None:
         rows = ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts())
-        write_csv(self.output_dir / "results.csv", COLUMNS, rows)
+        write_csv(self.output_dir / TABLE, COLUMNS, rows)
         if self.write_sources:
             write_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [])
 
@@ -140,16 +140,14 @@ class StudyResults:
         ]
         statuses = Counter(study.status for study in self.studies)
         counts = [f"{statuses[status]} {status}" for status in (DONE, DUPLICATE, NO_IMAGE, REFUSED) if statuses[status]]
-        total = f"{', '.join(counts) or 'no study'}: {shown(self.output_dir / 'results.csv')}"
+        total = f"{', '.join(counts) or 'no study'}: {shown(self.output_dir / TABLE)}"
         return "\n".join([*lines, *self.left_out.lines(), total])
 
     def exit_if_refused(self) -> None:
         """Raise ``SystemExit`` with a one-line message if a study was refused; for the end of a command."""
         refused = sum(study.status == REFUSED for study in self.studies)
         if self.exit_status:
-            raise SystemExit(
-                f"{refused} of {len(self.studies)} studies were refused: see {self.output_dir / 'results.csv'}"
-            )
+            raise SystemExit(f"{refused} of {len(self.studies)} studies were refused: see {self.output_dir / TABLE}")
 
 
 def _outcome(study: StudyResult) -> str:

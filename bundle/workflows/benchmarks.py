@@ -18,6 +18,7 @@ from bundle.store.benchmark_scale import measure_scale
 from bundle.workflows.benchmark_clicks import measure_clicks
 from bundle.workflows.benchmark_deployment import measure_deployment, measure_stages
 from bundle.workflows.benchmark_epochs import measure_epochs
+from bundle.workflows.benchmark_finished import measure_finished
 from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
 from bundle.workflows.benchmark_streaming import streaming_rows
 from bundle.workflows.benchmark_training import Setting, measure_training
@@ -251,6 +252,14 @@ SECTIONS = {
             "of inference and its decoding process."
         ),
         measure=_streaming,
+    ),
+    "finished": Section(
+        title="A second run over finished studies",
+        text=(
+            "From the folder to the table, for small studies that an earlier run has finished with the same settings: "
+            "search, headers, hashes, records. Add what the command needs to start, and to read large files once."
+        ),
+        measure=measure_finished,
     ),
     "clicks": Section(
         title="Clicks",
