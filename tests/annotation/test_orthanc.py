@@ -17,6 +17,7 @@ import requests
 
 from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
+from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.structures import STRUCTURES
 from tests.annotation.conftest import as_inference_sees, free_port, make_study
@@ -94,8 +95,8 @@ def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there
     folder = tmp_path_factory.mktemp("pacs")
     source = pydicom.dcmread(file)
     clip = read_clip(file)
-    inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
-    segmenter = weights.settings.build(weights.model)
+    segmenter = load_segmenter(weights.model)
+    inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
     masks = inferer(as_inference_sees(clip), segmenter).numpy()
     with start_server(f"{address}/dicom-web", folder / "work") as server:
         assert server.request("GET", "/info/").json()["datastore"]["total"] == 1  # the RF series alone

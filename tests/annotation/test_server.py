@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from bundle.data.readers import read_clip
+from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import Prompt, encode_frame
@@ -48,13 +49,13 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def expected(server, weights):
     """Masks ``(T, S, H, W)`` of an image by ``configs/inference.json``'s own parts, in this process."""
-    segmenter = weights.settings.build(weights.model)
+    segmenter = load_segmenter(weights.model)
     kept = {}
 
     def masks(image):
         if image not in kept:
             clip = read_clip(server.studies / FILES[image])
-            inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
+            inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
             kept[image] = inferer(as_inference_sees(clip), segmenter).numpy()
         return kept[image]
 
