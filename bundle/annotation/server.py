@@ -1,5 +1,6 @@
 """Start MONAI Label with our app: offline, on this machine alone unless told otherwise."""
 
+import io
 import ipaddress
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import requests
@@ -150,12 +152,13 @@ def serve(
         raise FileNotFoundError(f"no such folder of studies: {studies}")
     listener = listen(host, port)
     origins = allowed_origins(host, port, public_address)
-    settings = {"MONAI_LABEL_CORS_ORIGINS": json.dumps(origins)}  # which MONAI Label prints
-    os.environ.update(settings | label_settings(studies, options, port, modality))
+    os.environ.update(label_settings(studies, options, port, modality))
     sys.path.insert(0, str(ROOT))
 
     import uvicorn  # after the settings, which MONAI Label reads when it is imported
-    from monailabel.app import app
+
+    with redirect_stdout(io.StringIO()):  # it prints a policy of origins that guard() replaces
+        from monailabel.app import app
     from monailabel.interfaces.utils.app import app_instance
 
     from bundle.annotation.checked_routes import router as checked
