@@ -36,8 +36,8 @@ HELD_OUT_EVERY = 3
 TRAINING_OPTIONS: dict[str, float] = {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
 """Options of a training, and their defaults."""
 
-OF_MONAI_LABEL = {"model", "client_id", "gpus"}
-"""What MONAI Label and its clients add to a request."""
+OF_MONAI_LABEL = {"model", "client_id"}
+"""What MONAI Label's clients add to a request."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class FineTuneTask(TrainTask):
             RefusedRequestError: If there are not labels enough, or an option is wrong.
             RuntimeError: If the training fails.
         """
-        options = training_options(request)
+        # MONAI Label has added names of its own to what was checked.
+        options = training_options({name: request[name] for name in TRAINING_OPTIONS if name in request})
         run = self.store.folder / "trainings" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         labelled = labelled_images(datastore)
         served = self.store.served()
