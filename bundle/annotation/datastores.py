@@ -275,11 +275,15 @@ def keep_label(store: StudyFolder | PacsDatastore, image_id: str, label: Accepte
     suffix, labels = suffix_of(label.path.name), store._datastore.objects[image_id].labels
     folder, before = Path(store._datastore.label_path(tag)), labels.get(tag)
     path = folder / f"{image_id}{suffix}"
-    with FileLock(store._lock_file):
-        with atomic_path(path) as temporary:
-            shutil.copyfile(label.path, temporary)
+    with FileLock(store._lock_file), atomic_path(path) as temporary:
+        shutil.copyfile(label.path, temporary)
         labels[tag] = DataModel(info={**label.info, "ts": int(time.time()), "name": path.name}, ext=suffix)
-        store._update_datastore_file(lock=False)
+        try:
+            store._update_datastore_file(lock=False)
+        except OSError:
+            labels.pop(tag)
+            labels.update({tag: before} if before else {})
+            raise
     if before is not None and before.ext != suffix:
         (folder / f"{image_id}{before.ext}").unlink(missing_ok=True)
     return image_id

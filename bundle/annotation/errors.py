@@ -24,6 +24,8 @@ def as_refusal(error: Exception) -> RefusedRequestError:
         return RefusedRequestError("there is no such image or label", status=404)
     if isinstance(error, requests.Timeout | requests.ConnectionError):
         return RefusedRequestError("the PACS does not answer: is it running, and its address right?", status=502)
+    if isinstance(error, requests.JSONDecodeError):
+        return RefusedRequestError("what answers at the PACS's address is no DICOMweb service", status=502)
     if isinstance(error, requests.RequestException):
         return RefusedRequestError(f"the PACS has refused: {_reason(error)}", status=502)
     if isinstance(error, OSError) and error.errno in NO_SPACE:

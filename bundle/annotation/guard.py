@@ -4,6 +4,7 @@ And what fails behind it: every error reaches the client as one line with a stat
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI, Request
@@ -79,6 +80,9 @@ def check_request(request: Request, origins: Sequence[str]) -> None:
         for value in request.query_params.getlist(name):
             if value:
                 check_plain_name(value, name)
+    checksum = request.query_params.get("check_sum", "0")
+    if not re.fullmatch(r"((SHA256|SHA512|MD5):)?[0-9a-f]+", checksum):
+        raise RefusedRequestError("check_sum must be hexadecimal, after SHA256:, SHA512: or MD5:", status=400)
     if request.query_params.get("uncompress", "false").lower() not in ("false", "0", ""):
         raise RefusedRequestError("archives are refused: send the files themselves", status=400)
     length = request.headers.get("content-length", "0")

@@ -429,6 +429,7 @@ REFUSED = [
     ("DELETE", "/datastore/label?id=flat&tag=final", {}, 404, "there is no such image or label"),
     ("DELETE", "/datastore/image?id=nobody", {}, 404, "there is no such image or label"),
     ("PUT", "/datastore/label/info?label=cine&tag=final", {"data": {"info": "[1]"}}, 404, "no such address"),
+    ("GET", "/datastore/image?image=grey&check_sum=CRC:1", {}, 400, "check_sum must be hexadecimal"),
     ("GET", "/datastore/dataset", {}, 404, "no such address"),
     ("POST", "/train/nose", {"json": {}}, 404, "model must be one of ['auto']"),
     ("POST", "/train/auto", {"json": {"max_epochs": "ten"}}, 422, "max_epochs must be a positive whole number"),
