@@ -24,5 +24,5 @@ if __name__ == "__main__":
     try:
         app_options = AppOptions(**{field.name: options.pop(field.name) for field in fields(AppOptions)})
         serve(options.pop("studies"), app_options, **options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"annotate: {error}") from None

@@ -1,27 +1,48 @@
 """Where images and labels are: a folder, or a PACS through DICOMweb. Labels are checked on their way in."""
 
+import json
 import logging
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import LabelNotFoundException
 from pydicom import dcmread
 
 from bundle.annotation.images import ImageCache, StudyImage
 from bundle.annotation.label_maps import LABEL_SUFFIXES, Annotation, read_annotation, suffix_of, write_annotation
+from bundle.annotation.proposals import Proposals
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
+from bundle.annotation.served_model import BUNDLE
+from bundle.atomic import atomic_path, write_text
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.sources import ANNOTATION_RECORD, find_sources, own_files
-from bundle.inference.dicom_seg import NoSegSourceError, write_dicom_seg
+from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
+
+ANNOTATOR = "client_id"
+"""What MONAI Label's clients, 3D Slicer among them, call their user by. Nobody checks it."""
 
 OWN_NAMES = (ANNOTATION_RECORD, ".lock", "labels")  # MONAI Label's, beside the images
 logger = logging.getLogger(__name__)
 TAGS = tuple(tag.value for tag in DefaultLabelTag)
+
+
+class AcceptedLabel(NamedTuple):
+    """A label that an annotator has sent, with our values."""
+
+    path: Path
+    annotation: Annotation
+    image: StudyImage
+    info: dict[str, Any]
+    origins: dict[str, SegmentOrigin]
 
 
 class StudyFolder(LocalDatastore):
@@ -31,10 +52,11 @@ class StudyFolder(LocalDatastore):
         folder: Only its own files are images, no subfolder's; two must not differ in their suffix alone.
         structures: Names, in order.
         images: Reads images.
+        proposals: What the model has proposed.
     """
 
-    def __init__(self, folder: str, structures: Sequence[str], images: ImageCache) -> None:
-        self.structures, self.images = tuple(structures), images
+    def __init__(self, folder: str, structures: Sequence[str], images: ImageCache, proposals: Proposals) -> None:
+        self.structures, self.images, self.proposals = tuple(structures), images, proposals
         self._left_out: list[str] = []
         # The longer suffix last: MONAI Label takes the last one that fits.
         suffixes = sorted({*READABLE_SUFFIXES, *LABEL_SUFFIXES}, key=len)
@@ -50,6 +72,9 @@ class StudyFolder(LocalDatastore):
         """Every image that is in the folder now and has no final label."""
         self.refresh()
         return super().get_unlabeled_images(*args)
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        keep_list(self, lock)
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
         """MONAI Label's list of labels, and our own of images."""
@@ -83,11 +108,28 @@ class StudyFolder(LocalDatastore):
         Raises:
             RefusedRequestError: If not.
         """
-        check_plain_name(image_id or Path(image_filename).name, "image")
+        name, suffix = self._to_id(Path(image_filename).name)
+        image_id = check_plain_name(image_id or name, "image")
         if image_id in self.list_images():
             raise RefusedRequestError("there is an image of that name: remove it, or choose another name", status=409)
+        if suffix.lower() not in READABLE_SUFFIXES:
+            raise RefusedRequestError(f"an image file must be one of {', '.join(READABLE_SUFFIXES)}, got another")
         self.images.get(image_filename)
-        return super().add_image(image_id, image_filename, image_info)
+        with atomic_path(Path(self._datastore.image_path()) / f"{image_id}{suffix}") as temporary:
+            shutil.copyfile(image_filename, temporary)
+        self.refresh()
+        self.update_image_info(image_id, image_info)
+        return image_id
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label.
+
+        Raises:
+            LabelNotFoundException: If there is none.
+        """
+        if not self.get_label_uri(label_id, label_tag):
+            raise LabelNotFoundException(f"no label {label_tag}")
+        super().remove_label(label_id, label_tag)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Keep a label with our values, whatever the viewer's were.
@@ -96,7 +138,7 @@ class StudyFolder(LocalDatastore):
             RefusedRequestError: If there is no such image, or the label does not fit it.
         """
         with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
-            return super().save_label(image_id, str(label.path), label_tag, label.info)
+            return keep_label(self, image_id, label, label_tag)
 
 
 class PacsDatastore(DICOMWebDatastore):
@@ -108,6 +150,7 @@ class PacsDatastore(DICOMWebDatastore):
         cache_path: Folder for downloaded series, and for labels.
         structures: Names, in order.
         images: Reads images.
+        proposals: What the model has proposed.
     """
 
     def __init__(
@@ -117,8 +160,9 @@ class PacsDatastore(DICOMWebDatastore):
         cache_path: str,
         structures: Sequence[str],
         images: ImageCache,
+        proposals: Proposals,
     ) -> None:
-        self.structures, self.images = tuple(structures), images
+        self.structures, self.images, self.proposals = tuple(structures), images, proposals
         super().__init__(client, dict(search_filter), cache_path, convert_to_nifti=False)
         self._extensions = [f"*{suffix}" for suffix in sorted(LABEL_SUFFIXES, key=len)]
 
@@ -145,20 +189,45 @@ class PacsDatastore(DICOMWebDatastore):
         """
         with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
             if label_tag == DefaultLabelTag.FINAL:
-                sent = self._send(label.annotation, label.image, label.path.with_name("label.dcm"))
-                label.info["SeriesInstanceUID"] = sent
+                label.info["SeriesInstanceUID"] = self._send(label)
             self._datastore.objects.setdefault(image_id, ImageLabelModel(image=DataModel()))
-            return LocalDatastore.save_label(self, image_id, str(label.path), label_tag, label.info)
+            return keep_label(self, image_id, label, label_tag)
 
-    def _send(self, annotation: Annotation, image: StudyImage, path: Path) -> str:
+    def add_image(self, _image_id: str, _image_filename: str, _image_info: dict[str, Any]) -> str:
+        """Refused: images are the PACS's."""
+        raise RefusedRequestError("images come from the PACS: store it there", status=409)
+
+    def remove_image(self, _image_id: str) -> None:
+        """Refused: images are the PACS's."""
+        raise RefusedRequestError("images are in the PACS: remove it there", status=409)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label that is not final; a final one is in the PACS.
+
+        Raises:
+            RefusedRequestError: If it is final.
+            LabelNotFoundException: If there is none.
+        """
+        if label_tag == DefaultLabelTag.FINAL:
+            raise RefusedRequestError("final labels are in the PACS: remove it there", status=409)
+        if not self.get_label_uri(label_id, label_tag):
+            raise LabelNotFoundException(f"no label {label_tag}")
+        super().remove_label(label_id, label_tag)
+
+    def _send(self, label: AcceptedLabel) -> str:
         """Write the SEG, with the patient that the PACS files by, and store it; gives its series."""
-        masks = annotation.masks(range(image.clip.num_frames), len(self.structures))
+        clip, path = label.image.clip, label.path.with_name("label.dcm")
+        masks = label.annotation.masks(range(clip.num_frames), len(self.structures))
+        origins = [label.origins[name] for name in self.structures]
+        creator = str(label.info.get(ANNOTATOR) or "")
         try:
-            write_dicom_seg(masks, image.clip, self.structures, path, {"name": "annotators"}, keep_identity=True)
-        except NoSegSourceError as error:
+            write_dicom_seg(masks, clip, self.structures, path, BUNDLE, True, origins=origins, creator=creator)
+        except (NoSegSourceError, TooLongForSegError) as error:
             raise RefusedRequestError(str(error)) from None
         dataset = dcmread(path)
-        self._client.store_instances([dataset])
+        answer = self._client.store_instances([dataset])
+        if answer.get("FailedSOPSequence"):
+            raise RefusedRequestError("the PACS has not taken the segmentation; nothing was saved", status=502)
         return str(dataset.SeriesInstanceUID)
 
     def datalist(self, _full_path: bool = True) -> list[dict[str, Any]]:
@@ -169,21 +238,15 @@ class PacsDatastore(DICOMWebDatastore):
             for image in labelled
         ]
 
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        keep_list(self, lock)
+
     def _remove_non_existing(self) -> int:
         """Nothing: images are in the PACS, and their files here come and go."""
         return 0
 
     def _add_non_existing_images(self) -> int:
         return 0
-
-
-class AcceptedLabel(NamedTuple):
-    """A label that an annotator has sent, with our values."""
-
-    path: Path
-    annotation: Annotation
-    image: StudyImage
-    info: dict[str, Any]
 
 
 @contextmanager
@@ -199,10 +262,40 @@ def accepted_label(
     image = store.images.get(store.get_image_uri(image_id))
     annotation = read_annotation(Path(file), image.grid, store.structures, label_info.get("label_info"))
     info = describe_label(annotation, image, store.structures, label_info, label_tag)
+    origins = store.proposals.origins(image, annotation, info["frames"])
+    info["origins"] = {name: {"kind": origin.kind, "model": origin.model} for name, origin in origins.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"label{suffix_of(file)}"
         write_annotation(annotation, image.grid, store.structures, path)
-        yield AcceptedLabel(path, annotation, image, info)
+        yield AcceptedLabel(path, annotation, image, info, origins)
+
+
+def keep_label(store: StudyFolder | PacsDatastore, image_id: str, label: AcceptedLabel, tag: str) -> str:
+    """MONAI Label's ``save_label``, but the file and the list take the old ones' place whole, or not at all."""
+    suffix, labels = suffix_of(label.path.name), store._datastore.objects[image_id].labels
+    folder, before = Path(store._datastore.label_path(tag)), labels.get(tag)
+    path = folder / f"{image_id}{suffix}"
+    with FileLock(store._lock_file), atomic_path(path) as temporary:
+        shutil.copyfile(label.path, temporary)
+        labels[tag] = DataModel(info={**label.info, "ts": int(time.time()), "name": path.name}, ext=suffix)
+        try:
+            store._update_datastore_file(lock=False)
+        except OSError:
+            labels.pop(tag)
+            labels.update({tag: before} if before else {})
+            raise
+    if before is not None and before.ext != suffix:
+        (folder / f"{image_id}{before.ext}").unlink(missing_ok=True)
+    return image_id
+
+
+def keep_list(store: StudyFolder | PacsDatastore, lock: bool) -> None:
+    """MONAI Label's list of images and labels, in place of the old one as a whole."""
+    path = Path(store._datastore_config_path)
+    with FileLock(store._lock_file) if lock else nullcontext():
+        store._ignore_event_config = True
+        write_text(path, json.dumps(store._datastore.model_dump(exclude={"base_path"}), indent=2, default=str))
+        store._config_ts = path.stat().st_mtime
 
 
 def check_label(image_id: str, label_tag: str, images: Sequence[str]) -> None:

@@ -17,11 +17,12 @@ from monai.data import MetaTensor
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import read_annotation
 from bundle.annotation.refusals import RefusedRequestError
-from bundle.annotation.served_model import ModelSettings
 from bundle.atomic import atomic_folder, write_json
 from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from bundle.data.dicom_files import read_dataset
 from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME
+from bundle.deidentify.pseudonyms import Pseudonyms
+from bundle.export.model_card import load_segmenter, read_model_card
 from bundle.inference.predictor import ClipInferer
 from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
 from bundle.metrics.overlap import dice
@@ -30,6 +31,13 @@ from bundle.workflows.stages import ROOT, Stage
 CONFIGS = ("train.json", "fine_tune.json")
 HELD_OUT_EVERY = 3
 """Of the labelled patients, every third is held out, the second being the first."""
+
+
+TRAINING_OPTIONS: dict[str, float] = {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
+"""Options of a training, and their defaults."""
+
+OF_MONAI_LABEL = {"model", "client_id"}
+"""What MONAI Label's clients add to a request."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +54,15 @@ class LabelledImage:
     label: Path
     frames: tuple[int, ...]
 
-    def patient(self) -> str:
-        """Pseudonym of the patient: from a DICOM header, else the start of the file's name, as in ``p001_a.avi``."""
+    def identity(self) -> str:
+        """The patient: by a DICOM header, else by the start of the file's name, as in ``p001_a.avi``; never written."""
         path = min(self.image.iterdir()) if self.image.is_dir() else self.image
         identity = re.match(FIRST_PART_OF_THE_NAME, path.name)
         name = identity.group() if identity else path.name
         if path.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(path):
             header = read_dataset(path, stop_before_pixels=True)
             name = str(header.get("PatientID") or header.get("StudyInstanceUID") or name)
-        return hashlib.sha256(name.encode()).hexdigest()[:12]
+        return name
 
 
 @dataclass(frozen=True)
@@ -63,17 +71,48 @@ class HeldOutPatients:
 
     Attributes:
         path: JSON; made when the first patient comes.
+        pseudonyms: What patients are called in it.
     """
 
     path: Path
+    pseudonyms: Pseudonyms
 
-    def split(self, patients: Sequence[str]) -> dict[str, bool]:
+    def pseudonym(self, identity: str) -> str:
+        """What a patient is called in every file that is written here."""
+        return self.pseudonyms.name("patient", identity)
+
+    def split(self, identities: Sequence[str]) -> dict[str, bool]:
         """Whether each patient is held out; new ones are placed in the order given."""
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-        for patient in patients:
-            known.setdefault(patient, len(known) % HELD_OUT_EVERY == 1)
+        sides = {}
+        for identity in identities:
+            name = self.pseudonym(identity)
+            # Earlier a hash without a key stood for the patient, which whoever guesses an ID could check.
+            unsalted = hashlib.sha256(identity.encode()).hexdigest()[:12]
+            sides[identity] = known.setdefault(name, known.pop(unsalted, len(known) % HELD_OUT_EVERY == 1))
         write_json(self.path, known)
-        return {patient: known[patient] for patient in patients}
+        return sides
+
+
+def split_sections(
+    labelled: Sequence[LabelledImage], held_out: HeldOutPatients
+) -> dict[str, list[tuple[str, LabelledImage]]]:
+    """Labelled images with their patients' identities: ``validation`` are those of the held out.
+
+    Raises:
+        RefusedRequestError: If there are not labels of two patients, one of them held out.
+    """
+    patients = [item.identity() for item in labelled]
+    sides = held_out.split(list(dict.fromkeys(patients)))
+    sections: dict[str, list[tuple[str, LabelledImage]]] = {"training": [], "validation": []}
+    for patient, item in zip(patients, labelled, strict=True):
+        sections["validation" if sides[patient] else "training"].append((patient, item))
+    if not all(sections.values()):
+        raise RefusedRequestError(
+            f"training needs final labels of at least two patients, of whom one is held out, got {len(sides)}",
+            status=409,
+        )
+    return sections
 
 
 def write_datalist(
@@ -98,37 +137,29 @@ def write_datalist(
     Raises:
         RefusedRequestError: If there are not labels of two patients, one of them held out.
     """
-    patients = {item.image: item.patient() for item in labelled}
-    sides = held_out.split(list(dict.fromkeys(patients.values())))
-    sections: dict[str, list[dict[str, Any]]] = {"training": [], "validation": []}
+    sections: dict[str, list[dict[str, Any]]] = {}
     with atomic_folder(folder) as temporary:
-        for number, item in enumerate(labelled):
-            masks = _masks(item, structures, images)
-            voxels = masks.view(np.uint8).transpose(3, 2, 0, 1)[:, :, None]  # (X, Y, 1, T, S)
-            nib.save(nib.Nifti1Image(voxels, np.eye(4)), temporary / f"{number}.nii")
-            patient = patients[item.image]
-            entry = {"patient": patient, "image": str(item.image.resolve()), "label": f"{number}.nii"}
-            sections["validation" if sides[patient] else "training"].append({**entry, "frames": list(item.frames)})
-        if not all(sections.values()):
-            raise RefusedRequestError(
-                f"training needs final labels of at least two patients, of whom one is held out, got {len(sides)}",
-                status=409,
-            )
+        for section, items in split_sections(labelled, held_out).items():
+            sections[section] = []
+            for number, (patient, item) in enumerate(items):
+                masks = _masks(item, structures, images)
+                voxels = masks.view(np.uint8).transpose(3, 2, 0, 1)[:, :, None]  # (X, Y, 1, T, S)
+                label = f"{section}-{number}.nii"
+                nib.save(nib.Nifti1Image(voxels, np.eye(4)), temporary / label)
+                entry = {"patient": held_out.pseudonym(patient), "image": str(item.image.resolve()), "label": label}
+                sections[section].append({**entry, "frames": list(item.frames)})
         write_json(temporary / "datalist.json", {"structures": list(structures), **sections})
     return folder / "datalist.json"
 
 
-def fine_tune(
-    datalist: Path, served: Path, settings: ModelSettings, output_dir: Path, options: Mapping[str, Any]
-) -> Path:
+def fine_tune(datalist: Path, served: Path, output_dir: Path, options: Mapping[str, Any]) -> Path:
     """Run ``configs/train.json`` with ``fine_tune.json`` on a data list, from the served weights.
 
     Args:
         datalist: From :func:`write_datalist`.
-        served: Weights to start from.
-        settings: What they belong to.
+        served: Weights to start from; the card beside them says what they fit.
         output_dir: Of the run.
-        options: ``max_epochs``, ``batch_size`` and ``learning_rate``, each optional.
+        options: From :func:`training_options`.
 
     Returns:
         The new weights.
@@ -136,20 +167,21 @@ def fine_tune(
     Raises:
         RuntimeError: If the training fails; its log is in ``output_dir``.
     """
+    card = read_model_card(served)
     num_frames = sum(len(item["frames"]) for item in json.loads(datalist.read_text())["training"])
     overrides: dict[str, str | int | float] = {
         "datalist": str(datalist),
         "segmenter_checkpoint": str(served),
         "output_dir": str(output_dir),
-        "structures": str(list(settings.structures)),
-        "student_backbone": settings.student_backbone,
-        "embed_dim": settings.embed_dim,
-        "image_size": settings.image_size,
-        "epochs": _option(options, "max_epochs", 10, int),
+        "structures": str(list(card["structures"])),
+        "student_backbone": card["student_backbone"],
+        "embed_dim": card["embed_dim"],
+        "image_size": card["image_size"],
+        "epochs": options["max_epochs"],
         # The memory that propagation needs is trained on this student, and fits no other.
         "encoder_training": "frozen",
-        "batch_size": min(_option(options, "batch_size", 4, int), num_frames),
-        "decoder_learning_rate": _option(options, "learning_rate", 0.0003, float),
+        "batch_size": min(options["batch_size"], num_frames),
+        "decoder_learning_rate": options["learning_rate"],
     }
     output_dir.mkdir(parents=True, exist_ok=True)
     stage = Stage("fine-tuning on the annotators' labels", CONFIGS, overrides)
@@ -161,21 +193,19 @@ def fine_tune(
     return output_dir / "model.pt"
 
 
-def mean_dice(
-    checkpoint: Path, settings: ModelSettings, labelled: Sequence[LabelledImage], images: ImageCache
-) -> float:
+def mean_dice(checkpoint: Path, labelled: Sequence[LabelledImage], images: ImageCache) -> float:
     """Mean Dice of a model's automatic masks on labelled frames, over every structure that a frame's label holds.
 
     Raises:
         RefusedRequestError: If no structure is labelled in any frame.
     """
-    segmenter = settings.build(checkpoint)
-    inferer = ClipInferer(settings.image_size, batch_size=1, progress=False)
+    segmenter = load_segmenter(checkpoint)
+    inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
     scores = []
     for item in labelled:
         image = images.get(item.image)
         noted = {PIXEL_ASPECT: image.clip.pixel_aspect, FIELD_OF_VIEW: image.view}
-        truth = torch.from_numpy(_masks(item, settings.structures, images))
+        truth = torch.from_numpy(_masks(item, segmenter.structures, images))
         for frame, label in zip(item.frames, truth, strict=True):
             masks = inferer(MetaTensor(image.frame(frame)[None], meta=noted), segmenter)
             scores.append(dice(masks, label[None]))
@@ -191,8 +221,21 @@ def _masks(item: LabelledImage, structures: Sequence[str], images: ImageCache) -
     return read_annotation(item.label, grid, structures).masks(item.frames, len(structures))
 
 
-def _option(options: Mapping[str, Any], name: str, default: float, kind: type) -> Any:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10_000 or kind(value) != value:
-        raise RefusedRequestError(f"{name} must be a positive number such as {default}, got {str(value)[:40]!r}")
-    return kind(value)
+def training_options(request: Mapping[str, Any]) -> dict[str, float]:
+    """The options of a training that a request names, and the others' defaults.
+
+    Raises:
+        RefusedRequestError: If there is no such option, or its value cannot be.
+    """
+    unknown = sorted(set(request) - set(TRAINING_OPTIONS) - OF_MONAI_LABEL)
+    if unknown:
+        raise RefusedRequestError(f"unknown options {unknown}: expected some of {list(TRAINING_OPTIONS)}")
+    return {name: _option(name, request.get(name, default), default) for name, default in TRAINING_OPTIONS.items()}
+
+
+def _option(name: str, value: Any, default: float) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 10_000
+    if not is_number or type(default)(value) != value:
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise RefusedRequestError(f"{name} must be a positive {kind} such as {default}, got {str(value)[:40]!r}")
+    return type(default)(value)

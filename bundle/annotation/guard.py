@@ -1,27 +1,41 @@
-"""What is refused before MONAI Label sees it: other hosts, other sites' pages, names that are paths, archives."""
+"""What is refused before MONAI Label sees it: other hosts, other sites' pages, names that are paths, archives.
 
+And what fails behind it: every error reaches the client as one line with a status that says whose it is.
+"""
+
+import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from json import JSONDecodeError
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
+from monailabel.interfaces.exception import MONAILabelException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from bundle.annotation.errors import as_refusal
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
 
 NAMES = ("image", "label", "id", "tag", "session_id", "model")
 """Query parameters from which MONAI Label makes file names."""
 
-CLOSED = ("/proxy", "/logs", "/wsi", "/model", "/scoring")
-"""MONAI Label's routes that nothing here needs: requests passed on, logs, pathology, weights, scores."""
+CLOSED = ("/proxy", "/logs", "/wsi", "/model", "/scoring", "/datastore/dataset", "/datastore/updatelabelinfo")
+"""MONAI Label's routes that nothing here needs: requests passed on, logs, pathology, weights, scores, archives."""
+
+CLOSED_TO_PUT = ("/datastore/image/info", "/datastore/label/info")
+"""What is noted of labels is written with them."""
 
 MAX_UPLOAD_BYTES = 4 * 2**30
 
+ERRORS = (RefusedRequestError, RequestValidationError, MONAILabelException, OSError, MemoryError)
+"""Foreseen; every other error is the server's own, and its trace is in the log."""
+
+logger = logging.getLogger(__name__)
+
 
 def guard(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
-    """Put the checks in front of an app, and turn its refusals into answers.
+    """Put the checks in front of an app, and turn its refusals and errors into answers of one line.
 
     Args:
         app: MONAI Label's.
@@ -40,18 +54,13 @@ def guard(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
             return _refusal(error)
         return await call_next(request)
 
-    @app.exception_handler(RefusedRequestError)
-    async def refused(_request: Request, error: RefusedRequestError) -> Response:
-        return _refusal(error)
+    async def foreseen(_request: Request, error: Exception) -> Response:
+        if not isinstance(error, RefusedRequestError):
+            logger.warning("%s: %s", type(error).__name__, error)
+        return _refusal(as_refusal(error))
 
-    @app.exception_handler(JSONDecodeError)
-    async def no_json(_request: Request, _error: JSONDecodeError) -> Response:
-        return _refusal(RefusedRequestError("params must be a JSON object", status=400))
-
-    @app.exception_handler(MONAILabelException)
-    async def refused_by_monai_label(_request: Request, error: MONAILabelException) -> Response:
-        is_missing = isinstance(error, ImageNotFoundException | LabelNotFoundException)
-        return _refusal(RefusedRequestError("there is no such image or label" if is_missing else "the request failed"))
+    for kind in (*ERRORS, Exception):  # Starlette shows the trace of what is none of the others in the log
+        app.add_exception_handler(kind, foreseen)
 
 
 def check_request(request: Request, origins: Sequence[str]) -> None:
@@ -64,12 +73,16 @@ def check_request(request: Request, origins: Sequence[str]) -> None:
     if origin is not None and origin not in origins:
         raise RefusedRequestError("requests from pages of another site are refused", status=403)
     path = request.url.path
-    if path.startswith(CLOSED) or ".." in path.split("/") or "\\" in path:
+    is_closed = path.startswith(CLOSED) or (request.method == "PUT" and path.startswith(CLOSED_TO_PUT))
+    if is_closed or ".." in path.split("/") or "\\" in path:
         raise RefusedRequestError("there is no such address", status=404)
     for name in NAMES:
         for value in request.query_params.getlist(name):
             if value:
                 check_plain_name(value, name)
+    checksum = request.query_params.get("check_sum", "0")
+    if not re.fullmatch(r"((SHA256|SHA512|MD5):)?[0-9a-f]+", checksum):
+        raise RefusedRequestError("check_sum must be hexadecimal, after SHA256:, SHA512: or MD5:", status=400)
     if request.query_params.get("uncompress", "false").lower() not in ("false", "0", ""):
         raise RefusedRequestError("archives are refused: send the files themselves", status=400)
     length = request.headers.get("content-length", "0")

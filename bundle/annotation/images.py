@@ -1,5 +1,6 @@
 """The images that annotators work on: any clip that the bundle reads, kept decoded while it is in use."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from bundle.data.clip import Clip, UnreadableStudyError
 from bundle.data.nifti import NIFTI_SUFFIXES
 from bundle.data.readers import read_clip
 from bundle.data.sources import own_files
+from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import Window, view_of_clip
 from bundle.transforms.recent import RecentlyUsed
 
@@ -37,6 +39,12 @@ class StudyImage:
     def view(self) -> Window:
         """The part of its frames that shows the picture, without a recording's black border."""
         return view_of_clip(self.clip)
+
+    @cached_property
+    def content(self) -> str:
+        """Checksum of its files, the same under every name and in every folder."""
+        checksums = [file_sha256(path) for path in dict.fromkeys(origin.path for origin in self.clip.origin)]
+        return hashlib.sha256(" ".join(checksums).encode()).hexdigest()
 
     def frame(self, index: int) -> Tensor:
         """One frame ``(1, H, W)`` in [0, 1].

@@ -5,7 +5,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from bundle.annotation.label_maps import (
     paint,
     write_annotation,
 )
+from bundle.annotation.proposals import Proposals
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.annotation.requested import all_prompts, click_prompt, requested_frames, structure_name
 from bundle.annotation.served_model import ServedModel
@@ -30,6 +31,15 @@ from bundle.segmentation.prompting import Prompt
 
 Answer = tuple[str, dict[str, Any]]
 """A label file, which the server sends and removes, and what is said about it."""
+
+
+class Segmented(NamedTuple):
+    """An answer: the frames and the structures that it is about, labels of the whole clip, and what else to say."""
+
+    frames: Sequence[int]
+    names: Sequence[str]
+    annotation: Annotation
+    said: dict[str, Any]
 
 
 class SegmentationTask(InferTask):
@@ -41,11 +51,23 @@ class SegmentationTask(InferTask):
         description: For the viewer.
         images: Reads images.
         model: Answers.
+        proposals: Remembers what was answered.
     """
 
-    def __init__(self, type: str, dimension: int, description: str, images: ImageCache, model: ServedModel) -> None:
-        self.images, self.model = images, model
-        self.structures = model.settings.structures
+    is_automatic = False
+    """Whether it answers without anybody's clicks."""
+
+    def __init__(
+        self,
+        type: str,
+        dimension: int,
+        description: str,
+        images: ImageCache,
+        model: ServedModel,
+        proposals: Proposals,
+    ) -> None:
+        self.images, self.model, self.proposals = images, model, proposals
+        self.structures = model.structures
         labels = {name: value for value, name in enumerate(self.structures, start=1)}
         super().__init__(type=type, labels=labels, dimension=dimension, description=description)
 
@@ -62,7 +84,8 @@ class SegmentationTask(InferTask):
         start = time.monotonic()
         image = self.images.get(request["image"])
         suffix = _requested_suffix(request, image)
-        frames, annotation, said = self.segment(request, image, suffix == LAYERS_SUFFIX)
+        frames, names, annotation, said = self.segment(request, image, suffix == LAYERS_SUFFIX)
+        self.proposals.add(image, annotation, frames, names, self.model.identity(), self.is_automatic)
         path = _write(annotation, image, frames, suffix, self.structures)
         said |= {
             "label_names": annotation.present(self.structures, frames),
@@ -72,51 +95,49 @@ class SegmentationTask(InferTask):
         return str(path), said
 
     @abstractmethod
-    def segment(
-        self, request: Mapping[str, Any], image: StudyImage, has_layers: bool
-    ) -> tuple[Sequence[int], Annotation, dict[str, Any]]:
-        """Frames that are answered, the whole clip's labels, and what else there is to say."""
+    def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
+        """Answer, without writing it."""
 
 
 class AutoTask(SegmentationTask):
     """Every structure, in the frame that ``slice`` names or in all frames."""
 
-    def __init__(self, images: ImageCache, model: ServedModel) -> None:
-        super().__init__(InferType.SEGMENTATION, 3, "Every structure, in one frame or in all", images, model)
+    is_automatic = True
 
-    def segment(
-        self, request: Mapping[str, Any], image: StudyImage, has_layers: bool
-    ) -> tuple[Sequence[int], Annotation, dict[str, Any]]:
+    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
+        super().__init__(InferType.SEGMENTATION, 3, "Every structure, in one frame or in all", images, model, proposals)
+
+    def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
         frames = requested_frames(request, image)
         masks = zip(frames, self.model.automatic(image, frames), strict=True)
-        return frames, collect(masks, image, range(len(self.structures)) if has_layers else None), {}
+        annotation = collect(masks, image, range(len(self.structures)) if has_layers else None)
+        return Segmented(frames, self.structures, annotation, {})
 
 
 class ClickTask(SegmentationTask):
     """One structure in one frame, by points and a box."""
 
-    def __init__(self, images: ImageCache, model: ServedModel) -> None:
-        super().__init__(InferType.DEEPGROW, 2, "One structure in one frame, by points and a box", images, model)
+    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
+        super().__init__(
+            InferType.DEEPGROW, 2, "One structure in one frame, by points and a box", images, model, proposals
+        )
 
-    def segment(
-        self, request: Mapping[str, Any], image: StudyImage, _has_layers: bool
-    ) -> tuple[Sequence[int], Annotation, dict[str, Any]]:
+    def segment(self, request: Mapping[str, Any], image: StudyImage, _has_layers: bool) -> Segmented:
         prompt = click_prompt(request, image, self.structures)
         answer = self.model.click(image, prompt)
         masks = np.zeros((len(self.structures), *answer.mask.shape), bool)
         masks[self.structures.index(prompt.structure)] = answer.mask.numpy()
-        return [prompt.frame], collect([(prompt.frame, masks)], image), {"iou": round(answer.iou, 4)}
+        annotation = collect([(prompt.frame, masks)], image)
+        return Segmented([prompt.frame], [prompt.structure], annotation, {"iou": round(answer.iou, 4)})
 
 
 class PropagateTask(SegmentationTask):
     """Chosen structures through a whole cine, from points and boxes on some frames, or from one frame's masks."""
 
-    def __init__(self, images: ImageCache, model: ServedModel) -> None:
-        super().__init__(InferType.DEEPGROW, 3, "Chosen structures through the whole cine", images, model)
+    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
+        super().__init__(InferType.DEEPGROW, 3, "Chosen structures through the whole cine", images, model, proposals)
 
-    def segment(
-        self, request: Mapping[str, Any], image: StudyImage, has_layers: bool
-    ) -> tuple[Sequence[int], Annotation, dict[str, Any]]:
+    def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
         if "labels" in request:
             prompts = self._automatic_masks(request, image)
         else:
@@ -129,7 +150,8 @@ class PropagateTask(SegmentationTask):
         indices = [self.structures.index(name) for name in names]
         masks = ((frame, _spread(some, indices, len(self.structures))) for frame, some in enumerate(tracked))
         frames = range(image.clip.num_frames)
-        return frames, collect(masks, image, indices if has_layers else None), {"propagated": names}
+        annotation = collect(masks, image, indices if has_layers else None)
+        return Segmented(frames, names, annotation, {"propagated": names})
 
     def _automatic_masks(self, request: Mapping[str, Any], image: StudyImage) -> list[Prompt]:
         """Masks of ``labels`` on the frame ``slice``, as the model finds them."""

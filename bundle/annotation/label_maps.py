@@ -22,6 +22,9 @@ NRRD_SUFFIX = ".nrrd"
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 PICTURE_SUFFIX = ".png"
 LABEL_SUFFIXES = (LAYERS_SUFFIX, NRRD_SUFFIX, *NIFTI_SUFFIXES, PICTURE_SUFFIX)
+ROUNDING_ERROR = 1e-3
+"""Of a value that a viewer has kept as a floating-point number, or scaled."""
+
 FROM_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -226,16 +229,38 @@ def _on_grid(values: np.ndarray, grid: Grid) -> np.ndarray:
         raise RefusedRequestError(
             f"the label must be on the image's grid {grid.shape} (columns, rows, frames), got {tuple(shape)}"
         )
-    if not np.issubdtype(values.dtype, np.number) or np.any(values < 0) or np.any(values != np.round(values)):
-        raise RefusedRequestError("a label holds whole numbers from 0, got others")
+    whole = _whole_numbers(values)
     leading = values.shape[:1] if is_layers else ()
-    return values.reshape(*leading, *grid.volume_shape).swapaxes(-1, -3)
+    return whole.reshape(*leading, *grid.volume_shape).swapaxes(-1, -3)
+
+
+def _whole_numbers(values: np.ndarray) -> np.ndarray:
+    """Values as they are, or rounded where they are floating-point numbers beside whole ones."""
+    if np.issubdtype(values.dtype, np.floating):
+        whole = np.round(values)
+        is_whole = np.allclose(values, whole, rtol=0, atol=ROUNDING_ERROR)
+    else:
+        whole, is_whole = values, np.issubdtype(values.dtype, np.integer)
+    if not is_whole or np.any(whole < 0):
+        raise RefusedRequestError("a label holds whole numbers from 0, got others")
+    return whole
 
 
 def _names_of_values(label_info: Sequence[Mapping[str, Any]] | None, structures: Sequence[str]) -> dict[int, str]:
     if not label_info:
         return dict(enumerate(structures, start=1))
-    return {int(entry.get("idx", number)): str(entry["name"]) for number, entry in enumerate(label_info, start=1)}
+    if not isinstance(label_info, list) or not all(_is_named_value(entry) for entry in label_info):
+        raise RefusedRequestError('label_info must be a list of {"name": ..., "idx": a whole number}')
+    names: dict[int, str] = {}
+    for number, entry in enumerate(label_info, start=1):
+        name = names.setdefault(entry.get("idx", number), entry["name"])
+        if name != entry["name"]:
+            raise RefusedRequestError(f"label_info names a value twice, {name!r} and {entry['name']!r}")
+    return names
+
+
+def _is_named_value(entry: object) -> bool:
+    return isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and type(entry.get("idx", 1)) is int
 
 
 def _rename(values: np.ndarray, names: Mapping[int, str], structures: Sequence[str]) -> np.ndarray:

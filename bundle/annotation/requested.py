@@ -1,5 +1,6 @@
 """What a viewer asks for, as prompts: 3D Slicer's and OHIF's parameters, and a few of our own."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,24 @@ from bundle.annotation.refusals import RefusedRequestError
 from bundle.segmentation.prompting import Prompt
 
 Request = Mapping[str, Any]
+
+LARGEST = 1e6
+"""Of a coordinate, far outside every image."""
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object that came as text in a form.
+
+    Raises:
+        RefusedRequestError: If it is none.
+    """
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise RefusedRequestError("params must be a JSON object", status=400)
+    return value
 
 
 def requested_frames(request: Request, image: StudyImage) -> list[int]:
@@ -130,8 +149,8 @@ def _frame_of(point: Sequence[float], default: int | None, image: StudyImage) ->
 
 
 def _is_numbers(value: object, lengths: tuple[int, ...]) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in lengths
-        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
-    )
+    return isinstance(value, list) and len(value) in lengths and all(_is_number(number) for number in value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST  # NaN is not either

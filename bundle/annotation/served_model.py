@@ -1,9 +1,11 @@
 """The model that answers annotators: reloaded when it is promoted, with the encodings of the latest frames kept."""
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,64 +15,34 @@ from torch import Tensor, nn
 
 from bundle.annotation.images import StudyImage
 from bundle.annotation.refusals import RefusedRequestError
-from bundle.export.checkpoint import load_weights
-from bundle.export.model_card import read_model_card
+from bundle.export.model_card import load_segmenter, read_model_card
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, encode_frame
 from bundle.segmentation.propagation import ClipTracker, TrackedMask
 from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
-from bundle.students.encoder import StudentEncoder
-from bundle.students.trunk import TimmTrunk
+from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import unletterbox
+from bundle.workflows.stages import ROOT
 
 CACHE_MEGABYTES = 256
 NUM_SAMPLED = 8
 """Frames of a clip that its uncertainty is taken from, evenly spread."""
 
+BUNDLE = {
+    "name": "vfss-agglomerative-distillation",
+    "version": json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"],
+}
+"""Name and version as ``configs/inference.json`` states them."""
+
 FileVersion = tuple[str, int, int]
 """Path, size and time of change of a file of weights."""
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """What a segmenter is built from; the weights must fit it.
-
-    Attributes:
-        structures: Names, in channel order.
-        student_backbone: A timm model.
-        embed_dim: Width of SAM 2's parts.
-        image_size: Side of the network's square input.
-    """
-
-    structures: tuple[str, ...]
-    student_backbone: str
-    embed_dim: int
-    image_size: int
-
-    @classmethod
-    def of(cls, checkpoint: str | Path) -> "ModelSettings":
-        """From the card beside the weights; see :func:`read_model_card`."""
-        card = read_model_card(checkpoint)
-        return cls(tuple(card["structures"]), card["student_backbone"], card["embed_dim"], card["image_size"])
-
-    def build(self, checkpoint: str | Path) -> Segmenter:
-        """A segmenter with the weights of a file, in evaluation mode.
-
-        Raises:
-            FileNotFoundError: If the file is missing.
-            ValueError: If its tensors are not this segmenter's.
-        """
-        student = StudentEncoder(TimmTrunk(self.student_backbone), self.embed_dim)
-        segmenter = Segmenter(student, self.structures, self.image_size)
-        return load_weights(segmenter, checkpoint).to(memory_format=torch.channels_last)
-
-
 class ServedModel:
-    """A segmenter in a file that may be replaced while the server runs.
+    """A segmenter in a file that may be replaced while the server runs; the card beside the file says how it is built.
 
     Args:
-        settings: What it is built from.
         checkpoint: Gives the file that is to be served now.
         memory: Weights of SAM 2's memory, which propagation needs.
         cache_megabytes: Limit of what is kept of encoded frames.
@@ -78,12 +50,11 @@ class ServedModel:
 
     def __init__(
         self,
-        settings: ModelSettings,
         checkpoint: Callable[[], Path],
         memory: Path,
         cache_megabytes: float = CACHE_MEGABYTES,
     ) -> None:
-        self.settings = settings
+        self.structures = tuple(read_model_card(checkpoint())["structures"])
         self.checkpoint = checkpoint
         self.memory = memory
         self.encodings = EncodingCache(int(cache_megabytes * 2**20))
@@ -99,14 +70,31 @@ class ServedModel:
         return str(path), stat.st_size, stat.st_mtime_ns
 
     def segmenter(self) -> Segmenter:
-        """The segmenter of the file as it is now."""
+        """The segmenter of the file as it is now.
+
+        Raises:
+            RefusedRequestError: If it cannot be loaded, or has other structures than the server was started with.
+        """
         with self._lock:
             version = self.version
             if self._loaded is None or self._loaded[0] != version:
                 with torch.inference_mode(mode=False):  # a tracker that shares its student is filled later
-                    self._loaded = (version, self.settings.build(version[0]))
+                    self._loaded = (version, self._load(Path(version[0])))
                 self.encodings.clear()
             return self._loaded[1]
+
+    def _load(self, checkpoint: Path) -> Segmenter:
+        try:
+            segmenter = load_segmenter(checkpoint).to(memory_format=torch.channels_last)
+        except (ValueError, OSError) as error:
+            raise RefusedRequestError(f"the served model cannot be loaded: {error}", status=503) from error
+        if tuple(segmenter.structures) != self.structures:
+            raise RefusedRequestError("the served model has other structures than before: start the server again", 503)
+        return segmenter
+
+    def identity(self) -> dict[str, str]:
+        """Name, version and checksum of what answers, for DICOM's algorithm identification."""
+        return {**BUNDLE, "sha256": _checksum(self.version)}
 
     def tracker(self) -> SAM2VideoPredictor:
         """SAM 2's video predictor for the segmenter of the file as it is now.
@@ -175,13 +163,18 @@ class ServedModel:
             encoded = self._encode_and_keep(image, frame) if keep else _encode(segmenter, image, frame)
             output = segmenter.decode_structures(encoded.features)
         masks = torch.minimum(output.masks, output.presence[:, :, None, None])
-        size = (self.settings.image_size, self.settings.image_size)
+        size = (segmenter.image_size, segmenter.image_size)
         square = nn.functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return unletterbox(square, encoded.geometry)[0]
 
     def _encode_and_keep(self, image: StudyImage, frame: int) -> EncodedFrame:
         segmenter = self.segmenter()
         return self.encodings.get((image.key, frame), lambda: _encode(segmenter, image, frame))
+
+
+@lru_cache(maxsize=4)
+def _checksum(version: FileVersion) -> str:
+    return file_sha256(version[0])
 
 
 def doubt(logits: Tensor) -> float:

@@ -1,11 +1,19 @@
 """Start MONAI Label with our app: offline, on this machine alone unless told otherwise."""
 
+import io
 import ipaddress
 import json
 import os
+import re
+import socket
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import requests
+
+from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
 from bundle.workflows.stages import ROOT
 
@@ -24,6 +32,43 @@ def check_host(host: str, allow_network: bool) -> None:
             f"host must be this machine ({', '.join(LOOPBACK)}), got {host}: there is no password and no encryption. "
             "Put a reverse proxy in front (docs/how-to/annotate.md), or add --allow_network"
         )
+
+
+def check_public_address(address: str | None) -> str | None:
+    """A proxy's address as browsers send it, without a slash at its end.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if address is not None and not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", address):
+        raise ValueError(f"public_address must be such as https://labels.example.org, got {address}")
+    return address.rstrip("/") if address else None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port, before anything is loaded.
+
+    Raises:
+        ValueError: If it cannot be had.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ValueError(f"cannot listen to port {port} of {host} ({error}): choose another with --port") from None
+    return listener
+
+
+def describe(studies: str, num_images: int, model: Path, host: str, port: int, origins: Sequence[str]) -> str:
+    """What is served, where, and to whom."""
+    who = "this machine alone" if host in LOOPBACK else "every machine that can reach it, without a password"
+    return (
+        f"annotate: {num_images} images of {studies}, with the model {model}\n"
+        f"annotate: listening at {own_addresses(host, port)[0]}, to {who}\n"
+        f"annotate: from a browser, pages of {', '.join(origins)} may use it, and no others"
+    )
 
 
 def label_settings(studies: str, options: AppOptions, port: int, modality: str) -> dict[str, str]:
@@ -53,10 +98,17 @@ def label_settings(studies: str, options: AppOptions, port: int, modality: str) 
     }
 
 
+def own_addresses(host: str, port: int) -> list[str]:
+    """Where the server is found: this machine goes by two names."""
+    names = [f"[{host}]" if ":" in host else host]
+    if host in LOOPBACK:
+        names = list(dict.fromkeys([*names, "127.0.0.1" if host == "localhost" else "localhost"]))
+    return [f"http://{name}:{port}" for name in names]
+
+
 def allowed_origins(host: str, port: int, public_address: str | None) -> list[str]:
     """Pages that may use the server from a browser: its own, by every name it has."""
-    names = LOOPBACK[:2] if host in LOOPBACK else (host,)
-    return [*(f"http://{name}:{port}" for name in names), *([public_address] if public_address else [])]
+    return [*own_addresses(host, port), *([public_address] if public_address else [])]
 
 
 def allowed_hosts(host: str, public_address: str | None) -> list[str]:
@@ -90,24 +142,42 @@ def serve(
         modality: Of the series that are listed from a PACS.
 
     Raises:
-        ValueError: If the host is not this machine, without ``allow_network``.
+        ValueError: If the host is not this machine, without ``allow_network``, the port is taken, the PACS does not
+            answer, or the folder's images cannot be told apart.
         FileNotFoundError: If there is no such folder.
     """
     check_host(host, allow_network)
+    public_address = check_public_address(public_address)
     if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
         raise FileNotFoundError(f"no such folder of studies: {studies}")
+    listener = listen(host, port)
+    origins = allowed_origins(host, port, public_address)
     os.environ.update(label_settings(studies, options, port, modality))
     sys.path.insert(0, str(ROOT))
 
     import uvicorn  # after the settings, which MONAI Label reads when it is imported
-    from monailabel.app import app
 
+    with redirect_stdout(io.StringIO()):  # it prints a policy of origins that guard() replaces
+        from monailabel.app import app
+    from monailabel.interfaces.utils.app import app_instance
+
+    from bundle.annotation.checked_routes import router as checked
+    from bundle.annotation.errors import as_refusal
     from bundle.annotation.guard import guard
     from bundle.annotation.promotion import router
 
-    guard(app, allowed_hosts(host, public_address), allowed_origins(host, port, public_address))
+    guard(app, allowed_hosts(host, public_address), origins)
+    theirs = list(app.router.routes)
     app.include_router(router)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    app.include_router(checked)
+    app.router.routes.sort(key=theirs.__contains__)  # of two routes the first answers: ours
+    try:
+        num_images = len(app_instance().datastore().list_images())
+    except requests.RequestException as error:
+        raise ValueError(f"{studies}: {as_refusal(error)}") from None
+    model = ModelStore(Path(options.work_dir), Path(options.model)).served()
+    print(describe(studies, num_images, model, host, port, origins), flush=True)  # noqa: T201 - the command line
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 def _is_every_address(host: str) -> bool:

@@ -1,7 +1,7 @@
 """Which image an annotator is given next: by name, by chance, or the one on which the model doubts most."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -13,74 +13,102 @@ NEW_SCORES = 20
 """Images that one request scores at most, at a second or so each; the others wait for the next."""
 
 
-class First(Strategy):
-    """The first image without a final label, by name."""
-
-    def __init__(self) -> None:
-        super().__init__("The first image without a label, by name")
-
-    def __call__(self, _request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The image's id, or None if all are labelled."""
-        images = sorted(datastore.get_unlabeled_images())
-        return {"id": images[0]} if images else None
-
-
-class ByChance(Strategy):
-    """Any image without a final label."""
-
-    def __init__(self) -> None:
-        super().__init__("Any image without a label")
-
-    def __call__(self, _request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The image's id, or None if all are labelled."""
-        images = sorted(datastore.get_unlabeled_images())
-        return {"id": random.choice(images)} if images else None
-
-
-class Uncertainty(Strategy):
-    """The image without a final label on which the model doubts most.
-
-    Scores are kept until the model or the image changes, and each request adds at most ``new_scores``. An image that
-    cannot be read has none.
+class Findings:
+    """A number of each image, or why it cannot be read; kept until its version changes.
 
     Args:
-        score: An image's doubt, of its path.
-        version: Of an image's path and the model; a score holds as long as it stays.
-        new_scores: Images that one request scores.
+        measure: The number of an image, of its path; a RefusedRequestError says that it cannot be read.
+        version: Of an image's path; what was found holds as long as it stays.
+    """
+
+    def __init__(self, measure: Callable[[str], float], version: Callable[[str], object]) -> None:
+        self._measure, self._version = measure, version
+        self._found: dict[object, float | str] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether an image was measured before."""
+        return self._version(path) in self._found
+
+    def get(self, path: str) -> float | str:
+        """The number of an image, or the reason why there is none."""
+        key = self._version(path)
+        if key not in self._found:
+            try:
+                self._found[key] = self._measure(path)
+            except RefusedRequestError as error:
+                self._found[key] = str(error)
+        return self._found[key]
+
+
+class NextImage(Strategy):
+    """An image without a final label that can be read; those found that cannot are skipped, and listed in the answer.
+
+    Args:
+        description: For the viewer.
+        order: Puts images' ids in the order in which they are looked at.
+        findings: Reads images.
+        new_scores: How many images a request measures that no earlier one has, to take the one with the largest number
+            of all; None: the first that can be read is taken.
     """
 
     def __init__(
-        self, score: Callable[[str], float], version: Callable[[str], object], new_scores: int = NEW_SCORES
+        self,
+        description: str,
+        order: Callable[[Iterable[str]], Sequence[str]],
+        findings: Findings,
+        new_scores: int | None = None,
     ) -> None:
-        super().__init__("The image on which the model doubts most")
-        self.score, self.version, self.new_scores = score, version, new_scores
-        self._scores: dict[object, float | None] = {}
+        super().__init__(description)
+        self.order, self.findings, self.new_scores = order, findings, new_scores
 
     def __call__(self, _request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The image's id and its doubt, or None if no readable image is left."""
-        scores: dict[str, float] = {}
-        left = self.new_scores
-        for image in sorted(datastore.get_unlabeled_images()):
+        """The image's id, its number if numbers are compared, and ``unreadable``; None if every image has a label.
+
+        Raises:
+            RefusedRequestError: If there are images without a label, and none can be read.
+        """
+        numbers, unreadable = self._look(datastore)
+        if not numbers:
+            _check_some_can_be_read(unreadable)
+            return None
+        image = max(numbers, key=lambda name: numbers[name])
+        answer: dict[str, Any] = {"id": image}
+        if self.new_scores is not None:
+            answer["uncertainty"] = round(numbers[image], 4)
+        return answer | ({"unreadable": unreadable} if unreadable else {})
+
+    def _look(self, datastore: Datastore) -> tuple[dict[str, float], dict[str, str]]:
+        numbers: dict[str, float] = {}
+        unreadable: dict[str, str] = {}
+        left = 1 if self.new_scores is None else self.new_scores
+        for image in self.order(datastore.get_unlabeled_images()):
             path = datastore.get_image_uri(image)
             try:
-                key = self.version(path)
+                is_new = not self.findings.has(path)
+                if is_new and not left:
+                    continue
+                found = self.findings.get(path)
             except FileNotFoundError:  # removed since it was listed
                 continue
-            if key not in self._scores:
-                if not left:
-                    continue
-                left -= 1
-                self._scores[key] = self._score(path)
-            score = self._scores[key]
-            if score is not None:
-                scores[image] = score
-        if not scores:
-            return None
-        image = max(scores, key=lambda name: scores[name])
-        return {"id": image, "uncertainty": round(scores[image], 4)}
+            if isinstance(found, str):
+                unreadable[image] = found
+                continue
+            numbers[image] = found
+            left -= is_new
+            if self.new_scores is None:
+                break
+        return numbers, unreadable
 
-    def _score(self, path: str) -> float | None:
-        try:
-            return self.score(path)
-        except RefusedRequestError:
-            return None
+
+def by_chance(images: Iterable[str]) -> Sequence[str]:
+    """Images in any order."""
+    known = list(images)
+    return random.sample(known, len(known))
+
+
+def _check_some_can_be_read(unreadable: Mapping[str, str]) -> None:
+    if unreadable:
+        image, reason = next(iter(unreadable.items()))
+        raise RefusedRequestError(
+            f"none of the {len(unreadable)} images without a label can be read: {image!r} is {reason}", status=409
+        )

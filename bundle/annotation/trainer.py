@@ -8,34 +8,57 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 
-from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, fine_tune, mean_dice, write_datalist
+from bundle.annotation.fine_tuning import (
+    TRAINING_OPTIONS,
+    HeldOutPatients,
+    LabelledImage,
+    fine_tune,
+    mean_dice,
+    split_sections,
+    training_options,
+    write_datalist,
+)
 from bundle.annotation.images import ImageCache
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.refusals import RefusedRequestError
-from bundle.annotation.served_model import ModelSettings
+from bundle.deidentify.pseudonyms import Pseudonyms, read_or_make_key
+from bundle.export.model_card import read_model_card
 
 
 class FineTuneTask(TrainTask):
     """Training and promotion.
 
     Args:
-        store: Served, candidate and previous weights.
-        settings: What they belong to.
+        store: Served, candidate and previous weights; the cards beside them say what they fit.
         images: Reads images.
     """
 
-    def __init__(self, store: ModelStore, settings: ModelSettings, images: ImageCache) -> None:
+    def __init__(self, store: ModelStore, images: ImageCache) -> None:
         super().__init__("Fine-tune on the final labels; what is served changes by promotion only")
-        self.store, self.settings, self.images = store, settings, images
-        self.held_out = HeldOutPatients(store.folder / "held_out_patients.json")
+        self.store, self.images = store, images
+        pseudonyms = Pseudonyms(read_or_make_key(store.folder / "pseudonyms.key"))
+        self.held_out = HeldOutPatients(store.folder / "held_out_patients.json", pseudonyms)
 
     def config(self) -> dict[str, Any]:
         """Options and their defaults."""
-        return {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
+        return dict(TRAINING_OPTIONS)
 
     def stats(self) -> dict[str, Any]:
         """Whether there is a candidate, and what was promoted."""
         return {"has_candidate": self.store.candidate.is_file(), "promotions": self.store.history()}
+
+    def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
+        """Refuse at once what a training would stop at.
+
+        Raises:
+            RefusedRequestError: If an option is wrong, a label or its image is gone, or there are not labels enough.
+        """
+        training_options(request)
+        labelled = labelled_images(datastore)
+        gone = [item for item in labelled if not (item.image.exists() and item.label.is_file())]
+        if gone:
+            raise RefusedRequestError(f"of {len(gone)} labelled images the image or the label file is gone", status=409)
+        split_sections(labelled, self.held_out)
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train a candidate from the served model.
@@ -44,10 +67,14 @@ class FineTuneTask(TrainTask):
             RefusedRequestError: If there are not labels enough, or an option is wrong.
             RuntimeError: If the training fails.
         """
+        # MONAI Label has added names of its own to what was checked.
+        options = training_options({name: request[name] for name in TRAINING_OPTIONS if name in request})
         run = self.store.folder / "trainings" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         labelled = labelled_images(datastore)
-        datalist = write_datalist(labelled, self.settings.structures, self.held_out, run / "labels", self.images)
-        weights = fine_tune(datalist, self.store.served(), self.settings, run / "run", request)
+        served = self.store.served()
+        structures = read_model_card(served)["structures"]
+        datalist = write_datalist(labelled, structures, self.held_out, run / "labels", self.images)
+        weights = fine_tune(datalist, served, run / "run", options)
         self.store.offer(weights)
         return {"candidate": True, "labelled_images": len(labelled)}
 
@@ -64,9 +91,12 @@ class FineTuneTask(TrainTask):
         if not self.store.candidate.is_file():
             raise RefusedRequestError("there is no candidate model: train first", status=409)
         labelled = self._held_out(labelled_images(datastore))
+        served, candidate = self.store.served(), self.store.candidate
+        if read_model_card(candidate)["structures"] != read_model_card(served)["structures"]:
+            raise RefusedRequestError("the candidate has other structures than the served model: train again", 409)
         scores = {
-            "served_mean_dice": mean_dice(self.store.served(), self.settings, labelled, self.images),
-            "candidate_mean_dice": mean_dice(self.store.candidate, self.settings, labelled, self.images),
+            "served_mean_dice": mean_dice(served, labelled, self.images),
+            "candidate_mean_dice": mean_dice(candidate, labelled, self.images),
             "held_out_images": len(labelled),
             "forced": is_forced,
         }
@@ -81,7 +111,7 @@ class FineTuneTask(TrainTask):
         return {"promoted": True, **scores}
 
     def _held_out(self, labelled: Sequence[LabelledImage]) -> list[LabelledImage]:
-        patients = {item.image: item.patient() for item in labelled}
+        patients = {item.image: item.identity() for item in labelled}
         sides = self.held_out.split(list(dict.fromkeys(patients.values())))
         return [item for item in labelled if sides[patients[item.image]]]
 

@@ -8,6 +8,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
+EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"
 LINKS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 IDENTITY = (
     "PatientName",
@@ -51,11 +53,30 @@ IDENTITY = (
 LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 ORIENTATION = [1, 0, 0, 0, 1, 0]
 
+SEGMENT_KINDS = tuple(kind.value for kind in hd.seg.SegmentAlgorithmTypeValues)
+
 MOST_MASKS = 2**16
 """Each mask has a header of its own: more need gigabytes, here and in every viewer."""
 
 MOST_PIXEL_BYTES = 2**32 - 2
 """Of uncompressed pixel data (PS3.5 7.1.2)."""
+
+
+@dataclass(frozen=True)
+class SegmentOrigin:
+    """Who made a segment (PS3.3 C.8.20.2).
+
+    Attributes:
+        kind: ``AUTOMATIC``: the model alone; ``SEMIAUTOMATIC``: the model, and a person; ``MANUAL``: a person alone.
+        model: Name, version and, where it is known, ``sha256`` of the model's weights; None for a person alone.
+    """
+
+    kind: str
+    model: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in SEGMENT_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(SEGMENT_KINDS)}, got {self.kind!r}")
 
 
 class NoSegSourceError(ValueError):
@@ -74,6 +95,8 @@ def write_dicom_seg(
     model: Mapping[str, str] | None = None,
     keep_identity: bool = False,
     pseudonym: str | None = None,
+    origins: Sequence[SegmentOrigin] | None = None,
+    creator: str = "",
 ) -> list[Path]:
     """Write masks, one binary segment per structure and frame, empty ones too; they are taken one at a time.
 
@@ -89,6 +112,8 @@ def write_dicom_seg(
         keep_identity: Copy name, id, birth date, sex, accession number and study date, for a PACS that files by them.
             Otherwise the pseudonym stands for name and id, and the rest is empty.
         pseudonym: Stands for the patient; the source's study key when None.
+        origins: Who made each structure's masks; ``model`` alone when None.
+        creator: Name of the person who made or accepted the masks; empty if it is not known.
 
     Returns:
         The file.
@@ -103,12 +128,14 @@ def write_dicom_seg(
     _check_frames(clip, len(paths))
     _check_length(masks)
     pseudonym = pseudonym or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
+    origins = origins or [SegmentOrigin("AUTOMATIC", model)] * len(structures)
     # pydicom's remarks on odd values would quote them; odd UIDs are kept, or they would lead nowhere.
     with disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         headers = [_read_header(path) for path in paths]
-        segmentation = _segment(clip, _make_sources(headers, clip, pseudonym), structures, model or {})
+        segmentation = _segment(clip, _make_sources(headers, clip, pseudonym), structures, origins, model or {})
         _correct(segmentation, headers[0])
+        segmentation.ContentCreatorName = _person_name(creator)
         _identify(segmentation, headers[0], keep_identity)
         with atomic_path(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as bits:
             _put_masks(segmentation, masks, bits)
@@ -117,15 +144,20 @@ def write_dicom_seg(
 
 
 def _segment(
-    clip: Clip, sources: Sequence[Dataset], structures: Sequence[str], model: Mapping[str, str]
+    clip: Clip,
+    sources: Sequence[Dataset],
+    structures: Sequence[str],
+    origins: Sequence[SegmentOrigin],
+    model: Mapping[str, str],
 ) -> hd.seg.Segmentation:
     """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array."""
-    name, version = (model.get(key) or "not stated" for key in ("name", "version"))
+    name, version = _name_and_version(model)
+    is_automatic = all(origin.kind == "AUTOMATIC" for origin in origins)
     return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.zeros((clip.num_frames, 1, 1, len(structures)), bool),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=_describe_segments(structures, name, version),
+        segment_descriptions=_describe_segments(structures, origins),
         series_instance_uid=hd.UID(),
         series_number=1000,
         sop_instance_uid=hd.UID(),
@@ -136,7 +168,7 @@ def _segment(
         device_serial_number="not stated",
         content_label="VFSS_MASKS",
         content_description=_describe_spacing(clip),
-        series_description=SERIES_DESCRIPTION,
+        series_description=SERIES_DESCRIPTION if is_automatic else EDITED_SERIES_DESCRIPTION,
         omit_empty_frames=False,  # MONAI's reader stops at a sparse SEG
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
@@ -252,12 +284,9 @@ def _describe_spacing(clip: Clip) -> str:
     return f"z = frame; pixel spacing: {source}"[:64]
 
 
-def _describe_segments(structures: Sequence[str], model: str, version: str) -> list[hd.seg.SegmentDescription]:
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=model[:64], version=version[:64], family=codes.DCM.ArtificialIntelligence
-    )
+def _describe_segments(structures: Sequence[str], origins: Sequence[SegmentOrigin]) -> list[hd.seg.SegmentDescription]:
     descriptions = []
-    for number, structure in enumerate(structures, start=1):
+    for number, (structure, origin) in enumerate(zip(structures, origins, strict=True), start=1):
         code = segment_code(structure)
         descriptions.append(
             hd.seg.SegmentDescription(
@@ -265,14 +294,31 @@ def _describe_segments(structures: Sequence[str], model: str, version: str) -> l
                 segment_label=structure[:64],
                 segmented_property_category=code.category,
                 segmented_property_type=code.property_type,
-                algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-                algorithm_identification=algorithm,
+                algorithm_type=origin.kind,
+                algorithm_identification=None if origin.kind == "MANUAL" else _algorithm(origin.model or {}),
                 tracking_id=structure[:64],
                 tracking_uid=hd.UID(),
                 display_color=hd.color.CIELabColor.from_rgb(*COLOURS.get(structure, (255, 255, 255))),
             )
         )
     return descriptions
+
+
+def _algorithm(model: Mapping[str, str]) -> hd.AlgorithmIdentificationSequence:
+    name, version = _name_and_version(model)
+    weights = {"weights_sha256": model["sha256"]} if "sha256" in model else None
+    return hd.AlgorithmIdentificationSequence(
+        name=name[:64], version=version[:64], family=codes.DCM.ArtificialIntelligence, parameters=weights
+    )
+
+
+def _name_and_version(model: Mapping[str, str]) -> tuple[str, str]:
+    return model.get("name") or "not stated", model.get("version") or "not stated"
+
+
+def _person_name(name: str) -> str:
+    """A name as PN: at most 64 characters, none that parts names or is not printed."""
+    return "".join(" " if letter in "\\^=" or not letter.isprintable() else letter for letter in name)[:64].strip()
 
 
 def _correct(segmentation: Dataset, header: Dataset) -> None:
@@ -283,7 +329,6 @@ def _correct(segmentation: Dataset, header: Dataset) -> None:
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
     segmentation.CodingSchemeIdentificationSequence = [scheme]
-    segmentation.ContentCreatorName = ""
     segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}"
 
 

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from bundle.annotation.images import ImageCache, StudyImage
 from bundle.annotation.options import AppOptions
-from bundle.annotation.served_model import ModelSettings, ServedModel
+from bundle.annotation.served_model import ServedModel
 from bundle.data.phantom import generate_study
 from bundle.data.phantom.writer import write_dicom
 from bundle.segmentation.prompting import Prompt
@@ -28,7 +28,7 @@ def draw() -> None:
     """Four panels: all structures, a first click, two corrections, and a box."""
     study = generate_study(SEED, SIZE, 12)
     options = AppOptions()
-    model = ServedModel(ModelSettings.of(options.model), lambda: Path(options.model), Path(options.memory))
+    model = ServedModel(lambda: Path(options.model), Path(options.memory))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cine.dcm"
         write_dicom(study, path, "synthetic")

@@ -19,11 +19,11 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from bundle.annotation.served_model import ModelSettings
 from bundle.data.clip import Clip
 from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_avi, write_dicom
 from bundle.data.readers import read_clip
+from bundle.export.model_card import load_segmenter
 from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
 from bundle.segmentation.memory import Memory
 from bundle.segmentation.sam2 import build_tracker
@@ -114,7 +114,6 @@ class Weights:
 
     model: Path
     memory: Path
-    settings: ModelSettings
 
 
 @pytest.fixture(scope="session")
@@ -129,12 +128,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
         torch.save(segmenter.state_dict(), model)
         card = {"student_backbone": "efficientvit_b0", "embed_dim": 256, "image_size": 256, "structures": STRUCTURES}
         model.with_suffix(".json").write_text(json.dumps(card))
-    settings = ModelSettings.of(model)
     shipped = ROOT / "models" / "memory.pt"
     if model.parent == shipped.parent and shipped.is_file():
-        return Weights(model, shipped, settings)
-    torch.save(Memory(build_tracker(settings.build(model))).state_dict(), folder / "memory.pt")
-    return Weights(model, folder / "memory.pt", settings)
+        return Weights(model, shipped)
+    torch.save(Memory(build_tracker(load_segmenter(model))).state_dict(), folder / "memory.pt")
+    return Weights(model, folder / "memory.pt")
 
 
 @pytest.fixture(scope="session")

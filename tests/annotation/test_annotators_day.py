@@ -67,13 +67,17 @@ def test_from_the_first_image_to_a_promoted_model(day, weights, tmp_path):
     tracked = nib.load(day.label("propagate", image, ".nii.gz", tmp_path, prompts=[prompt]))
     assert set(np.unique(tracked.dataobj)) <= {0, STRUCTURES.index("mandible") + 1}
 
-    too_early = day.request("POST", "/train/auto", params={"run_sync": "true"}, json={})
-    assert "final labels of at least two patients" in too_early.json()["detail"]
+    for path in ("/train/auto", "/train/"):
+        too_early = day.request("POST", path, json={})
+        assert (too_early.status_code, day.request("GET", "/train/").status_code) == (409, 404)  # nothing was begun
+        assert "final labels of at least two patients, of whom one is held out, got 0" in too_early.json()["detail"]
     for number in range(3):  # what the annotator draws in the end: the truth
         nib.save(nib.Nifti1Image(true_labels(number), np.eye(4)), tmp_path / "drawn.nii.gz")
         assert day.save(f"p{number}", tmp_path / "drawn.nii.gz").status_code == 200
     assert day.request("POST", "/activelearning/uncertainty", json={}).json() == {}  # nothing is left
 
+    key = day.work_dir / "pseudonyms.key"
+    assert key.stat().st_mode & 0o777 == 0o600
     status = train(day)
     assert status["status"] == "DONE", status
     assert file_sha256(weights.model) == shipped

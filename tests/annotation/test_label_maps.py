@@ -83,6 +83,13 @@ def test_names_go_before_values(tmp_path):
     assert (layers[0, 0, 0, 0], layers[0, 0, 0, 1]) == (3, 1)
 
 
+def test_a_whole_number_with_a_rounding_error_is_that_number(tmp_path):
+    values = np.zeros((4, 3, 2))
+    values[0, 0, 0] = 2.0000002
+    layers = read_annotation(write_values(tmp_path / "sent.nii", values), CINE, STRUCTURES).layers
+    assert (layers[0, 0, 0, 0], layers.sum()) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("values", "info", "words"),
     [
@@ -92,6 +99,11 @@ def test_names_go_before_values(tmp_path):
         (np.ones((4, 3, 2)), [{"name": "nose", "idx": 1}], "'nose' is no structure: expected some of"),
         (np.full((4, 3, 2), 0.5), None, "whole numbers from 0"),
         (np.full((4, 3, 2), -1), None, "whole numbers from 0"),
+        (np.full((4, 3, 2), np.nan), None, "whole numbers from 0"),
+        (np.ones((4, 3, 2)), "tongue", "label_info must be a list of"),
+        (np.ones((4, 3, 2)), [{"idx": 1}], "label_info must be a list of"),
+        (np.ones((4, 3, 2)), [{"name": "bolus", "idx": "1"}], "label_info must be a list of"),
+        (np.ones((4, 3, 2)), [{"name": "bolus", "idx": 1}, {"name": "tongue", "idx": 1}], "names a value twice"),
     ],
 )
 def test_a_label_that_does_not_fit_is_refused(tmp_path, values, info, words):

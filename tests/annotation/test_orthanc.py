@@ -1,5 +1,6 @@
 """A real PACS: Orthanc on this machine. Series are listed and labelled, and labels go back as DICOM SEG."""
 
+import gzip
 import io
 import json
 import shutil
@@ -17,8 +18,10 @@ import requests
 
 from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
+from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.structures import STRUCTURES
+from bundle.teachers.checkpoint import file_sha256
 from tests.annotation.conftest import as_inference_sees, free_port, make_study
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -26,7 +29,7 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 @contextmanager
 def running_orthanc(folder):
-    """Orthanc with its DICOMweb plugin, its files in a folder; gives its address."""
+    """Orthanc with its DICOMweb plugin, its files in a folder; gives its address and its process."""
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None or not PLUGIN.is_file():
         pytest.skip("Orthanc is not here: apt-get install --no-install-recommends orthanc orthanc-dicomweb")
@@ -49,7 +52,7 @@ def running_orthanc(folder):
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address, process, folder / "orthanc.log")
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -68,13 +71,13 @@ def wait_for(address, process, log):
 
 @pytest.fixture(scope="module")
 def pacs(tmp_path_factory):
-    """Orthanc with an RF cine and an XA cine, and the RF cine's file."""
+    """Orthanc with an RF cine and an XA cine, the RF cine's file, and Orthanc's process."""
     folder = tmp_path_factory.mktemp("orthanc")
-    with running_orthanc(folder) as address:
+    with running_orthanc(folder) as (address, process):
         for name, modality, seed in (("rf.dcm", "RF", 0), ("xa.dcm", "XA", 1)):
             write_dicom(make_study(seed), folder / name, f"p{seed}", modality=modality)
             requests.post(f"{address}/instances", data=(folder / name).read_bytes(), timeout=60).raise_for_status()
-        yield address, folder / "rf.dcm"
+        yield address, folder / "rf.dcm", process
 
 
 def segmentations(address):
@@ -87,15 +90,35 @@ def segmentations(address):
     return found
 
 
+def label_with_a_change_of_c2(label, path, folder):
+    """Layers in which the first pixels of c2 are taken away, as 3D Slicer sends them."""
+    head, _, body = label.read_bytes().partition(b"\n\n")
+    layers = np.frombuffer(gzip.decompress(body), np.uint8).reshape((12, 128, 128, 4), order="F").copy()
+    of_c2 = np.argwhere(layers == STRUCTURES.index("c2") + 1)
+    assert len(of_c2)
+    layers[tuple(of_c2[:5].T)] = 0
+    path.write_bytes(head + b"\n\n" + gzip.compress(layers.tobytes(order="F")))
+    return path
+
+
+def dciodvfy_errors(dataset, folder):
+    program = shutil.which("dciodvfy")
+    if program is None:
+        return []  # what the SEG writer makes is validated in tests/inference
+    dataset.save_as(folder / "fetched.dcm")
+    report = subprocess.run([program, str(folder / "fetched.dcm")], capture_output=True, text=True, check=False).stderr
+    return [line for line in report.splitlines() if line.startswith("Error")]
+
+
 def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there(
     pacs, start_server, weights, tmp_path_factory
 ):
-    address, file = pacs
+    address, file, orthanc = pacs
     folder = tmp_path_factory.mktemp("pacs")
     source = pydicom.dcmread(file)
     clip = read_clip(file)
-    inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
-    segmenter = weights.settings.build(weights.model)
+    segmenter = load_segmenter(weights.model)
+    inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
     masks = inferer(as_inference_sees(clip), segmenter).numpy()
     with start_server(f"{address}/dicom-web", folder / "work") as server:
         assert server.request("GET", "/info/").json()["datastore"]["total"] == 1  # the RF series alone
@@ -112,10 +135,34 @@ def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there
 
         assert server.save(image, label, tag="original").status_code == 200
         assert segmentations(address) == []  # not final yet
-        answer = server.save(image, label)
+        answer = server.save(image, label, client_id="Dr Miller")
         assert answer.status_code == 200, answer.text
+        (dataset,) = segmentations(address)
 
-    (dataset,) = segmentations(address)
+        edited = label_with_a_change_of_c2(label, folder / "edited.seg.nrrd", folder)
+        assert server.save(image, edited, client_id="Dr Miller").status_code == 200
+        (changed,) = (one for one in segmentations(address) if one.SOPInstanceUID != dataset.SOPInstanceUID)
+        assert server.request("DELETE", "/datastore/label", params={"id": image, "tag": "final"}).status_code == 409
+        kept = server.request("GET", "/datastore/label/info", params={"label": image, "tag": "final"}).json()
+
+        orthanc.terminate()
+        orthanc.wait(timeout=60)
+        answer = server.save(image, label)
+        assert (answer.status_code, "the PACS does not answer" in answer.json()["detail"]) == (502, True)
+        left = server.request("GET", "/datastore/label/info", params={"label": image, "tag": "final"}).json()
+        assert left == kept
+
+    assert [item.SegmentAlgorithmType for item in dataset.SegmentSequence] == ["AUTOMATIC"] * 12
+    of_model = dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert of_model.AlgorithmName == "vfss-agglomerative-distillation"
+    assert file_sha256(weights.model) in of_model.AlgorithmParameters
+    kinds = {item.SegmentLabel: item.SegmentAlgorithmType for item in changed.SegmentSequence}
+    assert {name for name, kind in kinds.items() if kind != "AUTOMATIC"} == {"c2"}
+    assert kinds["c2"] == "SEMIAUTOMATIC"
+    for one in (dataset, changed):
+        assert one.ContentCreatorName == "Dr Miller"
+        assert dciodvfy_errors(one, folder) == []
+
     segmentation = hd.seg.Segmentation.from_dataset(dataset)
     assert segmentation.SeriesInstanceUID != image
     assert segmentation.StudyInstanceUID == source.StudyInstanceUID

@@ -1,5 +1,6 @@
 """What the app is made of, without a server: prompts, encodings, doubt, models in a folder, held-out patients."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +10,31 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, write_datalist
+from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_datalist
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import Annotation, write_annotation
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
 from bundle.annotation.refusals import RefusedRequestError, is_plain_name
-from bundle.annotation.requested import all_prompts, click_prompt, requested_frames
+from bundle.annotation.requested import all_prompts, click_prompt, json_object, requested_frames
 from bundle.annotation.served_model import EncodingCache, ServedModel, doubt, num_bytes_of
-from bundle.annotation.server import allowed_hosts, check_host, label_settings
+from bundle.annotation.server import (
+    allowed_hosts,
+    allowed_origins,
+    check_host,
+    check_public_address,
+    describe,
+    label_settings,
+    listen,
+)
 from bundle.data.datalist import load_datalist
 from bundle.data.phantom.writer import write_dicom
+from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import EncodedFrame, Prompt, encode_frame
 from bundle.segmentation.segmenter import ImageFeatures
 from bundle.structures import STRUCTURES
+from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry
 from bundle.transforms.load import LoadFramed
@@ -67,6 +78,20 @@ def test_without_a_slice_every_frame_is_asked_for(cine):
             requested_frames({"slice": wrong}, image)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, True, "1", None])
+@pytest.mark.parametrize("make", [lambda x: {"foreground": [[5, 6, x]]}, lambda x: {"roi": [1, 9, 1, 9, x, 1]}])
+def test_a_number_that_is_none_is_no_coordinate(cine, make, number):
+    with pytest.raises(RefusedRequestError, match="must be"):
+        all_prompts({"label": "c2", **make(number)}, ImageCache().get(cine), STRUCTURES)
+
+
+@pytest.mark.parametrize("text", ["[1]", "5", '"slice"', "{slice", "null"])
+def test_parameters_that_are_no_json_object_are_refused(text):
+    with pytest.raises(RefusedRequestError, match="params must be a JSON object"):
+        json_object(text)
+    assert json_object("") == {}
+
+
 @pytest.mark.parametrize("name", ["p001 lateral (2)", "Müller", "1.2.840.10008", "a" * 200])
 def test_a_plain_name_is_taken(name):
     assert is_plain_name(name)
@@ -82,7 +107,7 @@ def test_a_name_that_could_lead_into_another_folder_is_not(name):
 
 @pytest.fixture
 def model(weights):
-    return ServedModel(weights.settings, lambda: weights.model, weights.memory)
+    return ServedModel(lambda: weights.model, weights.memory)
 
 
 def test_a_frame_is_encoded_once_for_many_clicks(model, cine, monkeypatch):
@@ -108,7 +133,8 @@ def test_a_whole_cine_does_not_push_out_what_is_being_clicked(model, cine):
 def test_another_file_is_served_as_soon_as_it_is_there(weights, cine, tmp_path):
     served = tmp_path / "served.pt"
     served.write_bytes(weights.model.read_bytes())
-    model = ServedModel(weights.settings, lambda: served, weights.memory)
+    served.with_suffix(".json").write_bytes(weights.model.with_suffix(".json").read_bytes())
+    model = ServedModel(lambda: served, weights.memory)
     image = ImageCache().get(cine)
     (before,) = model.automatic(image, [1])
     state = {name: value.clone() for name, value in model.segmenter().state_dict().items()}
@@ -119,8 +145,34 @@ def test_another_file_is_served_as_soon_as_it_is_there(weights, cine, tmp_path):
     assert not after.any()
 
 
+def test_every_model_is_built_as_the_card_beside_it_says(weights, cine, tmp_path):
+    state = torch.load(weights.model, weights_only=True)
+    card = json.loads(weights.model.with_suffix(".json").read_text())
+    small = tmp_path / "small.pt"
+    torch.save(state, small)
+    small.with_suffix(".json").write_text(json.dumps({**card, "image_size": 256}))
+    model = ServedModel(lambda: small, weights.memory)
+    assert model.segmenter().image_size == 256
+    assert model.identity()["sha256"] == file_sha256(small)
+    small.with_suffix(".json").write_text(json.dumps({**card, "structures": card["structures"][::-1]}))
+    torch.save(state, small)
+    with pytest.raises(RefusedRequestError, match="other structures than before: start the server again") as error:
+        model.automatic(ImageCache().get(cine), [0]).__next__()
+    assert error.value.status == 503
+
+
+def test_weights_that_were_broken_while_it_served_are_said(weights, tmp_path):
+    broken = tmp_path / "served.pt"
+    broken.write_bytes(weights.model.read_bytes())
+    broken.with_suffix(".json").write_bytes(weights.model.with_suffix(".json").read_bytes())
+    model = ServedModel(lambda: broken, weights.memory)
+    broken.write_bytes(b"no weights")
+    with pytest.raises(RefusedRequestError, match="the served model cannot be loaded"):
+        model.segmenter()
+
+
 def test_without_weights_of_the_memory_propagation_is_refused(weights, cine, tmp_path):
-    model = ServedModel(weights.settings, lambda: weights.model, tmp_path / "none.pt")
+    model = ServedModel(lambda: weights.model, tmp_path / "none.pt")
     with pytest.raises(RefusedRequestError, match="needs trained weights of SAM 2's memory") as error:
         next(model.propagate(ImageCache().get(cine), [Prompt("c2", 1, [(60, 60)], [1])]))
     assert error.value.status == 501
@@ -188,7 +240,7 @@ def test_a_click_is_answered_by_name_in_the_view(model, cine):
 def test_the_memory_of_another_student_is_refused(weights, cine, tmp_path):
     (tmp_path / "memory.pt").write_bytes(weights.memory.read_bytes())
     (tmp_path / "memory.json").write_text(json.dumps({"student": "0" * 64}))
-    model = ServedModel(weights.settings, lambda: weights.model, tmp_path / "memory.pt")
+    model = ServedModel(lambda: weights.model, tmp_path / "memory.pt")
     with pytest.raises(RefusedRequestError, match="was trained on another student than this segmenter's") as error:
         next(model.propagate(ImageCache().get(cine), [Prompt("c2", 1, [(60, 60)], [1])]))
     assert error.value.status == 501
@@ -256,11 +308,32 @@ def test_there_must_be_something_to_promote_and_to_go_back_to(tmp_path):
 # Training data
 
 
+PSEUDONYMS = Pseudonyms(b"k" * 32)
+
+
 def test_a_patient_keeps_the_side_once_taken(tmp_path):
-    held_out = HeldOutPatients(tmp_path / "held_out.json")
+    held_out = HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS)
     assert held_out.split(["a", "b"]) == {"a": False, "b": True}
     assert held_out.split(["c", "b", "d", "e"]) == {"c": False, "b": True, "d": False, "e": True}
-    assert HeldOutPatients(tmp_path / "held_out.json").split(["e", "a"]) == {"e": True, "a": False}
+    assert HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS).split(["e", "a"]) == {"e": True, "a": False}
+
+
+def test_who_has_not_the_key_cannot_tell_a_patient_from_the_files_by_guessing(tmp_path):
+    path = tmp_path / "held_out.json"
+    HeldOutPatients(path, PSEUDONYMS).split(["12345"])
+    assert list(json.loads(path.read_text())) == [PSEUDONYMS.name("patient", "12345")]
+    assert hashlib.sha256(b"12345").hexdigest()[:12] not in path.read_text()
+    other = HeldOutPatients(tmp_path / "other.json", Pseudonyms())
+    assert other.pseudonym("12345") not in path.read_text()
+
+
+def test_a_side_that_was_kept_under_a_hash_without_a_key_is_kept_and_the_hash_goes(tmp_path):
+    path = tmp_path / "held_out.json"
+    old = {hashlib.sha256(name.encode()).hexdigest()[:12]: side for name, side in (("a", False), ("b", True))}
+    path.write_text(json.dumps(old))
+    held_out = HeldOutPatients(path, PSEUDONYMS)
+    assert held_out.split(["b", "c", "a"]) == {"b": True, "c": False, "a": False}
+    assert json.loads(path.read_text()) == {held_out.pseudonym(name): name == "b" for name in ("b", "c", "a")}
 
 
 def test_a_patient_is_told_by_the_dicom_header_or_the_start_of_the_name(tmp_path):
@@ -270,12 +343,10 @@ def test_a_patient_is_told_by_the_dicom_header_or_the_start_of_the_name(tmp_path
         (tmp_path / name).write_bytes(b"")
 
     def patient(name):
-        return LabelledImage(tmp_path / name, Path(), (0,)).patient()
+        return LabelledImage(tmp_path / name, Path(), (0,)).identity()
 
     assert patient("one.dcm") == patient("two.dcm") != patient("three.dcm")
     assert patient("p7_first.png") == patient("p7_second.png") != patient("one.dcm")
-    assert "p7" not in patient("p7_first.png")
-    assert "PHANTOM" not in patient("one.dcm")
 
 
 def test_labels_become_a_data_list_that_training_reads(tmp_path):
@@ -287,7 +358,7 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
         label = write_annotation(Annotation(layers), images.get(image).grid, STRUCTURES, tmp_path / f"{number}.nii.gz")
         labelled.append(LabelledImage(image, label, (1, 3)))
         truth[image.resolve()] = layers[0]
-    held_out = HeldOutPatients(tmp_path / "held_out.json")
+    held_out = HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS)
     datalist = write_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
     load = LoadFramed(STRUCTURES)
     for section in ("training", "validation"):
@@ -296,8 +367,34 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
         for entry in entries:
             expected = truth[entry["image"]][entry["frame"]] == np.arange(1, 13)[:, None, None]
             np.testing.assert_array_equal(load(entry)["label"].numpy(), expected)
+    patients = {item["patient"] for item in json.loads(datalist.read_text())["training"]}
+    assert patients == {held_out.pseudonym(labelled[0].identity())}
     with pytest.raises(RefusedRequestError, match="at least two patients, of whom one is held out, got 1"):
         write_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"max_epochs": "ten"}, "max_epochs must be a positive whole number such as 10, got 'ten'"),
+        ({"max_epochs": 1.5}, "max_epochs must be a positive whole number"),
+        ({"batch_size": True}, "batch_size must be a positive whole number"),
+        ({"learning_rate": 0}, "learning_rate must be a positive number such as 0.0003, got '0'"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number"),
+        (
+            {"epochs": 3},
+            r"unknown options \['epochs'\]: expected some of \['max_epochs', 'batch_size', 'learning_rate'\]",
+        ),
+    ],
+)
+def test_an_option_of_a_training_that_is_unknown_or_cannot_be_is_refused(request_, words):
+    with pytest.raises(RefusedRequestError, match=words):
+        training_options(request_)
+    assert training_options({"model": "auto", "client_id": None, "batch_size": 2.0}) == {
+        "max_epochs": 10,
+        "batch_size": 2,
+        "learning_rate": 0.0003,
+    }
 
 
 # How it is started
@@ -317,6 +414,32 @@ def test_requests_may_call_the_server_by_its_own_names_only():
     assert allowed_hosts("0.0.0.0", "https://labels.example.org") == allowed_hosts(
         "127.0.0.1", "https://labels.example.org"
     )
+
+
+def test_the_port_is_taken_before_anything_is_loaded():
+    with listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"cannot listen to port {port} of 127.0.0.1 .*another with --port"):
+            listen("127.0.0.1", port)
+
+
+def test_what_is_said_at_the_start_is_what_is_let_in():
+    origins = allowed_origins("127.0.0.1", 8000, "https://labels.example.org")
+    said = describe("films", 3, Path("model.pt"), "127.0.0.1", 8000, origins)
+    assert "listening at http://127.0.0.1:8000, to this machine alone" in said
+    assert "pages of http://127.0.0.1:8000, http://localhost:8000, https://labels.example.org may use it" in said
+    said = describe("films", 3, Path("model.pt"), "0.0.0.0", 8000, allowed_origins("0.0.0.0", 8000, None))
+    assert "every machine that can reach it, without a password" in said
+    assert allowed_origins("::1", 8000, None) == ["http://[::1]:8000", "http://localhost:8000"]
+
+
+def test_a_proxys_address_is_taken_as_browsers_send_it_and_nothing_else():
+    assert check_public_address("https://labels.example.org:8443/") == "https://labels.example.org:8443"
+    assert check_public_address(None) is None
+    for wrong in ("labels.example.org", "https://labels.example.org/vfss", "*"):
+        with pytest.raises(ValueError, match=r"public_address must be such as https://labels\.example\.org, got"):
+            check_public_address(wrong)
 
 
 def test_options_reach_the_app_as_they_were_given(weights, tmp_path):

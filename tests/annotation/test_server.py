@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 from bundle.data.readers import read_clip
+from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import Prompt, encode_frame
 from bundle.structures import STRUCTURES
+from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import find_field_of_view
 from tests.annotation.conftest import as_inference_sees
 
@@ -48,13 +50,13 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def expected(server, weights):
     """Masks ``(T, S, H, W)`` of an image by ``configs/inference.json``'s own parts, in this process."""
-    segmenter = weights.settings.build(weights.model)
+    segmenter = load_segmenter(weights.model)
     kept = {}
 
     def masks(image):
         if image not in kept:
             clip = read_clip(server.studies / FILES[image])
-            inferer = ClipInferer(weights.settings.image_size, batch_size=1, progress=False)
+            inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
             kept[image] = inferer(as_inference_sees(clip), segmenter).numpy()
         return kept[image]
 
@@ -354,13 +356,129 @@ def test_each_strategy_names_an_image_without_a_final_label(server):
         strategy: server.request("POST", f"/activelearning/{strategy}", json={}).json()
         for strategy in ("first", "random", "uncertainty")
     }
-    assert {answer["id"] for answer in chosen.values()} <= unlabelled
-    assert chosen["first"]["id"] == min(unlabelled)
+    readable = unlabelled - {"broken", "odd"}
+    assert {answer["id"] for answer in chosen.values()} <= readable
+    assert chosen["first"]["id"] == min(readable)
     assert chosen["uncertainty"]["uncertainty"] >= 0
     assert server.request("POST", "/activelearning/worst", json={}).status_code == 404
 
 
+def test_images_that_cannot_be_read_are_skipped_and_listed_by_every_strategy(server):
+    for strategy in ("first", "random", "uncertainty"):
+        answers = [server.request("POST", f"/activelearning/{strategy}", json={}).json() for _ in range(8)]
+        assert not {answer["id"] for answer in answers} & {"broken", "odd"}, strategy
+        listed = {name: reason for answer in answers for name, reason in answer.get("unreadable", {}).items()}
+        assert listed.get("broken", "no DICOM").count("no DICOM"), listed
+    assert set(listed) == {"broken", "odd"}  # uncertainty looks at all
+    assert server.request("POST", "/activelearning/first", json={}).json()["unreadable"].keys() == {"broken"}
+
+
+# Whose work a label is
+
+
+def test_a_label_says_of_each_structure_whether_the_model_a_person_or_both_have_made_it(server, weights, tmp_path):
+    def kinds(frame, **params):
+        answer = server.save("mine", tmp_path / "label.nii.gz", frames=[frame], **params)
+        assert answer.status_code == 200, answer.text
+        return {name: origin["kind"] for name, origin in answer.json()["origins"].items()}
+
+    film = nib.load(server.studies / "timed.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.asarray(film.dataobj) // 2, film.affine), tmp_path / "mine.nii.gz"
+    )  # asked by no other test
+    with (tmp_path / "mine.nii.gz").open("rb") as file:
+        assert (
+            server.request("PUT", "/datastore/image", params={"image": "mine"}, files={"file": file}).status_code == 200
+        )
+    sent = server.label("auto", "mine", ".nii.gz", tmp_path, slice=1)
+    assert set(kinds(1).values()) == {"AUTOMATIC"}
+    image = nib.load(sent)
+    values = np.array(image.dataobj)
+    c2, bolus = STRUCTURES.index("c2") + 1, STRUCTURES.index("bolus") + 1
+    values[..., 1][values[..., 1] == c2] = 0
+    values[:3, :3, 0, 1] = c2
+    nib.save(nib.Nifti1Image(values, image.affine), sent)
+    edited = kinds(1, client_id="Dr Miller")
+    assert {name for name, kind in edited.items() if kind != "AUTOMATIC"} == {"c2"}
+    assert edited["c2"] == "SEMIAUTOMATIC"
+    kept = server.request("GET", "/datastore/label/info", params={"label": "mine", "tag": "final"}).json()
+    assert kept["client_id"] == "Dr Miller"
+    assert kept["origins"]["c2"]["model"]["sha256"] == file_sha256(weights.model)
+    nib.save(nib.Nifti1Image(np.where(np.indices(values.shape)[3] == 3, bolus, 0).astype(np.uint8), image.affine), sent)
+    assert set(kinds(3).values()) == {"MANUAL"}
+    server.label("click", "mine", ".nii.gz", tmp_path, label="c3", slice=2, foreground=[[70, 60]])
+    assert kinds(2)["c3"] == "SEMIAUTOMATIC"
+    assert server.request("DELETE", "/datastore/label", params={"id": "mine", "tag": "final"}).status_code == 200
+    assert server.request("DELETE", "/datastore/image", params={"id": "mine"}).status_code == 200
+
+
 # What is refused before anything is done
+
+
+LABEL = {"label": ("sent.nii.gz", b"no label")}
+REFUSED = [
+    ("POST", "/infer/auto?image=cine", {"data": {"params": "[1]"}}, 400, "params must be a JSON object"),
+    ("POST", "/infer/auto", {}, 400, "name an image, or a session_id"),
+    ("POST", "/infer/auto?session_id=none", {}, 404, "there is no such session"),
+    ("POST", "/infer/auto?image=cine&output=dicom_seg", {}, 422, "a DICOM SEG is made when a final label is saved"),
+    ("POST", "/infer/auto?image=cine&output=xml", {}, 422, "output: Input should be"),
+    ("POST", "/infer/nose?image=cine", {}, 404, "model must be one of"),
+    ("PUT", "/datastore/label?image=volume", {}, 422, "label: Field required"),
+    ("PUT", "/datastore/label?image=volume", {"files": LABEL, "data": {"params": "[]"}}, 400, "must be a JSON object"),
+    ("PUT", "/datastore/image?image=new", {"files": {"file": ("a.exe", b"")}}, 422, "an image file must be one of"),
+    ("DELETE", "/datastore/label?id=flat&tag=final", {}, 404, "there is no such image or label"),
+    ("DELETE", "/datastore/image?id=nobody", {}, 404, "there is no such image or label"),
+    ("PUT", "/datastore/label/info?label=cine&tag=final", {"data": {"info": "[1]"}}, 404, "no such address"),
+    ("GET", "/datastore/image?image=grey&check_sum=CRC:1", {}, 400, "check_sum must be hexadecimal"),
+    ("GET", "/datastore/dataset", {}, 404, "no such address"),
+    ("POST", "/train/nose", {"json": {}}, 404, "model must be one of ['auto']"),
+    ("POST", "/train/auto", {"json": {"max_epochs": "ten"}}, 422, "max_epochs must be a positive whole number"),
+    ("POST", "/train/auto", {"json": {"epochs": 1}}, 422, "unknown options ['epochs']"),
+    ("POST", "/train/auto", {"json": [1]}, 422, "the request: Input should be a valid dictionary"),
+    ("POST", "/train/auto", {"data": "{"}, 422, "the request: "),
+    ("POST", "/train/", {"json": {"auto": {"max_epochs": 0}}}, 422, "max_epochs must be a positive whole number"),
+    ("DELETE", "/train/", {}, 409, "no training is running"),
+    ("DELETE", "/batch/infer", {}, 409, "no labelling of many images is running"),
+    ("POST", "/batch/infer/nose", {"json": {"images": ["grey"]}}, 404, "many images are labelled by the model auto"),
+    ("POST", "/batch/infer/auto", {"json": {"images": ["nobody"]}}, 404, "there are no images of 1 of the 1 names"),
+    ("POST", "/batch/infer/auto", {"json": {"images": 5}}, 422, "images must be a list of images"),
+    ("POST", "/batch/infer/auto", {"json": {"max_batch_size": "x"}}, 422, "max_batch_size must be a whole number"),
+    ("POST", "/promote?force=perhaps", {}, 422, "force: Input should be a valid boolean"),
+    ("PUT", "/session/?expiry=soon", {"files": {"files": ("a.png", b"1")}}, 422, "expiry: Input should be"),
+    (
+        "PUT",
+        "/session/",
+        {"files": [("files", ("a.png", b"1")), ("files", ("a.png", b"2"))]},
+        400,
+        "names of their own",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "sent", "status", "words"), REFUSED)
+def test_a_bad_request_is_answered_in_one_line_before_anything_is_done(server, method, path, sent, status, words):
+    answer = server.request(method, path, **sent)
+    assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
+    assert "\n" not in answer.json()["detail"]
+    assert str(server.studies) not in answer.text
+
+
+def test_of_many_images_those_that_cannot_be_labelled_are_named_and_the_others_done(server):
+    sent = {"images": ["broken", "flat"]}
+    answers = server.request("POST", "/batch/infer/auto", params={"run_sync": "true"}, json=sent).json()
+    assert "not a readable image" in answers["broken"]["error"]
+    assert answers["flat"]["label"] == "flat"
+    refused = server.request("POST", "/batch/infer/auto", params={"run_sync": "true"}, json={"images": ["broken"]})
+    assert (refused.status_code, refused.json()["detail"][:33]) == (422, "none of 1 images could be labelle")
+
+
+def test_the_server_says_where_it_is_and_whose_pages_may_use_it(server):
+    said = server.log.read_text()
+    assert f"annotate: listening at {server.address}, to this machine alone" in said
+    pages = f"pages of {server.address}, http://localhost:{server.address.rsplit(':', 1)[1]}, https://labels.hospital.example"
+    assert pages in said
+    assert "'*'" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("name", ["../studies/cine", "/etc/hostname", "..", "a/b", "a\\b", ".hidden", "a\nb"])
@@ -413,11 +531,6 @@ def test_pages_of_other_sites_and_other_names_for_this_machine_are_refused(serve
 def test_routes_that_nothing_needs_are_closed(server, path):
     assert server.request("GET", path).status_code == 404
     assert server.request("PUT", path, files={"file": ("model.pt", b"")}).status_code in (404, 405)
-
-
-def test_parameters_that_are_no_json_are_refused(server):
-    answer = server.request("POST", "/infer/auto", params={"image": "cine"}, data={"params": "{slice"})
-    assert (answer.status_code, answer.json()["detail"]) == (400, "params must be a JSON object")
 
 
 def test_nothing_to_promote_and_nothing_to_train_on_is_said(server):

@@ -20,7 +20,7 @@ from bundle.data.phantom.study import PhantomStudy, generate_study
 from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg
-from bundle.inference.dicom_seg import NoSegSourceError, TooLongForSegError, write_dicom_seg
+from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
 from bundle.inference.segment_codes import PRIVATE_SCHEME, SEGMENT_CODES, segment_code
 from bundle.inference.study_key import study_key
 from bundle.structures import STRUCTURES
@@ -112,6 +112,43 @@ def test_more_masks_than_a_seg_can_hold_are_refused(tmp_path, source, monkeypatc
     words = f"too long for a DICOM SEG, {len(masks) - 1} frames at most"
     with pytest.raises(TooLongForSegError, match=words):
         write_seg(path, masks, tmp_path)
+
+
+ORIGINS = (
+    SegmentOrigin("AUTOMATIC", {**MODEL, "sha256": "a" * 64}),
+    SegmentOrigin("SEMIAUTOMATIC", MODEL),
+    SegmentOrigin("MANUAL"),
+)
+
+
+def test_each_segment_says_who_has_made_it_and_a_persons_has_no_algorithm(tmp_path, study):
+    source, masks = write_source("RF cine", tmp_path, study)
+    origins = [ORIGINS[index % 3] for index in range(len(STRUCTURES))]
+    seg = pydicom.dcmread(write_seg(source, masks, tmp_path, origins=origins, creator="Miller\\^A=B"))
+    assert [item.SegmentAlgorithmType for item in seg.SegmentSequence] == [origin.kind for origin in origins]
+    first, second, third = seg.SegmentSequence[:3]
+    algorithm = first.SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("segmenter", "1.2.3")
+    assert "a" * 64 in algorithm.AlgorithmParameters
+    assert second.SegmentAlgorithmName == "segmenter"
+    assert "SegmentAlgorithmName" not in third
+    assert "SegmentationAlgorithmIdentificationSequence" not in third
+    assert seg.ContentCreatorName == "Miller  A B"
+    assert seg.SeriesDescription.startswith("Annotators' masks")
+
+
+def test_a_kind_that_the_standard_has_not_is_refused():
+    with pytest.raises(ValueError, match="kind must be one of AUTOMATIC, SEMIAUTOMATIC, MANUAL, got 'EDITED'"):
+        SegmentOrigin("EDITED")
+
+
+@needs_dciodvfy
+def test_dciodvfy_finds_no_error_in_segments_of_every_origin(tmp_path, study):
+    source, masks = write_source("RF cine", tmp_path, study)
+    origins = [ORIGINS[index % 3] for index in range(len(STRUCTURES))]
+    path = write_seg(source, masks, tmp_path, origins=origins, creator="annotator", keep_identity=True)
+    report = subprocess.run([DCIODVFY, str(path)], capture_output=True, text=True, check=False)
+    assert [line for line in report.stderr.splitlines() if line.startswith("Error")] == []
 
 
 @needs_dciodvfy
