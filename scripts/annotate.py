@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.annotation.options import AppOptions
 from bundle.annotation.server import serve
+from bundle.extras import MissingPackageError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,5 +25,5 @@ if __name__ == "__main__":
     try:
         app_options = AppOptions(**{field.name: options.pop(field.name) for field in fields(AppOptions)})
         serve(options.pop("studies"), app_options, **options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, MissingPackageError) as error:
         raise SystemExit(f"annotate: {error}") from None

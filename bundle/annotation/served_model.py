@@ -12,6 +12,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor, nn
 
 from bundle.annotation.images import StudyImage
+from bundle.annotation.options import CACHE_MEGABYTES
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.export.checkpoint import load_weights
 from bundle.export.model_card import read_model_card
@@ -24,7 +25,6 @@ from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 from bundle.transforms.letterbox import unletterbox
 
-CACHE_MEGABYTES = 256
 NUM_SAMPLED = 8
 """Frames of a clip that its uncertainty is taken from, evenly spread."""
 

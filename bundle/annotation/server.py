@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bundle.annotation.options import AppOptions
+from bundle.extras import needs_extra
 from bundle.workflows.stages import ROOT
 
 APP_DIR = Path(__file__).parent / "app"
@@ -99,8 +100,9 @@ def serve(
     os.environ.update(label_settings(studies, options, port, modality))
     sys.path.insert(0, str(ROOT))
 
-    import uvicorn  # after the settings, which MONAI Label reads when it is imported
-    from monailabel.app import app
+    with needs_extra("annotate", "the annotation server"):
+        import uvicorn  # after the settings, which MONAI Label reads when it is imported
+        from monailabel.app import app
 
     from bundle.annotation.guard import guard
     from bundle.annotation.promotion import router

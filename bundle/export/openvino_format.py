@@ -4,9 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from monai.utils import optional_import
-
-openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install openvino")
+from bundle.extras import needs_extra
 
 
 @cache
@@ -17,6 +15,8 @@ def shared_core() -> Any:
     core that another thread lets go, as garbage collection may, leaves the first thread with a stack that is gone, and
     the next signal ends the process.
     """
+    with needs_extra("deploy", "OpenVINO"):
+        import openvino
     return openvino.Core()
 
 
@@ -29,5 +29,7 @@ def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
     """
     # Not openvino.convert_model: that would report to its maker that a model was converted.
     model = shared_core().read_model(onnx_path)
+    import openvino
+
     openvino.save_model(model, path, compress_to_fp16=False)
     return Path(path)
