@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bundle.export import package
@@ -103,6 +104,28 @@ def test_a_package_without_a_tested_version_is_refused(tmp_path, repository):
     (tmp_path / "constraints.txt").write_text("torch==2.14.1\n")
     with pytest.raises(ValueError, match=r"no version in constraints.txt for .*monai"):
         format_requirements(tmp_path, "requirements.txt")
+
+
+def test_pip_takes_the_cpu_builds_of_the_pinned_versions_where_an_index_has_them(unpacked, tmp_path):
+    """The page's command for machines without a GPU; its index holds both packages, pip's own index the other builds."""
+    pins = read_pins(unpacked / "requirements.txt")
+    for package_name in ("torch", "torchvision"):
+        for version in (pins[package_name], f"{pins[package_name]}+cpu", "99.0+cpu"):
+            write_empty_wheel(tmp_path, package_name, version)
+    where = ["--no-index", "--find-links", str(tmp_path), "--no-deps", "--dest", str(tmp_path / "taken")]
+    what = ["--constraint", str(unpacked / "requirements.txt"), "torch", "torchvision"]
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *where, *what], check=True, timeout=120)
+    taken = {path.name.split("-")[1] for path in (tmp_path / "taken").iterdir()}
+    assert taken == {f"{pins['torch']}+cpu", f"{pins['torchvision']}+cpu"}
+    assert Requirement(f"torch=={pins['torch']}").specifier.contains(f"{pins['torch']}+cpu")  # it is kept afterwards
+
+
+def write_empty_wheel(folder: Path, name: str, version: str) -> None:
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        information = f"{name}-{version}.dist-info"
+        wheel.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{information}/RECORD", "")
 
 
 def names_in(root: Path, *extras: str) -> set[str]:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "vfss-agglomerative-distillation"
 FREE_GB = 12
-"""The environment has 6.4 GB when it is finished, and pip needs room for PyTorch's wheels."""
+"""The environment has 6.7 GB when it is finished, and pip needs room for PyTorch's wheels."""
 TIMEOUT_S = 900
 OWN_PAGE = "docs/how-to/download.md"
 PAGES = [
