@@ -107,7 +107,7 @@ def test_a_package_without_a_tested_version_is_refused(tmp_path, repository):
 
 
 def test_pip_takes_the_cpu_builds_of_the_pinned_versions_where_an_index_has_them(unpacked, tmp_path):
-    """The page's command for machines without a GPU; its index holds both packages, pip's own index the other builds."""
+    """The page's command for machines without a GPU: one index has these builds, the other has the usual ones."""
     pins = read_pins(unpacked / "requirements.txt")
     for package_name in ("torch", "torchvision"):
         for version in (pins[package_name], f"{pins[package_name]}+cpu", "99.0+cpu"):
