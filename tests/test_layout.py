@@ -219,7 +219,7 @@ def test_every_pin_is_an_exact_version_that_pyproject_allows():
 
 def test_what_annotation_needs_beside_is_pinned_too():
     lines = (ROOT / "annotation_constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins = dict(line.split("==") for line in [*constraint_lines(), *lines] if not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in map(Requirement, project["optional-dependencies"]["annotate"]):
         assert requirement.specifier.contains(pins[requirement.name]), requirement

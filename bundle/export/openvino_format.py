@@ -29,7 +29,7 @@ def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
     """
     # Not openvino.convert_model: that would report to its maker that a model was converted.
     model = shared_core().read_model(onnx_path)
-    import openvino
+    import openvino  # is there: it has read the model
 
     openvino.save_model(model, path, compress_to_fp16=False)
     return Path(path)
