@@ -85,8 +85,8 @@ class Site:
         for example, own in self.stands_for.items():
             block = block.replace(example, own)
         script = f'set -euo pipefail\n{block}\nprintf %s "$PATH" > {self.folder}/path'
-        guard = {} if reaches == "an index" else {"NETWORK_GUARD_LOG": str(self.log)}
-        environment = {**untested(os.environ), **guard, "PATH": self.path, "OMP_NUM_THREADS": "2"}
+        settings = {"PIP_NO_COMPILE": "1"} if reaches == "an index" else {"NETWORK_GUARD_LOG": str(self.log)}
+        environment = {**untested(os.environ), **settings, "PATH": self.path, "OMP_NUM_THREADS": "2"}
         done = subprocess.run(
             [*(cut_off() if reaches == "nothing" else []), "bash", "-c", script],
             cwd=folder or self.bundle,
