@@ -80,6 +80,7 @@ class Exporter:
             case "onnx", _:
                 _quantize().quantize_onnx(self.export("onnx"), self._frames(), path)
             case _:
+                _quantize().load_nncf()  # missing, it is missed before the exports, which take a minute
                 _quantize().quantize_openvino(self.export("openvino"), self._frames(), path)
 
     def _trained(self) -> graph.CoarseLogits:

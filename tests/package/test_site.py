@@ -168,8 +168,8 @@ def site(tmp_path_factory, address, packed, newer_archive, page) -> Iterator[Sit
 def stand_ins(folder: Path, address: str, packed: Path, newer_archive: Path) -> dict[str, str]:
     """What the pages' examples stand for; the longer ones first."""
     (folder / "studies").mkdir()
-    write_dicom(generate_study(seed=11, size=256, num_frames=6), folder / "studies" / "cine.dcm", patient="p1")
-    write_avi(generate_study(seed=12, size=256, num_frames=6), folder / "studies" / "cine.avi")
+    write_dicom(generate_study(seed=11, size=320, num_frames=6), folder / "studies" / "cine.dcm", patient="p1")
+    write_avi(generate_study(seed=12, size=320, num_frames=6), folder / "studies" / "cine.avi")
     return {
         f"https://example.org/{NAME}-0.2.0.zip": f"{address}/{newer_archive.name}",
         f"https://example.org/{NAME}-0.1.0.zip": f"{address}/{packed.name}",
@@ -260,7 +260,7 @@ def test_a_dicom_gets_masks_as_dicom_seg_a_report_and_measures(results):
     seg = pydicom.dcmread(results[".dcm"] / "masks.dcm")
     assert seg.SOPClassUID == pydicom.uid.SegmentationStorage
     assert len(seg.SegmentSequence) > 6
-    assert seg.Rows == seg.Columns == 256
+    assert seg.Rows == seg.Columns == 320
     assert_report_and_measures(results[".dcm"])
 
 
@@ -272,7 +272,7 @@ def test_an_avi_gets_a_report_and_measures_and_no_dicom_seg(results):
 def assert_report_and_measures(folder: Path) -> None:
     import nibabel
 
-    assert nibabel.load(folder / "masks.nii.gz").shape == (256, 256, 1, 6, len(STRUCTURES))
+    assert nibabel.load(folder / "masks.nii.gz").shape == (320, 320, 1, 6, len(STRUCTURES))
     assert "<html" in (folder / "report.html").read_text()
     with (folder / "measures.csv").open() as file:
         assert len(list(csv.DictReader(file))) > 5
