@@ -225,6 +225,26 @@ def test_what_annotation_needs_beside_is_pinned_too():
         assert requirement.specifier.contains(pins[requirement.name]), requirement
 
 
+def test_every_package_that_the_bundle_imports_is_asked_for():
+    """Of a package that is not installed here, such as MONAI Label, the name of the distribution is not known."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    asked_for = {canonicalize_name(Requirement(text).name) for text in texts}
+    distributions = metadata.packages_distributions()
+    imported = {module for path in MODULES for module in imported_modules(ast.parse(path.read_text()))}
+    brought = {module: {canonicalize_name(name) for name in distributions.get(module, [])} for module in imported}
+    assert {"torch", "numpy", "openvino"} & imported
+    assert {module for module, names in brought.items() if names and not names & asked_for} == set()
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """First part of every module of others that a module imports."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from (name.partition(".")[0] for name in names if not name.startswith("bundle"))
+
+
 def installed_requirements(project: dict) -> list[Requirement]:
     """What scripts/setup_environment.sh installs: the extras that it names."""
     (extras,) = re.findall(r"'\.\[([\w,-]+)\]'", (ROOT / "scripts" / "setup_environment.sh").read_text())
