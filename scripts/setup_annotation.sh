@@ -25,7 +25,7 @@ if [[ -e "$VENV" && ! -f "$VENV/pyvenv.cfg" ]]; then
   fail "$VENV exists but is not a virtual environment." "Move it away, then run this again."
 fi
 
-echo "Making .venv-annotation (MONAI Label, about 0.8 GB) ..."
+echo "Making .venv-annotation (MONAI Label, about 0.4 GB) ..."
 rm -rf "$VENV"
 "$BASE/bin/python" -m venv --without-pip "$VENV"
 "$BASE/bin/python" -m pip --python "$VENV/bin/python" install --disable-pip-version-check --quiet --no-deps \
