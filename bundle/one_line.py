@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from bundle.extras import missing_package
+
 PACKAGE = Path(__file__).resolve().parent
 REMEDIES = {
     errno.EACCES: "get the right to read or write there, or name another path",
@@ -35,8 +37,9 @@ def report_in_one_line(kind: type[BaseException], error: BaseException, trace: T
     cause: BaseException | None = error
     while cause is not None and not is_users(cause):
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    if cause is not None:
-        print(f"error: {in_words(cause)}", file=sys.stderr)  # noqa: T201 - this is the command line
+    text = missing_package(error) or (None if cause is None else in_words(cause))
+    if text is not None:
+        print(f"error: {text}", file=sys.stderr)  # noqa: T201 - this is the command line
         logger.debug("".join(traceback.format_exception(kind, error, trace)))
     else:
         sys.__excepthook__(kind, error, trace)

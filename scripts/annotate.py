@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.annotation.options import AppOptions
-from bundle.annotation.server import serve
+from bundle.extras import MissingPackageError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -22,7 +22,9 @@ if __name__ == "__main__":
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args())
     try:
+        from bundle.annotation.server import serve
+
         app_options = AppOptions(**{field.name: options.pop(field.name) for field in fields(AppOptions)})
         serve(options.pop("studies"), app_options, **options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingPackageError) as error:
         raise SystemExit(f"annotate: {error}") from None

@@ -6,8 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.run import NOT_DONE_BY_THIS_TOOL, deidentify
+from bundle.extras import MissingPackageError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -17,9 +16,12 @@ if __name__ == "__main__":
     parser.add_argument("--key-file", help="keeps names and UIDs the same across runs; made if it is not there")
     arguments = parser.parse_args()
     try:
+        from bundle.deidentify.blacken import Rectangle
+        from bundle.deidentify.run import NOT_DONE_BY_THIS_TOOL, deidentify
+
         rectangle = Rectangle.parse(arguments.blacken) if arguments.blacken else None
         report = deidentify(arguments.source, arguments.output, rectangle, arguments.key_file)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingPackageError) as error:
         sys.exit(f"error: {error}")
     print(report.table(), NOT_DONE_BY_THIS_TOOL, sep="\n\n")
     sys.exit(report.exit_status)

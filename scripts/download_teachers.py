@@ -6,24 +6,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.teachers.download import PUBLISHED, describe, download_weights
-
-NAMES = [weights.teacher for weights in PUBLISHED]
-
 
 def main() -> None:
+    """Show, and download unless told otherwise."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("teachers", nargs="*", metavar="TEACHER", help=f"some of {', '.join(NAMES)}; by default all")
+    parser.add_argument("teachers", nargs="*", metavar="TEACHER", help="of those that --list shows; all if left out")
     parser.add_argument("--folder", type=Path, default=Path("models/teachers/published"), help="where to put them")
     parser.add_argument("--list", action="store_true", help="show sources and licences, download nothing")
     arguments = parser.parse_args()
-    if unknown := set(arguments.teachers) - set(NAMES):
-        parser.error(f"no published weights for {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    for weights in PUBLISHED:
-        if weights.teacher in (arguments.teachers or NAMES):
-            print(describe(weights), flush=True)
-            if not arguments.list:
-                print(f"  saved:   {download_weights(weights, arguments.folder)}")
+    from bundle.teachers.download import describe, download_weights, select_weights
+
+    for weights in select_weights(arguments.teachers):
+        print(describe(weights), flush=True)
+        if not arguments.list:
+            print(f"  saved:   {download_weights(weights, arguments.folder)}")
 
 
 if __name__ == "__main__":

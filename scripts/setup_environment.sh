@@ -132,7 +132,7 @@ install torch torchvision
 
 step 4 "MONAI, SAM 2 and the other dependencies, test tools, this project"
 # sam2 builds against the PyTorch above; its CUDA kernel only fills holes in masks and would need nvcc.
-SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[sam2,test]'
+SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[inference,deploy,quantize,train,laboratory,test]'
 
 step 5 "Check that the packages import"
 "$VENV/bin/python" -c 'import av, mlflow, monai, sam2, timm, torch, torchvision, transformers' ||

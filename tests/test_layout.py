@@ -189,8 +189,7 @@ def test_every_dependency_direct_or_not_is_pinned():
     """Walks what is installed; CUDA's libraries are left out, torch asks for the ones it was built with."""
     pins = {canonicalize_name(line.split("==")[0]) for line in constraint_lines()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    to_do = [Requirement(text) for text in [*project["dependencies"], *extras["sam2"], *extras["test"]]]
+    to_do = installed_requirements(project)
     seen: set[tuple[str, frozenset[str]]] = set()
     while to_do:
         requirement = to_do.pop()
@@ -214,9 +213,43 @@ def test_every_pin_is_an_exact_version_that_pyproject_allows():
         name, version = line.split("==")
         pins[canonicalize_name(name)] = version
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for text in [*project["dependencies"], *project["optional-dependencies"]["sam2"]]:
-        requirement = Requirement(text)
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), text
+    for requirement in installed_requirements(project):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_what_annotation_needs_beside_is_pinned_too():
+    lines = (ROOT / "annotation_constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in [*constraint_lines(), *lines] if not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["optional-dependencies"]["annotate"]):
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_every_package_that_the_bundle_imports_is_asked_for():
+    """Of a package that is not installed here, such as MONAI Label, the name of the distribution is not known."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    asked_for = {canonicalize_name(Requirement(text).name) for text in texts}
+    distributions = metadata.packages_distributions()
+    imported = {module for path in MODULES for module in imported_modules(ast.parse(path.read_text()))}
+    brought = {module: {canonicalize_name(name) for name in distributions.get(module, [])} for module in imported}
+    assert {"torch", "numpy"} <= imported
+    assert {module for module, names in brought.items() if names and not names & asked_for} == set()
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """First part of every module of others that a module imports."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from (name.partition(".")[0] for name in names if not name.startswith("bundle"))
+
+
+def installed_requirements(project: dict) -> list[Requirement]:
+    """What scripts/setup_environment.sh installs: the extras that it names."""
+    (extras,) = re.findall(r"'\.\[([\w,-]+)\]'", (ROOT / "scripts" / "setup_environment.sh").read_text())
+    texts = [text for extra in extras.split(",") for text in project["optional-dependencies"][extra]]
+    return [Requirement(text) for text in [*project["dependencies"], *texts]]
 
 
 def constraint_lines() -> list[str]:

@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bundle.annotation.served_model import CACHE_MEGABYTES
 from bundle.workflows.stages import ROOT
+
+CACHE_MEGABYTES = 256
+"""Unless an option says otherwise. It stands here and not with the cache, so that `--help` need not load PyTorch."""
 
 
 @dataclass(frozen=True)

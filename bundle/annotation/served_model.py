@@ -14,6 +14,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor, nn
 
 from bundle.annotation.images import StudyImage
+from bundle.annotation.options import CACHE_MEGABYTES
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.export.model_card import load_segmenter, read_model_card
 from bundle.segmentation.named import answer_by_name
@@ -25,7 +26,6 @@ from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import unletterbox
 from bundle.workflows.stages import ROOT
 
-CACHE_MEGABYTES = 256
 NUM_SAMPLED = 8
 """Frames of a clip that its uncertainty is taken from, evenly spread."""
 

@@ -15,6 +15,7 @@ import requests
 
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
+from bundle.extras import needs_extra
 from bundle.workflows.stages import ROOT
 
 APP_DIR = Path(__file__).parent / "app"
@@ -155,11 +156,12 @@ def serve(
     os.environ.update(label_settings(studies, options, port, modality))
     sys.path.insert(0, str(ROOT))
 
-    import uvicorn  # after the settings, which MONAI Label reads when it is imported
+    with needs_extra("annotate", "the annotation server"):
+        import uvicorn  # after the settings, which MONAI Label reads when it is imported
 
-    with redirect_stdout(io.StringIO()):  # it prints a policy of origins that guard() replaces
-        from monailabel.app import app
-    from monailabel.interfaces.utils.app import app_instance
+        with redirect_stdout(io.StringIO()):  # it prints a policy of origins that guard() replaces
+            from monailabel.app import app
+        from monailabel.interfaces.utils.app import app_instance
 
     from bundle.annotation.checked_routes import router as checked
     from bundle.annotation.errors import as_refusal

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
 from bundle.data.png_rows import check_png_rows
 from bundle.data.sources import own_files
 from bundle.data.stills import STILL_SUFFIXES
+from bundle.extras import needs_extra
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
@@ -70,8 +72,7 @@ def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _itk_shape(path: Path) -> tuple[int, ...]:
-    import itk  # here since it takes long to load, and few masks need it
-
+    itk = _load_itk()
     with _damage_refused(path):
         header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         header.SetFileName(str(path))
@@ -82,9 +83,14 @@ def _itk_shape(path: Path) -> tuple[int, ...]:
     return tuple(int(header.GetDimensions(axis)) for axis in range(header.GetNumberOfDimensions()))
 
 
-def _read_itk(path: Path) -> np.ndarray:
-    import itk
+def _load_itk() -> Any:
+    """Loaded when it is needed, since it takes long and few masks need it."""
+    with needs_extra("train", "a mask in NRRD or MetaImage"):
+        return import_module("itk")
 
+
+def _read_itk(path: Path) -> np.ndarray:
+    itk = _load_itk()
     with _damage_refused(path):
         return itk.array_from_image(itk.imread(str(path), itk.F))  # of itk's types the one that all others become
 

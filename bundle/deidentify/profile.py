@@ -9,7 +9,6 @@ Units stay if they are terms of the standard, code strings if they are no free t
 import re
 from collections.abc import Iterable
 
-from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -18,6 +17,10 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 
 from bundle.deidentify.pseudonyms import Pseudonyms
+from bundle.extras import needs_extra
+
+with needs_extra("inference", "de-identification"):
+    from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 
 METHOD = "PS3.15 E.1-1 2026c basic profile and no free text"
 REMOVED = "REMOVED"

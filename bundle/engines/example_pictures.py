@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from ignite.engine import Engine, Events
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from monai.utils import CommonKeys
 
+from bundle.extras import needs_extra
 from bundle.keys import PATIENT
 from bundle.structures import COLOURS
+
+with needs_extra("train", "an evaluation's pictures"):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.lines import Line2D
 
 
 class ExamplePictures:

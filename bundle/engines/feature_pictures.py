@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import Tensor, nn
 
+from bundle.extras import needs_extra
 from bundle.teachers.similarity import pca_picture
+
+with needs_extra("train", "distillation's pictures"):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
 
 TILE_SIZE = 128
 

@@ -106,6 +106,7 @@ def preflight(output_dir: str | Path) -> None:
     if not is_first_process():
         return
     if running is not None:
+        check_imports(running[0])
         check_inputs(*running)
         check_device(running[0])
     hold_folder(output_dir)
@@ -113,6 +114,22 @@ def preflight(output_dir: str | Path) -> None:
         check_resume(*running, Path(output_dir))
         config = {key: value for key, value in running[0].get().items() if key != "_meta_"}
         write_text(Path(output_dir) / "config.json", json.dumps(config, indent=2, default=str))
+
+
+def check_imports(parser: ConfigParser) -> None:
+    """Refuse a run whose config imports what is not there, such as a package of an extra.
+
+    MONAI keeps such an error until the name is used, which may be late in a run.
+
+    Args:
+        parser: Of the running config.
+
+    Raises:
+        OptionalImportError: As MONAI words it.
+    """
+    for imported in parser.globals.values():
+        if type(imported).__name__ == "_LazyRaise":
+            imported()
 
 
 def check_inputs(parser: ConfigParser, run_id: str) -> None:

@@ -3,9 +3,11 @@
 import datetime
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from bundle.atomic import atomic_path, write_text
+from bundle.extras import needs_extra
+
+with needs_extra("train", "training"):
+    from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from bundle.export import calibration, graph, onnx_format, openvino_format, quantize, torch_formats
+from bundle.export import calibration, graph, onnx_format, openvino_format, torch_formats
 from bundle.export.calibration import calibration_frames, describe_calibration
 from bundle.export.checkpoint import load_weights
 from bundle.export.exported import default_folder, exported_folder
 from bundle.export.onnx_format import export_onnx
 from bundle.export.openvino_format import export_openvino
-from bundle.export.quantize import quantize_onnx, quantize_openvino
 from bundle.export.torch_formats import export_torchscript
 from bundle.segmentation import automatic, segmenter
 from bundle.segmentation.segmenter import Segmenter
@@ -26,7 +25,6 @@ FILES = {"torchscript": "model.ts", "onnx": "model.onnx", "openvino": "model.xml
 PRECISIONS = {"torchscript": ("float32",), "onnx": ("float32", "int8"), "openvino": ("float32", "int8")}
 _CODE = (automatic, segmenter, encoder, trunk, graph, torch_formats, onnx_format, openvino_format)
 """Modules that make an export: one of an earlier version of them is stale."""
-_INT8_CODE = (calibration, quantize)
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,10 @@ class Exporter:
             case "openvino", "float32":
                 export_openvino(self.export("onnx"), path)
             case "onnx", _:
-                quantize_onnx(self.export("onnx"), self._frames(), path)
+                _quantize().quantize_onnx(self.export("onnx"), self._frames(), path)
             case _:
-                quantize_openvino(self.export("openvino"), self._frames(), path)
+                _quantize().load_nncf()  # missing, it is missed before the exports, which take a minute
+                _quantize().quantize_openvino(self.export("openvino"), self._frames(), path)
 
     def _trained(self) -> graph.CoarseLogits:
         return graph.CoarseLogits(load_weights(self.network, self.checkpoint)).eval()
@@ -100,9 +99,16 @@ class Exporter:
             "code": _digest(_CODE),
         }
         if precision == "int8":
-            settings["quantisation_code"] = _digest(_INT8_CODE)
+            settings["quantisation_code"] = _digest((calibration, _quantize()))
             settings["calibration"] = describe_calibration(self.num_calibration_frames, self.calibration_datalist)
         return settings
+
+
+def _quantize() -> ModuleType:
+    """The module that needs the most packages, and that int8 alone needs."""
+    from bundle.export import quantize
+
+    return quantize
 
 
 def _digest(modules: Sequence[ModuleType]) -> str:

@@ -1,12 +1,25 @@
 """OpenVINO's intermediate representation (``.xml`` and ``.bin``), from ONNX."""
 
+import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from monai.utils import optional_import
+from bundle.extras import needs_extra
 
-openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install openvino")
+
+def load_openvino() -> Any:
+    """The package ``openvino``, kept from reporting to its maker that it was imported or has converted a model.
+
+    It does so by another package, which None makes count as missing; it works without. So does NNCF, which comes later.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    with needs_extra("deploy", "OpenVINO"):
+        return import_module("openvino")
 
 
 @cache
@@ -17,7 +30,7 @@ def shared_core() -> Any:
     core that another thread lets go, as garbage collection may, leaves the first thread with a stack that is gone, and
     the next signal ends the process.
     """
-    return openvino.Core()
+    return load_openvino().Core()
 
 
 def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
@@ -27,7 +40,6 @@ def export_openvino(onnx_path: str | Path, path: str | Path) -> Path:
         onnx_path: As ``export_onnx`` writes it.
         path: The ``.xml`` file; the ``.bin`` is written beside it.
     """
-    # Not openvino.convert_model: that would report to its maker that a model was converted.
     model = shared_core().read_model(onnx_path)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    load_openvino().save_model(model, path, compress_to_fp16=False)
     return Path(path)

@@ -23,8 +23,7 @@ from bundle.export.manifest import (
     describe_file,
     version_numbers,
 )
-from bundle.export.requirements import format_requirements, read_pins
-from bundle.export.upgrade import REQUIREMENTS
+from bundle.export.requirements import REQUIREMENTS, format_requirements, read_pins
 
 REQUIRED = (
     "LICENSE",
@@ -44,6 +43,12 @@ REQUIRED = (
 )
 """Files without which there is no bundle; the model zoo asks for most of them."""
 
+SCRIPTS = (
+    *("verify_bundle.py", "upgrade_bundle.py", "deidentify.py", "annotate.py", "download_teachers.py"),
+    *("make_datalist.py", "make_public_datalist.py", "make_phantom.py", "setup_environment.sh", "setup_annotation.sh"),
+)
+"""What a site runs; the other scripts are the publisher's and the laboratory's, who have a clone."""
+
 CONTENT = (
     "LICENSE",
     "*.md",
@@ -52,8 +57,7 @@ CONTENT = (
     "configs/*.json",
     "configs/logging.conf",
     "bundle/**/*",
-    "scripts/*.py",
-    "scripts/*.sh",
+    *(f"scripts/{name}" for name in SCRIPTS),
     "models/**/*",
     "docs/**/*.md",
     "docs/**/*.json",
@@ -90,7 +94,7 @@ def package_bundle(root: str | Path, output_dir: str | Path) -> Path:
     check_packages(root)
     check_image_size(root)
     check_weights_fit(root)
-    generated = {REQUIREMENTS: format_requirements(root / "constraints.txt").encode()}
+    generated = {requirements: format_requirements(root, requirements).encode() for requirements in REQUIREMENTS}
     path = Path(output_dir) / f"{name}-{version}.zip"
     _write_zip(path, name, version, files, generated)
     write_text(path.with_name(f"{path.name}.sha256"), f"{describe_file(path).sha256}  {path.name}\n")
@@ -109,7 +113,7 @@ def bundle_files(root: Path) -> dict[str, Path]:
     if link is not None:
         raise BundleError(f"a bundle holds no links: {link.relative_to(root)}")
     files = {path.relative_to(root).as_posix(): path for path in found}
-    check_paths([*files, MANIFEST, REQUIREMENTS])
+    check_paths([*files, MANIFEST, *REQUIREMENTS])
     return files
 
 

@@ -1,27 +1,27 @@
 """Static quantisation to int8: NNCF for OpenVINO, ONNX Runtime's own tool for ONNX."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from monai.utils import optional_import
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from bundle.export.onnx_format import FRAMES
-from bundle.export.openvino_format import shared_core
+from bundle.export.openvino_format import load_openvino, shared_core
+from bundle.extras import needs_extra
+
+with needs_extra("deploy", "int8"):
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
 FLOAT_CONVOLUTIONS = 7
 """The first convolutions, at strides 2 and 4, stay in float32: of the variants tried this lost the least Dice,
 and little time. So do products of two activations: linear attention divides by one."""
-
-openvino, _ = optional_import("openvino", descriptor="OpenVINO is not installed: pip install openvino")
 
 
 def quantize_onnx(source: str | Path, frames: Tensor, path: str | Path) -> Path:
@@ -57,8 +57,7 @@ def quantize_openvino(source: str | Path, frames: Tensor, path: str | Path) -> P
         frames: From which the activations' ranges are taken ``(N, 1, S, S)``.
         path: The new ``.xml`` file; the ``.bin`` is written beside it.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # NNCF reports its use to its maker otherwise
-    nncf, _ = optional_import("nncf", descriptor="int8 for OpenVINO is made with NNCF: pip install '.[quantize]'")
+    nncf = load_nncf()
     nncf.set_log_level(logging.ERROR)
     model = shared_core().read_model(source)
     # Gather: NNCF 3.4 takes a position that is looked up in constants for weights, and fails.
@@ -70,8 +69,19 @@ def quantize_openvino(source: str | Path, frames: Tensor, path: str | Path) -> P
         subset_size=len(frames),
         ignored_scope=ignored,
     )
-    openvino.save_model(quantized, path, compress_to_fp16=False)
+    load_openvino().save_model(quantized, path, compress_to_fp16=False)
     return Path(path)
+
+
+def load_nncf() -> Any:
+    """The package that makes int8 for OpenVINO.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    load_openvino()  # which keeps this package from reporting, too
+    with needs_extra("quantize", "int8 for OpenVINO"):
+        return import_module("nncf")
 
 
 def _float_nodes(graph: onnx.GraphProto) -> list[str]:

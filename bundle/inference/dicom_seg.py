@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pydicom
 from pydicom.config import RAISE, disable_value_validation
@@ -30,11 +29,15 @@ from pydicom.valuerep import format_number_as_ds, validate_value
 from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
 from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.extras import needs_extra
 from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
 from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks
 from bundle.inference.study_key import study_key
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
+
+with needs_extra("inference", "DICOM SEG"):
+    import highdicom as hd
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
 EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bundle.atomic import atomic_path
+from bundle.extras import needs_extra
 from bundle.structures import COLOURS
+
+with needs_extra("train", "an evaluation's figure"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FALLBACK_COLOUR = (120, 120, 120)
 INK, FAINT = "#222222", "#d9d9d9"

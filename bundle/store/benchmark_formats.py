@@ -9,14 +9,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from monai.utils import optional_import
 
+from bundle.extras import needs_extra
 from bundle.store.digest import digest
 from bundle.store.table import Table
 
@@ -24,7 +25,7 @@ COLUMNS = {"view": (294_912,), "medsam2": (256, 32, 32), "rad_dino": (768, 37, 3
 """A view of 512² pixels with its valid region, and the full-size teachers' grids; features as float16."""
 SHARD = 32
 """Entries per shard."""
-NEEDS_EXTRA = "{}: comparing storage libraries needs the extra 'bench' (pip install '.[bench]')"
+COMPARISON = "comparing storage libraries"
 
 
 class Format(Protocol):
@@ -67,7 +68,8 @@ class Lmdb:
     name = "LMDB"
 
     def __init__(self) -> None:
-        self.lmdb, _ = optional_import("lmdb", descriptor=NEEDS_EXTRA)
+        with needs_extra("laboratory", COMPARISON):
+            self.lmdb: Any = import_module("lmdb")
 
     def write(self, folder: Path, entries: Sequence[dict[str, np.ndarray]]) -> None:
         size = sum(array.nbytes for array in entries[0].values()) * len(entries)
@@ -95,7 +97,8 @@ class Zarr:
     name = "zarr 3, sharded"
 
     def __init__(self) -> None:
-        self.zarr, _ = optional_import("zarr", descriptor=NEEDS_EXTRA)
+        with needs_extra("laboratory", COMPARISON):
+            self.zarr: Any = import_module("zarr")
 
     def write(self, folder: Path, entries: Sequence[dict[str, np.ndarray]]) -> None:
         group = self.zarr.create_group(str(folder), overwrite=True)

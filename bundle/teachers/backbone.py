@@ -9,8 +9,8 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
+from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
 from bundle.teachers.checkpoint import (
     CheckpointError,
@@ -20,6 +20,9 @@ from bundle.teachers.checkpoint import (
     read_state_dict,
     without_wrappers,
 )
+
+with needs_extra("train", "this teacher"):
+    from transformers import AutoConfig, AutoModel
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # what both libraries' hubs call a model's weights
 

@@ -61,6 +61,18 @@ PUBLISHED = (
 )
 
 
+def select_weights(teachers: Sequence[str]) -> tuple[PublishedWeights, ...]:
+    """The weights of some teachers; of all without a name.
+
+    Raises:
+        ValueError: If there are none of a teacher, with the names that there are.
+    """
+    names = [weights.teacher for weights in PUBLISHED]
+    if unknown := set(teachers) - set(names):
+        raise ValueError(f"no published weights for {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return tuple(weights for weights in PUBLISHED if not teachers or weights.teacher in teachers)
+
+
 def download_weights(weights: PublishedWeights, folder: Path) -> Path:
     """Fetch one teacher's weights into ``folder/<teacher>`` unless they are there, and check or record their checksum.
 

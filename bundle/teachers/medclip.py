@@ -4,10 +4,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 from torchvision.models import resnet50
-from transformers import SwinConfig, SwinModel
 
+from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
 from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+
+with needs_extra("train", "this teacher"):
+    from transformers import SwinConfig, SwinModel
 
 STRIDE = 32  # of both towers' last stage
 PROJECTION_DIM = 512  # of the space that images and sentences share

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from torch import Tensor, nn
-from transformers import Dinov2Config, Dinov2Model
 
+from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
 from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+
+with needs_extra("train", "this teacher"):
+    from transformers import Dinov2Config, Dinov2Model
 
 _PUBLISHED_NAMES = (  # transformers 5 calls these otherwise than the published files do
     ("attention.q_proj", "attention.attention.query"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.utils import OptionalImportError
 
 from bundle.engines.command_line import parse_command_line
 from bundle.engines.preflight import check_files, check_keys
@@ -248,6 +249,13 @@ def test_what_is_not_there_or_given_twice_is_said_before_anything_is_written(sta
     (tmp_path / "folder").mkdir()
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         start(*words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_import_that_fails_is_said_before_anything_is_written(start, tmp_path):
+    (tmp_path / "film.avi").touch()
+    with pytest.raises(OptionalImportError, match="No module named 'no_such_package'"):
+        start("--input", "film.avi", imports=[*BUNDLE["imports"], "$from no_such_package import thing"])
     assert not (tmp_path / "out").exists()
 
 

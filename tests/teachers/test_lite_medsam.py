@@ -122,8 +122,8 @@ def test_another_student_cannot_start_from_it(weights):
 
 def test_a_missing_package_names_its_extra(monkeypatch):
     def no_package(name):
-        raise ModuleNotFoundError(name)
+        raise ModuleNotFoundError(name, name=name)
 
     monkeypatch.setattr("bundle.teachers.lite_medsam.resources.files", no_package)
-    with pytest.raises(ModuleNotFoundError, match="install the extra `lite-medsam`"):
+    with pytest.raises(ModuleNotFoundError, match="the extra 'lite-medsam'"):
         packaged_lite_medsam()

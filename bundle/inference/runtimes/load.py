@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from bundle.export.checkpoint import load_weights
 from bundle.export.deploy import Exporter
 from bundle.export.graph import CoarseLogits
+from bundle.extras import needs_extra
 from bundle.inference.runtimes.runtime import Engine, Runtime
 from bundle.inference.runtimes.torch_engine import TorchEngine, TorchScriptEngine
 from bundle.segmentation.segmenter import Segmenter
@@ -20,6 +22,8 @@ PRECISIONS = {
     "openvino": ("float32", "bfloat16", "int8"),
 }
 """Runtimes, and what each computes in."""
+
+PACKAGES = {"torch": "torch", "torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +62,8 @@ def load_runtime(
 
     Raises:
         ValueError: If the runtime is unknown, or does not offer the precision or the device.
-        RuntimeError: If the runtime's package is not installed, or the processor lacks the precision.
+        MissingPackageError: If the runtime's package is not installed.
+        RuntimeError: If the processor lacks the precision.
     """
     device = torch.device(device)
     name = choose_runtime("float32" if precision == "auto" else precision, device) if runtime == "auto" else runtime
@@ -120,8 +125,7 @@ def choose_precision(name: str) -> str:
 
 def is_installed(runtime: str) -> bool:
     """Whether a runtime's package is there; PyTorch always is."""
-    package = {"onnx": "onnxruntime", "openvino": "openvino"}.get(runtime, "torch")
-    return importlib.util.find_spec(package) is not None
+    return importlib.util.find_spec(PACKAGES[runtime]) is not None
 
 
 def _check(name: str, precision: str, device: torch.device) -> None:
@@ -131,8 +135,8 @@ def _check(name: str, precision: str, device: torch.device) -> None:
         raise ValueError(f"{name} computes in {' or '.join(PRECISIONS[name])}, got {precision!r}")
     if device.type != "cpu" and name != "torch":
         raise ValueError(f"{name} runs on the CPU, got device {str(device)!r}: take runtime 'torch' for a GPU")
-    if not is_installed(name):
-        raise RuntimeError(f"runtime {name} is not installed: pip install openvino, or take another runtime")
+    with needs_extra("deploy", f"runtime {name}"):
+        import_module(PACKAGES[name])
     if name == "openvino" and precision == "bfloat16" and not _has_bfloat16():
         raise RuntimeError("this processor does not compute bfloat16: take precision float32 or int8")
 

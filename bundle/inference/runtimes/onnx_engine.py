@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import Tensor
+
+from bundle.extras import needs_extra
+
+with needs_extra("deploy", "ONNX Runtime"):
+    import onnxruntime
 
 
 class OnnxEngine:
