@@ -14,8 +14,8 @@ help: ## list the targets
 demo: $(STAMP) ## the whole method on synthetic data, offline: phantom, distillation, training, evaluation, pictures
 	$(PYTHON_IN_VENV) scripts/demo.py
 
-test: check ## lint, types and every test
-	$(PYTHON_IN_VENV) -m pytest --durations=15
+test: check ## lint, types and every test, in two processes
+	$(PYTHON_IN_VENV) -m pytest --durations=15 --numprocesses 2 --dist loadgroup
 
 check: $(STAMP) ## lint, format and types only
 	$(PYTHON_IN_VENV) -m ruff check .

@@ -6,6 +6,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     atomic, text       files that are complete or not there; text that a person wrote
     extras             optional packages, and what is said where one is missing
     one_line           errors as one line with the remedy
+    spinning           how threads of PyTorch wait for one another
     data               DICOM, video, stills, NIfTI, phantom -> clip (T, 1, H, W)
     transforms         clip or frame -> normalized, letterboxed model input
     teachers           frozen encoders: frames -> features (B, C, h, w)
@@ -23,3 +24,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     studies            variants trained with several seeds and compared: runs, statistics, tables, figures
     annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
 """
+
+from bundle.spinning import spin_briefly
+
+spin_briefly()  # here, since whoever imports PyTorch after this package has the setting in time

@@ -134,6 +134,12 @@ step 4 "MONAI, SAM 2 and the other dependencies, test tools, this project"
 # sam2 builds against the PyTorch above; its CUDA kernel only fills holes in masks and would need nvcc.
 SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[inference,deploy,quantize,train,laboratory,test]'
 
+# Every Python of this environment reads this line before it can load PyTorch: bundle/spinning.py says what for. The
+# bundle itself must not be imported here: a Python may be started for another copy of it.
+START_UP='import os; {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys() or os.environ.update(GOMP_SPINCOUNT="1000")'
+"$VENV/bin/python" -c 'import pathlib, sys, sysconfig
+pathlib.Path(sysconfig.get_path("purelib"), "spin_briefly.pth").write_text(sys.argv[1] + "\n")' "$START_UP"
+
 step 5 "Check that the packages import"
 "$VENV/bin/python" -c 'import av, mlflow, monai, sam2, timm, torch, torchvision, transformers' ||
   fail "an installed package does not import." "The message is above. Delete .venv and run the same command again."

@@ -136,7 +136,7 @@ def test_the_map_in_the_package_lists_the_stages_that_are_on_disk():
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_only_from_its_own_stage_or_an_earlier_one(path: Path):
     if stage_of(path) == "__init__":
-        assert list(imported_stages(ast.parse(path.read_text()), path)) == []
+        assert set(imported_stages(ast.parse(path.read_text()), path)) <= {"spinning"}
     else:
         assert imports_against_the_flow(path.read_text(), path) == []
 

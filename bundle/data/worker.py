@@ -4,6 +4,7 @@ One process serves all files of the calling process and is started again after a
 """
 
 import atexit
+import gc
 import os
 import signal
 import socket
@@ -225,3 +226,5 @@ WORKER = DecodeWorker()
 atexit.register(WORKER.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=WORKER.forget)
+    # A child never tidies up what its parent left: a decoder there may wait for its threads, which no child has.
+    os.register_at_fork(after_in_child=gc.freeze)

@@ -19,6 +19,7 @@ from bundle.workflows.benchmark_clicks import measure_clicks
 from bundle.workflows.benchmark_deployment import measure_deployment, measure_stages
 from bundle.workflows.benchmark_epochs import measure_epochs
 from bundle.workflows.benchmark_finished import measure_finished
+from bundle.workflows.benchmark_neighbour import measure_neighbour
 from bundle.workflows.benchmark_record import Row, Section, load_record, measure_section, write_record
 from bundle.workflows.benchmark_streaming import streaming_rows
 from bundle.workflows.benchmark_training import Setting, measure_training
@@ -229,6 +230,17 @@ SECTIONS = {
             "default of its own round; above 1 is faster. What does not help is off by default."
         ),
         measure=_training_step,
+    ),
+    "neighbour": Section(
+        title="A busy neighbour",
+        text=(
+            "Frames per second alone and beside one process that computes without end: phase 1's step "
+            "(EfficientViT-B0, 256 x 256, batch 8, features of full-size teachers given), and the shipped model on "
+            "single frames of 512 x 512. libgomp's own: threads that wait for one another spin for 10 ms. Set before "
+            "PyTorch: briefly, as in every script and in the environment that `make` makes. Set after: as in "
+            "`python -m monai.bundle` elsewhere. Medians of 5 rounds in which the ways take turns, and of their ratios."
+        ),
+        measure=measure_neighbour,
     ),
     "deployment-stages": Section(
         title="Deployment: where the time of the real-time preset goes",

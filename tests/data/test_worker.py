@@ -1,5 +1,6 @@
 """The decoding process: it may die, hang or run out of memory, and the next file is read all the same."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -162,6 +163,30 @@ def test_it_works_in_a_data_loader_worker(tmp_path, write_dicom):
     for clip, frames in zip(loader, expected, strict=True):
         np.testing.assert_array_equal(clip.frames, frames)
     np.testing.assert_array_equal(read_clip(paths[0]).frames, expected[0])
+
+
+def test_a_forked_child_leaves_its_parents_garbage_alone():
+    """FFmpeg's scaler, for one, waits for ever for threads that a child does not have."""
+    tidied = []
+
+    class Decoder:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            tidied.append(self)
+
+    gc.disable()
+    try:
+        Decoder()
+        if not (child := os.fork()):
+            gc.collect()
+            os._exit(len(tidied))
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        gc.enable()
+    gc.collect()
+    assert len(tidied) == 1
 
 
 ORPHAN = """
