@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from monai.bundle import ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,8 +29,7 @@ def main() -> None:
     check_files([arguments.checkpoint])
     network = None if arguments.true_only else config.get_parsed_content("network").eval()
     image_size = config.get_parsed_content("image_size")
-    with torch.inference_mode():
-        rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
+    rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
     print(format_agreement(rows))
 
 

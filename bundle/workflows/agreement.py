@@ -24,6 +24,7 @@ COLUMNS = ["measure", "unit", "masks", "bias", "lower", "upper", "patients", "no
 ROW_COLUMNS = ["patient", "measure", "unit", "truth", "tolerance", FROM_TRUE, FROM_PREDICTED]
 
 
+@torch.inference_mode()
 def measure_agreement(
     network: Callable[..., torch.Tensor] | None,
     image_size: int,
