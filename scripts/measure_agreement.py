@@ -24,15 +24,14 @@ def main() -> None:
     parser.add_argument("--size", default=384, type=int, help="rows and columns of the frames")
     parser.add_argument("--true_only", action="store_true", help="leave out the predicted masks and the network")
     arguments = parser.parse_args()
-    config = ConfigParser()
-    config.read_config(ROOT / "configs" / "inference.json")
+    config = ConfigParser(ConfigParser.load_config_file(ROOT / "configs" / "inference.json"))
     config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
     check_files([arguments.checkpoint])
     network = None if arguments.true_only else config.get_parsed_content("network").eval()
-    image_size = config.get_parsed_content("image_size")
+    size = config.get_parsed_content("image_size")
     with torch.inference_mode():
-        rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
-    print(format_agreement(rows))
+        rows = measure_agreement(network, size, arguments.output_dir, arguments.patients, arguments.size)
+        print(format_agreement(rows))
 
 
 if __name__ == "__main__":
