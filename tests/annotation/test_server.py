@@ -393,7 +393,7 @@ def test_a_label_says_of_each_structure_whether_the_model_a_person_or_both_have_
     sent = server.label("auto", "mine", ".nii.gz", tmp_path, slice=1)
     assert set(kinds(1).values()) == {"AUTOMATIC"}
     image = nib.load(sent)
-    values = np.array(image.dataobj)
+    values = np.asarray(image.dataobj).copy()
     c2, bolus = STRUCTURES.index("c2") + 1, STRUCTURES.index("bolus") + 1
     values[..., 1][values[..., 1] == c2] = 0
     values[:3, :3, 0, 1] = c2
