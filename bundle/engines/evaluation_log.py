@@ -63,12 +63,12 @@ class EvaluationLog:
         """
         if self._run is None:
             raise RuntimeError("open() comes before log()")
+        self._run.catch_up()
         self._run.log_metrics(evaluation_metrics(summary, self.section), 0)
         for name in ("metrics.json", "metrics.png"):
             self._run.log_file(self.output_dir / name, self.section)
-        if self._run.address != self.training_run:
-            self._run.set_status("FINISHED")  # the training's run keeps the time at which it ended
-        self._run.close()
+        # The training's run keeps the time at which it ended.
+        self._run.close(None if self._run.address == self.training_run else "FINISHED")
 
 
 def evaluation_metrics(summary: Mapping[str, Any], section: str) -> dict[str, float]:

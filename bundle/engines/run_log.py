@@ -1,26 +1,19 @@
 """What a training tells MLflow: which code, which data, which model, and how it went."""
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from monai.utils import CommonKeys
 from torch import nn
 
+from bundle.engines.machine_load import MachineLoad
 from bundle.engines.provenance import describe_code, describe_data
 from bundle.engines.tracked_run import TrackedRun
 from bundle.engines.tracking import RunAddress, effective_uri
 from bundle.teachers.checkpoint import file_sha256
-
-logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # a line of its own on every machine without GPU
-
-SYSTEM_SECONDS = 10.0
-"""Between two looks at processor, memory, disk and GPU."""
 
 
 class RunLog:
@@ -61,12 +54,13 @@ class RunLog:
         self.parameters, self.datalist, self.loss, self.validator = parameters, datalist, loss, validator
         self.log_every, self.artifacts, self.weights = log_every, artifacts, weights
         self._run: TrackedRun | None = None
+        self._load: MachineLoad | None = None
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.log_every), self._log_step)
-        engine.add_event_handler(Events.TERMINATE, self._end, "KILLED")
+        engine.add_event_handler(Events.TERMINATE, self._stop)
         engine.add_event_handler(Events.COMPLETED, self._complete)
         self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._log_validation, engine)
 
@@ -88,9 +82,8 @@ class RunLog:
         length = {"max_epochs": engine.state.max_epochs, "epoch_length": engine.state.epoch_length}
         self.run.log_facts({**self.parameters, **length}, describe_code())
         self.run.log_inputs(describe_data(self.datalist, "training", "validation"))
-        self.run.set_status("RUNNING")
-        self._machine = SystemMetricsMonitor(self.run.address.run_id, tracking_uri=self.run.address.tracking_uri)
-        self._looked_at = -SYSTEM_SECONDS
+        self.run.go_on()
+        self._load = MachineLoad(self.run.address)
 
     def _resumed(self) -> RunAddress | None:
         """The run that a resumed training goes on in, if it is where this one is to be."""
@@ -101,23 +94,17 @@ class RunLog:
     def _log_step(self, engine: Any) -> None:
         values = {"loss": engine.state.output[CommonKeys.LOSS].item(), **self.loss.latest}  # type: ignore[dict-item]
         rates = {f"lr_group_{index}": group["lr"] for index, group in enumerate(engine.optimizer.param_groups)}
-        self.run.log_metrics({**values, **rates, **self._look_at_machine()}, engine.state.iteration)
-
-    def _look_at_machine(self) -> dict[str, float]:
-        """MLflow's system metrics; its own thread would log them on another axis and stop at the first outage."""
-        if time.monotonic() < self._looked_at + SYSTEM_SECONDS:
-            return {}
-        self._looked_at = time.monotonic()
-        self._machine.collect_metrics()
-        values = self._machine.aggregate_metrics()
-        for monitor in self._machine.monitors:
-            monitor.clear_metrics()
-        return {f"system/{name}": value for name, value in values.items()}
+        self.run.log_metrics({**values, **rates, **(self._load.values() if self._load else {})}, engine.state.iteration)
 
     def _log_validation(self, validator: Engine, trainer: Engine) -> None:
         self.run.log_metrics(validator.state.metrics, trainer.state.iteration)
 
+    def _stop(self, _engine: Engine) -> None:
+        self.run.catch_up()
+        self.run.close("KILLED")
+
     def _complete(self, _engine: Engine) -> None:
+        self.run.catch_up()
         for path in _files(self.output_dir, self.artifacts):
             self.run.log_file(path)
         weights = [self.output_dir / name for name in self.weights]
@@ -126,11 +113,7 @@ class RunLog:
             self.run.log_file(path.with_suffix(".json"), "model")
         if weights and weights[0].is_file():
             self.run.log_facts({}, {"model_sha256": file_sha256(weights[0])})
-        self._end("FINISHED")
-
-    def _end(self, status: str) -> None:
-        self.run.set_status(status)
-        self.run.close()
+        self.run.close("FINISHED")
 
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -85,14 +85,23 @@ class TrackedRun:
         if path.is_file():
             self._do(path.name, self.client.log_artifact, self.run.info.run_id, str(path), folder)
 
-    def set_status(self, status: str) -> None:
-        """Say how it stands: RUNNING, FINISHED or KILLED."""
-        self._do("its status", self.client.update_run, self.run.info.run_id, status)
+    def go_on(self) -> None:
+        """Say that it runs, also if it had ended before."""
+        self._do("its status", self.client.update_run, self.run.info.run_id, "RUNNING")
 
-    def close(self) -> None:
-        """Send what waits, and tell the person what is not in MLflow."""
+    def catch_up(self) -> None:
+        """Send what waits, however recently MLflow failed."""
         self._retry_at = 0.0
         self.log_metrics({}, 0)
+
+    def close(self, status: str | None = None) -> None:
+        """Say how it ended, and tell the person what is not in MLflow.
+
+        Args:
+            status: FINISHED or KILLED; None leaves status and time of the end as they are.
+        """
+        if status is not None:
+            self._do("its status", self.client.set_terminated, self.run.info.run_id, status)
         lost = ([f"the last {len(self._waiting)} values"] if self._waiting else []) + self._lost
         if lost:
             tqdm.write(f"note: not in MLflow at {without_password(self.address.tracking_uri)}: {', '.join(lost)}")
