@@ -62,7 +62,6 @@ class RunLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.log_every), self._log_step)
         engine.add_event_handler(Events.TERMINATE, self._stop)
         engine.add_event_handler(Events.COMPLETED, self._complete)
-        self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._log_validation, engine)
 
     @property
     def run(self) -> TrackedRun:
@@ -84,6 +83,8 @@ class RunLog:
         self.run.log_inputs(describe_data(self.datalist, "training", "validation"))
         self.run.go_on()
         self._load = MachineLoad(self.run.address)
+        if not self.validator.has_event_handler(self._log_validation):
+            self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._log_validation, engine)
 
     def _resumed(self) -> RunAddress | None:
         """The run that a resumed training goes on in, if it is where this one is to be."""
