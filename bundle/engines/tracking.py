@@ -164,6 +164,7 @@ def training_run(checkpoint: str | Path, output_dir: str | Path) -> RunAddress:
 
 
 def without_password(uri: str) -> str:
+    """An address as it may be shown."""
     return re.sub(r"//[^/@]*@", "//***@", uri)
 
 

@@ -67,7 +67,7 @@ class Training:
             decollate=False,
         )
         validator.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(val_loss=0.5))
-        card = {"image_size": 8, "structures": ["bolus", "C5/C6"]}
+        card = {"image_size": 8, "structures": ["bolus", "C5 C6"]}
         log = RunLog(
             tracking_uri=uri,
             experiment_name=experiment,
@@ -118,7 +118,7 @@ class Training:
             val_data_loader=DataLoader(FRAMES, batch_size=3),
             network=Constant(),
             prepare_batch=prepare_evaluation_batch,
-            val_handlers=[EvaluationReport(["bolus", "C5/C6"], output_dir, log)],
+            val_handlers=[EvaluationReport(["bolus", "C5 C6"], output_dir, log)],
             decollate=False,
         ).run()
 
@@ -128,7 +128,7 @@ def datalist(folder: Path) -> Path:
         section: [{"patient": f"{PATIENT}_{section}", "image": f"{section}.png", "label": f"{section}_mask.png"}]
         for section in ("training", "validation", "test")
     }
-    (folder / "datalist.json").write_text(json.dumps({"structures": ["bolus", "C5/C6"], **sections}))
+    (folder / "datalist.json").write_text(json.dumps({"structures": ["bolus", "C5 C6"], **sections}))
     return folder / "datalist.json"
 
 
