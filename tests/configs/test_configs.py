@@ -119,7 +119,9 @@ def test_other_programs_take_the_parts_from_anywhere(name, tmp_path, monkeypatch
     """As ``monai.bundle.load`` and ``create_workflow`` do; nothing is looked for or written before a run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["python"])
-    workflow = ConfigWorkflow(str(CONFIGS / name), workflow_type="inference" if name == "inference.json" else "train")
+    trained = {"checkpoint": str(CONFIGS.parent / "models" / "model.pt")} if name == "train_memory.json" else {}
+    kind = "inference" if name == "inference.json" else "train"
+    workflow = ConfigWorkflow(str(CONFIGS / name), workflow_type=kind, **trained)
     workflow.initialize()
     assert workflow.bundle_root == str(CONFIGS.parent)
     assert type(workflow.parser.get_parsed_content("student")).__name__ == "StudentEncoder"
