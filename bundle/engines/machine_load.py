@@ -3,9 +3,11 @@
 import logging
 import time
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
 from bundle.engines.tracking import RunAddress
+from bundle.extras import needs_extra
+
+with needs_extra("train", "training"):
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SECONDS = 10.0
 """Between two looks."""

@@ -4,10 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 
-from mlflow.entities import Dataset, DatasetInput, InputTag
-
 from bundle.data.datalist import read_datalist
+from bundle.extras import needs_extra
 from bundle.teachers.checkpoint import file_sha256
+
+with needs_extra("train", "training"):
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vfss-agglomerative-distillation"

@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from tqdm import tqdm
 
 from bundle.engines.tracking import (
@@ -21,6 +19,11 @@ from bundle.engines.tracking import (
     refusing,
     without_password,
 )
+from bundle.extras import needs_extra
+
+with needs_extra("train", "training"):
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 
 BATCH = 1000
 """Values that MLflow takes at once."""
