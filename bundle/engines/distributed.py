@@ -20,11 +20,12 @@ from bundle.engines.batch_norm import share_batch_statistics
 from bundle.engines.example_pictures import ExamplePictures
 from bundle.engines.feature_pictures import FeaturePictures
 from bundle.engines.handlers import ProgressBar
+from bundle.engines.run_log import RunLog
 from bundle.losses.ranks import gather, rank, world_size
 from bundle.one_line import report_in_one_line
 
 TORCHRUN = "torchrun --nproc_per_node=<processes> -m monai.bundle run ..."
-OF_FIRST_PROCESS = (MLFlowHandler, ProgressBar, FeaturePictures, ExamplePictures)
+OF_FIRST_PROCESS = (RunLog, MLFlowHandler, ProgressBar, FeaturePictures, ExamplePictures)
 
 
 def process_device() -> torch.device:

@@ -1,9 +1,9 @@
-"""Ignite handlers that MONAI does not have: a progress bar with the loss, a step's log, an evaluation's report."""
+"""Ignite handlers that MONAI does not have: a progress bar with the loss, an evaluation's report."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -14,22 +14,11 @@ from tqdm import tqdm
 
 from bundle.engines.accumulation import ends_optimizer_step
 from bundle.keys import CLIP, FRAME, PATIENT, PIXEL_SPACING_MM, VALID
+from bundle.losses.ranks import rank
 from bundle.metrics.report import EvaluationTable
 
-
-class StepLog:
-    """The numbers of one training step for MLflow: the total loss and what the loss function keeps in ``latest``.
-
-    Args:
-        loss: A loss with ``latest``, a dictionary of plain floats.
-    """
-
-    def __init__(self, loss: nn.Module) -> None:
-        self.loss = loss
-
-    def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
-        """Called by ``MLFlowHandler`` with the engine's output."""
-        return {"loss": output[CommonKeys.LOSS].item(), **self.loss.latest}  # type: ignore[dict-item]
+if TYPE_CHECKING:
+    from bundle.engines.evaluation_log import EvaluationLog  # MLflow, which whoever trains has
 
 
 def shared(handler: Any) -> Any:
@@ -169,10 +158,12 @@ class EvaluationReport:
     Args:
         structures: Names of the label's channels.
         output_dir: Folder for ``metrics.csv``, ``metrics.json`` and ``metrics.png``.
+        log: Told the summary at the end, by the first of several processes.
     """
 
-    def __init__(self, structures: Sequence[str], output_dir: str | Path) -> None:
+    def __init__(self, structures: Sequence[str], output_dir: str | Path, log: "EvaluationLog | None" = None) -> None:
         self.output_dir = Path(output_dir)
+        self.log = log if rank() == 0 else None
         self.table = EvaluationTable(structures)
 
     def attach(self, engine: Engine) -> None:
@@ -183,6 +174,8 @@ class EvaluationReport:
 
     def _start(self, _engine: Engine) -> None:
         self.table.reset()
+        if self.log is not None:
+            self.log.open()
 
     def _update(self, engine: Engine) -> None:
         batch: Any = engine.state.batch
@@ -199,7 +192,10 @@ class EvaluationReport:
 
     def _finish(self, engine: Engine) -> None:
         summary = self.table.summary()
-        engine.state.metrics["mean_dice"] = summary["mean_dice"]
-        engine.state.metrics |= {f"dice_{name}": value for name, value in summary["dice"].items()}
+        metrics = {f"{kind}_{name}": value for kind in ("dice", "hd95") for name, value in summary[kind].items()}
+        metrics |= {"mean_dice": summary["mean_dice"], "mean_hd95": summary["mean_hd95"]}
+        engine.state.metrics |= {name: value for name, value in metrics.items() if value is not None}
         self.table.write(self.output_dir)
         tqdm.write(self.table.format_table())
+        if self.log is not None:
+            self.log.log(summary)

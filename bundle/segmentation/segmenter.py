@@ -1,7 +1,7 @@
 """The student inside SAM 2: frames to masks, automatic or from prompts (arXiv 2408.00714, section 4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,11 @@ class Segmenter(nn.Module):
             use_multimask_token_for_obj_ptr=True,
         )
         self.structure_queries = StructureQueries(len(structures), embed_dim)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its weights belong to, by the names of the config."""
+        return {**self.student.settings, "image_size": self.image_size, "structures": list(self.structures)}
 
     def encode(self, frames: Tensor) -> ImageFeatures:
         """Encode grayscale frames ``(B, 1, H, W)`` in [0, 1].

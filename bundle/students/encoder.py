@@ -1,5 +1,7 @@
 """The student: a light trunk inside SAM 2's own image encoder, so that all of SAM 2 accepts it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
@@ -46,6 +48,11 @@ class StudentEncoder(nn.Module):
     def trunk(self) -> TimmTrunk:
         """The light backbone."""
         return self.image_encoder.trunk
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its weights belong to, by the names of the config."""
+        return {"student_backbone": self.trunk.model_name, "embed_dim": self.embed_dim}
 
     def normalize(self, frames: Tensor) -> Tensor:  # (B, 1, H, W) in [0, 1] -> (B, 3, H, W)
         """Put grayscale frames into SAM 2's input convention.

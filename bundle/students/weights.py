@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bundle.students.card import check_card
 from bundle.students.encoder import StudentEncoder
 from bundle.teachers.checkpoint import load_strict, read_state_dict
 
@@ -19,9 +20,10 @@ def load_student(student: StudentEncoder, checkpoint: str | Path | None) -> Stud
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If its keys or shapes are not this student's.
+        ValueError: If its card, keys or shapes are not this student's.
     """
     if checkpoint is not None:
         path = Path(checkpoint)
+        check_card(path, student.settings)
         load_strict(student, read_state_dict(path), path)
     return student

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from bundle.atomic import write_json, write_text
 from bundle.data.mixed_modalities import make_mixed_datalist
 from bundle.data.phantom import make_phantom_dataset
-from bundle.engines.tracking import prepare_tracking
+from bundle.engines.tracking import experiment_id, prepare_tracking, sqlite_uri
 from bundle.students.encoder import StudentEncoder
 from bundle.studies.definition import Keys, Scale, Study, teacher_configs
 from bundle.studies.knowledge import TeacherProbe, read_student
@@ -178,9 +178,9 @@ class StudyRunner:
     def _add(self, record: RunRecord) -> None:
         self.records[record.key] = record
         write_records(self.records, self.path)
-        client = MlflowClient(prepare_tracking(f"sqlite:///{self.folder / 'mlruns.db'}"))
-        experiment = client.get_experiment_by_name(record.study)
-        number = client.create_experiment(record.study) if experiment is None else experiment.experiment_id
+        uri = sqlite_uri(self.folder / "mlruns.db")
+        client = MlflowClient(prepare_tracking(uri, record.study))
+        number = experiment_id(client, uri, record.study)
         run_id = client.create_run(number, run_name=f"{record.variant}, seed {record.seed}").info.run_id
         for name, value in {"variant": record.variant, "seed": record.seed, "scale": self.scale.name}.items():
             client.log_param(run_id, name, value)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from bundle.engines.tracking import sqlite_uri
 from bundle.losses.collapse import THRESHOLD
 
 ENTROPY = "weight_entropy"
@@ -28,7 +29,7 @@ def read_traces(folder: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file holds no run.
     """
-    client = MlflowClient(f"sqlite:///{Path(folder).resolve() / 'mlruns.db'}")
+    client = MlflowClient(sqlite_uri(Path(folder).resolve() / "mlruns.db"))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
     if not runs:

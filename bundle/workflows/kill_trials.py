@@ -15,6 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from bundle.atomic import write_json
+from bundle.engines.tracking import sqlite_uri
 from bundle.workflows.stages import ROOT, Stage
 
 PHASE_1, PHASE_2 = "phase 1", "phase 2"
@@ -206,7 +207,7 @@ def loss_curve(folder: Path) -> dict[int, set[float]]:
     curve: dict[int, set[float]] = {}
     if not file.is_file():
         return curve
-    client = MlflowClient(f"sqlite:///{file}")
+    client = MlflowClient(sqlite_uri(file))
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     for run in runs:
         for entry in client.get_metric_history(run.info.run_id, "loss"):

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from bundle.atomic import write_json
+from bundle.engines.tracking import sqlite_uri
 from bundle.workflows.stages import Stage, run_stages
 
 SMALL: dict[str, str | int | float] = {
@@ -105,7 +106,7 @@ def format_stored_views(report: dict[str, Any]) -> str:
 
 def _validation(folder: Path) -> dict[str, float]:
     """The last validation of a run, from its MLflow file."""
-    client = MlflowClient(f"sqlite:///{folder / 'mlruns.db'}")
+    client = MlflowClient(sqlite_uri(folder / "mlruns.db"))
     (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     metrics = run.data.metrics
     cosines = [value for name, value in metrics.items() if name.startswith("val_cosine_")]

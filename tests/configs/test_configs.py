@@ -119,7 +119,9 @@ def test_other_programs_take_the_parts_from_anywhere(name, tmp_path, monkeypatch
     """As ``monai.bundle.load`` and ``create_workflow`` do; nothing is looked for or written before a run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["python"])
-    workflow = ConfigWorkflow(str(CONFIGS / name), workflow_type="inference" if name == "inference.json" else "train")
+    trained = {"checkpoint": str(CONFIGS.parent / "models" / "model.pt")} if name == "train_memory.json" else {}
+    kind = "inference" if name == "inference.json" else "train"
+    workflow = ConfigWorkflow(str(CONFIGS / name), workflow_type=kind, **trained)
     workflow.initialize()
     assert workflow.bundle_root == str(CONFIGS.parent)
     assert type(workflow.parser.get_parsed_content("student")).__name__ == "StudentEncoder"
@@ -158,3 +160,31 @@ def test_configs_name_no_absolute_path():
     assert len(files) >= 8
     for path in files:
         assert '"/' not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize(
+    ("stack", "checkpoint"),
+    [
+        ("evaluate", "checkpoint"),
+        ("inference", "checkpoint"),
+        ("memory", "checkpoint"),
+        ("fine-tune", "segmenter_checkpoint"),
+    ],
+)
+def test_what_loads_a_model_takes_its_settings_from_the_models_card(tmp_path, stack, checkpoint):
+    card = {"student_backbone": "repvit_m0_9", "embed_dim": 128, "image_size": 96, "structures": ["tongue", "c2"]}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in paths(stack)])
+    parser[checkpoint] = str(tmp_path / "model.pt")
+    assert {key: parser.get_parsed_content(key) for key in card} == card
+
+
+@pytest.mark.parametrize("stack", ["train", "train, distillation retained"])
+def test_phase_2_takes_its_students_backbone_from_the_students_card(tmp_path, stack):
+    (tmp_path / "student.json").write_text(json.dumps({"student_backbone": "repvit_m0_9", "embed_dim": 128}))
+    for folder, backbone in ((tmp_path / "nowhere", "efficientvit_b0"), (tmp_path, "repvit_m0_9")):
+        parser = ConfigParser()
+        parser.read_config([str(path) for path in paths(stack)])
+        parser["student_checkpoint"] = str(folder / "student.pt")
+        assert parser.get_parsed_content("student_backbone") == backbone

@@ -42,7 +42,7 @@ def check_one_set_of_files(folder: Path, names: set[str]) -> None:
         ".lock",
         "checkpoints",
         "config.json",
-        "run_name.txt",
+        "mlflow.json",
         "mlruns",
         "mlruns.db",
     }
@@ -54,7 +54,7 @@ def check_one_set_of_files(folder: Path, names: set[str]) -> None:
 
 
 def test_phase_1_writes_one_set_of_files(distilled):
-    check_one_set_of_files(distilled, {"student.pt", "heads.pt", "statistics.safetensors", "pictures"})
+    check_one_set_of_files(distilled, {"student.pt", "student.json", "heads.pt", "statistics.safetensors", "pictures"})
     assert torch.load(distilled / "checkpoints" / "last.pt", weights_only=True)["settings"]["processes"] == 2
     names = torch.load(distilled / "student.pt", weights_only=True).keys()
     assert all(name.startswith("image_encoder.") for name in names)

@@ -1,7 +1,5 @@
 """Handlers stop a broken run with the frames to look at, clip gradients, and log what a step knows."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from ignite.engine import Engine
@@ -12,7 +10,6 @@ from torch import nn
 from bundle.engines.handlers import (
     EvaluationReport,
     GradientClipping,
-    StepLog,
     StopOnNonFiniteLoss,
     logged_parameters,
 )
@@ -78,11 +75,6 @@ def test_gradients_are_no_longer_than_allowed():
     clipping = GradientClipping(network.parameters(), max_norm=0.5)
     trainer_of(network, lambda pred, _: 100 * pred.mean(), [clipping], lr=1.0).run()
     assert network.factor.item() == pytest.approx(1.0 - 0.5, abs=1e-4)
-
-
-def test_a_step_logs_the_loss_and_its_parts():
-    loss = SimpleNamespace(latest={"loss/a": 1.0, "weight/a": 0.5})
-    assert StepLog(loss)({"loss": torch.tensor(2.0)}) == {"loss": 2.0, "loss/a": 1.0, "weight/a": 0.5}
 
 
 def test_parameters_are_logged_as_values_and_class_names():

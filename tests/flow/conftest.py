@@ -6,13 +6,28 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 
 
+class Server(NamedTuple):
+    """A running server, in a process group of its own."""
+
+    address: str
+    pid: int
+
+
 @pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory):
+def mlflow_server(mlflow_process) -> str:
     """Address of a running ``mlflow server``; stopped after the module's tests."""
+    return mlflow_process.address
+
+
+@pytest.fixture(scope="module")
+def mlflow_process(tmp_path_factory):
+    """A running ``mlflow server``; stopped after the module's tests."""
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -29,9 +44,10 @@ def mlflow_server(tmp_path_factory):
         address = f"http://127.0.0.1:{port}"
         try:
             wait_until_healthy(address, server, folder / "server.log")
-            yield address
+            yield Server(address, server.pid)
         finally:
-            os.killpg(server.pid, 15)
+            with suppress(ProcessLookupError):  # a test has ended it
+                os.killpg(server.pid, 15)
             server.wait(timeout=30)
 
 

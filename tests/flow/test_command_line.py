@@ -1,6 +1,7 @@
 """What a person sees who gives a wrong path or a wrong key: one line, before anything is built."""
 
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -56,3 +57,16 @@ def test_a_checkpoint_of_another_network(run, bundle_root, tmp_path):
     arguments = ["--checkpoint", str(tmp_path / "model.pt"), "--input", str(tmp_path / "frame.png")]
     line = last_line(run("run", "--config_file", config, *arguments))
     assert "model.pt does not fit Segmenter" in line
+
+
+def test_an_mlflow_server_that_is_away(run, bundle_root, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    configs = [str(bundle_root / "configs" / name) for name in ("train.json", "no_distillation.json")]
+    arguments = ["--tracking_uri", address, "--dataset_dir", str(tmp_path / "phantom")]
+    line = last_line(run("training", "--config_file", str(configs), *arguments))
+    assert line.startswith(
+        f"error: MLflow cannot be used at {address} ([Errno 111] Connection refused): start its server"
+    )
+    assert not (tmp_path / "phantom").exists()  # nothing was made before

@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 
-from bundle.engines.tracking import prepare_tracking
+from bundle.engines.tracking import prepare_tracking, sqlite_uri
 from bundle.workflows.kill_trials import curve_difference, weight_difference
 from bundle.workflows.stages import ROOT, Stage
 
@@ -28,7 +28,7 @@ class Phase:
 
     def __init__(self, folder: Path, *names: str, **overrides) -> None:
         self.folder, self.names = folder, [f"{name}.json" for name in names]
-        self.tracking_uri = prepare_tracking(f"sqlite:///{folder / 'mlruns.db'}")
+        self.tracking_uri = prepare_tracking(sqlite_uri(folder / "mlruns.db"), "Default")
         self.overrides = {**SMALL, "dataset_dir": str(folder / "phantom"), **overrides}
 
     def stage(self, name: str) -> Stage:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 
+from bundle.engines.tracking import RunAddress
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 
@@ -189,15 +191,18 @@ def test_the_saved_model_gives_the_same_masks_after_loading(run, trained):
 
 
 def test_mlflow_has_steps_epochs_parameters_and_the_config_but_no_patient(run, trained):
-    from mlflow import MlflowClient
-
     client = MlflowClient(f"sqlite:///{run.path('train', 'mlruns.db')}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "train"]
     (record,) = client.search_runs([experiment.experiment_id])
     assert {"loss", "loss/mask", "loss/prompted_mask", "val_mean_dice"} <= set(record.data.metrics)
+    axes = [
+        {entry.step for entry in client.get_metric_history(record.info.run_id, n)} for n in ("loss", "val_mean_dice")
+    ]
+    assert axes[1] <= axes[0]
     assert record.data.params["encoder_training"] == "full"
     assert record.info.status == "FINISHED"
-    text = json.dumps([record.data.params, record.data.tags, sorted(record.data.metrics)])
+    inputs = [entry.to_dictionary() for entry in record.inputs.dataset_inputs]
+    text = json.dumps([record.data.params, record.data.tags, sorted(record.data.metrics), inputs])
     patients = [
         item["patient"] for item in json.loads(Path(run.path("phantom", "datalist.json")).read_text())["training"]
     ]
@@ -206,8 +211,6 @@ def test_mlflow_has_steps_epochs_parameters_and_the_config_but_no_patient(run, t
 
 
 def test_a_tracking_server_gets_balancing_validation_and_pictures(distilled, mlflow_server):
-    from mlflow import MlflowClient
-
     client = MlflowClient(mlflow_server)
     (experiment,) = [e for e in client.search_experiments() if e.name == "distill"]
     (record,) = client.search_runs([experiment.experiment_id])
@@ -217,6 +220,8 @@ def test_a_tracking_server_gets_balancing_validation_and_pictures(distilled, mlf
     assert record.data.params["balancer"] == "AttentionEntropyFloor"
     artifacts = [artifact.path for artifact in client.list_artifacts(record.info.run_id)]
     assert any(path.startswith("features_") for path in artifacts)
+    model = {artifact.path for artifact in client.list_artifacts(record.info.run_id, "model")}
+    assert model == {"model/student.pt", "model/student.json", "model/heads.pt"}
 
 
 def test_evaluation_writes_a_row_per_patient_and_structure(evaluated):
@@ -226,6 +231,17 @@ def test_evaluation_writes_a_row_per_patient_and_structure(evaluated):
     assert len(rows) == 1 + 1 * len(STRUCTURES)
     assert (evaluated / "metrics.png").stat().st_size > 1000
     assert (evaluated / "examples.png").stat().st_size > 1000
+
+
+def test_an_evaluation_is_in_the_trainings_run(run, evaluated):
+    address = RunAddress.read(run.path("train"))
+    record = MlflowClient(address.tracking_uri).get_run(address.run_id)
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    assert record.data.metrics["test/mean_dice"] == pytest.approx(metrics["mean_dice"])
+    assert {f"test/dice/{name}" for name, value in metrics["dice"].items() if value is not None} <= set(
+        record.data.metrics
+    )
+    assert not (evaluated / "mlruns.db").exists()
 
 
 def test_inference_writes_masks_and_a_video(inferred):

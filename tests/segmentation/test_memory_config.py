@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
+from bundle.atomic import write_json
 from bundle.segmentation.prompting import Prompt
 from bundle.segmentation.propagation import track_clip
 from bundle.segmentation.sam2 import load_tracker
@@ -24,6 +25,7 @@ def segmenter(tmp_path) -> Segmenter:
     torch.manual_seed(0)
     segmenter = Segmenter(StudentEncoder(TimmTrunk("efficientvit_b0")), STRUCTURES, image_size=64).eval()
     torch.save(segmenter.state_dict(), tmp_path / "model.pt")
+    write_json(tmp_path / "model.json", segmenter.settings)
     return segmenter
 
 
