@@ -33,7 +33,7 @@ def write_volumes(folder, names=NAMES):
 def test_a_frame_is_a_slice_with_its_mask_and_spacing(tmp_path):
     written = write_volumes(tmp_path / "ct")
     path = make_ct_lesion_datalist(tmp_path / "ct", tmp_path / "list")
-    load = LoadFramed(["lesion"])
+    load = LoadFramed(["lesion"], finds_field_of_view=False)
     frames = [load(entry) for section in SECTIONS for entry in load_datalist(path, section, ["lesion"])]
     assert len(frames) == 6 * 4
     for frame in frames:
