@@ -8,8 +8,7 @@ from monai.bundle import ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.engines.preflight import check_files
-from bundle.one_line import report_in_one_line
+from bundle.engines.preflight import check_files, report_in_one_line
 from bundle.workflows.agreement import format_agreement, measure_agreement
 from bundle.workflows.stages import ROOT
 
