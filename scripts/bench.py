@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.workflows.benchmarks import SECTIONS, run_benchmarks
 
 
@@ -16,8 +17,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         run_benchmarks(given.sections or list(SECTIONS))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.extras import MissingPackageError
+from bundle.one_line import in_words
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -22,6 +23,6 @@ if __name__ == "__main__":
         rectangle = Rectangle.parse(arguments.blacken) if arguments.blacken else None
         report = deidentify(arguments.source, arguments.output, rectangle, arguments.key_file)
     except (ValueError, OSError, MissingPackageError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
     print(report.table(), NOT_DONE_BY_THIS_TOOL, sep="\n\n")
     sys.exit(report.exit_status)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
+
 
 def main() -> None:
     """Show, and download unless told otherwise."""
@@ -25,5 +27,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")

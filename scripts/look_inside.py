@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.studies.inside import look_inside
 from bundle.workflows.stages import ROOT
 
@@ -22,7 +23,7 @@ def main() -> None:
     try:
         print(look_inside(given.scale, ROOT / "runs" / "inside" / given.scale, given.output_dir, given.model))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
 
 
 if __name__ == "__main__":

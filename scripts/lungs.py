@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.workflows.lungs import format_lungs, run_lung_baselines, run_lungs
 from bundle.workflows.stages import ROOT
 
@@ -20,8 +21,8 @@ if __name__ == "__main__":
     skip_baselines = arguments.pop("skip_baselines")
     try:
         report = run_lungs(**arguments)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
     print(format_lungs(report))
     if not skip_baselines:
         print(format_lungs(run_lung_baselines(arguments["output_dir"])))

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.data.datalist import SECTIONS, check_datalist, read_datalist
 from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME, make_datalist
+from bundle.one_line import in_words
 from bundle.structures import STRUCTURES
 
 if __name__ == "__main__":
@@ -23,7 +24,7 @@ if __name__ == "__main__":
     arguments = vars(parser.parse_args())
     try:
         path = make_datalist(**arguments)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
     sections = [section for section in SECTIONS if section in read_datalist(path)]
     print(path, *check_datalist(path, None, sections).items(), sep="\n")

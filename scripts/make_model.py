@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.workflows.shipped_model import START, make_shipped_model
 
 if __name__ == "__main__":
@@ -15,7 +16,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         card = make_shipped_model(given.start, only_fine=given.only_fine)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
     standard, hard = (card[name]["mean_dice"] for name in ("held_out", "held_out_hard"))
     print(f"{card['file']}: mean Dice {standard:.3f} on held-out synthetic patients, {hard:.3f} on hard ones")

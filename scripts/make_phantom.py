@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.data.phantom import make_phantom_dataset
 from bundle.data.phantom.benchmark import frames_per_second
+from bundle.one_line import in_words
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,5 +25,5 @@ if __name__ == "__main__":
     try:
         is_bench = arguments.pop("command") == "bench"
         print(f"{frames_per_second(**arguments):.1f} frames/s" if is_bench else make_phantom_dataset(**arguments))
-    except (ValueError, FileExistsError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bundle.data.chest_xrays import make_chest_xray_datalist
 from bundle.data.ct_lesions import make_ct_lesion_datalist
 from bundle.data.datalist import check_datalist, read_datalist
+from bundle.one_line import in_words
 
 BUILDERS = {"chest_xrays": make_chest_xray_datalist, "ct_lesions": make_ct_lesion_datalist}
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
     arguments = vars(parser.parse_args())
     try:
         path = BUILDERS[arguments.pop("set")](**arguments)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
     sections = [name for name in ("training", "validation", "test") if name in read_datalist(path)]
     print(path, *check_datalist(path, None, sections).items(), sep="\n")

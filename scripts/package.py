@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.export.package import package_bundle
+from bundle.one_line import in_words
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +16,6 @@ if __name__ == "__main__":
     parser.add_argument("--output_dir", default=ROOT / "dist", help="folder of the zip")
     try:
         path = package_bundle(ROOT, parser.parse_args().output_dir)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)", path.with_name(f"{path.name}.sha256").read_text(), sep="\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.workflows.sim_to_real import Settings, measure_sim_to_real, write_page
 from bundle.workflows.stages import ROOT
 
@@ -29,7 +30,7 @@ def main() -> None:
             measure_sim_to_real(given.film, given.output_dir, given.checkpoint, given.points, settings)
         print(write_page(given.output_dir, given.publish))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.studies.definition import study_names
 from bundle.studies.report import run_studies
 from bundle.workflows.stages import ROOT
@@ -29,7 +30,7 @@ def main() -> None:
         sets = tuple(given.public_sets) if given.public_sets else None
         print(run_studies(names, given.scale, folder, target, given.jobs, given.tables_only, sets))
     except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
 
 
 if __name__ == "__main__":

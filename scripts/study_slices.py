@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bundle.one_line import in_words
 from bundle.studies.slices_page import study_slices
 from bundle.workflows.stages import ROOT
 
@@ -17,5 +18,5 @@ if __name__ == "__main__":
     parser.add_argument("--output_dir", default=ROOT / "docs" / "evidence", help="for slices.md and slices.json")
     try:
         print(study_slices(**vars(parser.parse_args())))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_words(error)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bundle.export.upgrade import REQUIREMENTS, upgrade_bundle
+from bundle.one_line import in_words
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,7 +20,7 @@ if __name__ == "__main__":
     try:
         done = upgrade_bundle(arguments.pop("archive"), **arguments)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_words(error)}")
     if done is None:
         print("this version is there already")
         sys.exit()

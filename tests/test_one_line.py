@@ -1,6 +1,7 @@
 """A user's error, the system's or a library's is one line with the remedy; one in the code keeps its traceback."""
 
 import errno
+import subprocess
 import sys
 
 import pytest
@@ -76,6 +77,16 @@ def test_an_error_in_a_loader_process_is_its_last_line(capsys):
 @pytest.mark.parametrize("act", [lambda: {}["key"], lambda: None + 1, lambda: b"\xff".decode()])
 def test_a_programming_error_keeps_its_traceback(capsys, act):
     assert "Traceback" in shown(capsys, act)
+
+
+def test_scripts_say_an_error_of_the_system_in_the_same_words(tmp_path, bundle_root):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "scripts/make_phantom.py", "dataset", str(tmp_path / "file" / "folder")]
+    done = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert REMEDIES[errno.EEXIST] in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_hook_is_fit_for_python(capsys):
