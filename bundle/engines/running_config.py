@@ -109,7 +109,8 @@ def settings_id(root: str) -> str:
 def _values(parser: ConfigParser, key: str, value: Any, left_out: set[str]) -> Iterator[tuple[str, Any]]:
     if any(_is_left_out(part, left_out) for part in key.split(SEPARATOR)):
         return
-    if _last_word(key) in FILES:
+    is_reference = isinstance(value, str) and value.startswith("@")  # what it refers to counts itself
+    if _last_word(key) in FILES and not is_reference:
         yield key, content_of(parser.get_parsed_content(key))
     elif isinstance(value, Mapping):
         for name, entry in value.items():
