@@ -24,7 +24,9 @@ def group_by_clip(files: Sequence[Path]) -> list[list[Path]]:
     groups: dict[Hashable, list[tuple[Path, Dataset | None]]] = {}
     for file in files:
         header = _header_or_none(file)
-        groups.setdefault(_collection(file, header), []).append((file, header))
+        collection = _collection(file, header)
+        kept = None if collection == file else header  # thousands of headers would fill the memory
+        groups.setdefault(collection, []).append((file, kept))
     return [clip for members in groups.values() for clip in _clips_of(members)]
 
 

@@ -69,20 +69,21 @@ def _write_film(folder: Path, index: int) -> Path:
 
 
 def _write_cine(folder: Path, index: int) -> Path:
-    """A header without pixels, which is as far as a second run parses it."""
+    """A short header and pixels, which a second run reads for the hash alone."""
     path = folder / f"IM{index}"
-    path.write_bytes(_header(f"1.2.826.0.1.{index}") + bytes(4096))
+    path.write_bytes(_cine(f"1.2.826.0.1.{index}"))
     return path
 
 
-def _header(uid: str) -> bytes:
+def _cine(uid: str) -> bytes:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = XRayRadiofluoroscopicImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(uid)
     dataset.SeriesInstanceUID, dataset.NumberOfFrames = "1.2.826.0.1", 8
-    dataset.Rows = dataset.Columns = 4
+    dataset.Rows = dataset.Columns = 16
+    dataset.add_new("PixelData", "OB", bytes(8 * 16 * 16))
     content = BytesIO()
     dataset.save_as(content, enforce_file_format=True)
     return content.getvalue()
