@@ -18,9 +18,10 @@ from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import read_annotation
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.atomic import atomic_folder, write_json
-from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from bundle.data.dicom_files import read_dataset
+from bundle.data.kinds import is_dicom
 from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME
+from bundle.data.sources import own_files
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.export.model_card import load_segmenter, read_model_card
 from bundle.inference.predictor import ClipInferer
@@ -56,10 +57,10 @@ class LabelledImage:
 
     def identity(self) -> str:
         """The patient: by a DICOM header, else by the start of the file's name, as in ``p001_a.avi``; never written."""
-        path = min(self.image.iterdir()) if self.image.is_dir() else self.image
+        path = own_files(self.image)[0] if self.image.is_dir() else self.image
         identity = re.match(FIRST_PART_OF_THE_NAME, path.name)
         name = identity.group() if identity else path.name
-        if path.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(path):
+        if is_dicom(path):
             header = read_dataset(path, stop_before_pixels=True)
             name = str(header.get("PatientID") or header.get("StudyInstanceUID") or name)
         return name

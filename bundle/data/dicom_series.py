@@ -6,6 +6,7 @@ One SOP Instance UID is one instance, however many files hold it.
 import filecmp
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -47,9 +48,10 @@ def series_order(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]
 def run_note(folder: Path, paths: Sequence[Path], header: Dataset) -> list[str]:
     """A note where a folder has more files of the series than those that are read, so that they are one of its runs."""
     named, series = set(paths), header.get("SeriesInstanceUID")
-    others = (file for file in folder.iterdir() if file not in named and file.is_file())
-    is_one_of_several = series and any(_series_of(file) == series for file in others)
-    return ["one of several runs of its series: each run is a clip of its own"] if is_one_of_several else []
+    has_others = any(file not in named and file.is_file() for file in folder.iterdir())
+    if not series or not has_others or _files_by_series(folder, folder.stat().st_mtime_ns)[series] <= len(paths):
+        return []
+    return ["one of several runs of its series: each run is a clip of its own"]
 
 
 def _clips_of(members: Sequence[tuple[Path, Dataset | None]]) -> list[list[Path]]:
@@ -85,9 +87,12 @@ def _collection(file: Path, header: Dataset | None) -> Hashable:
     return file if is_cine or not series else ("series", str(series))
 
 
-def _series_of(file: Path) -> str | None:
-    header = _header_or_none(file) if has_dicom_preamble(file) else None
-    return None if header is None else header.get("SeriesInstanceUID")
+@lru_cache(maxsize=1)
+def _files_by_series(folder: Path, _changed_ns: int) -> Counter[str]:
+    """How many files of a folder belong to each series; counted once for all clips of a folder that has not changed."""
+    files = (file for file in folder.iterdir() if file.is_file() and has_dicom_preamble(file))
+    headers = (_header_or_none(file) for file in files)
+    return Counter(str(header.get("SeriesInstanceUID")) for header in headers if header is not None)
 
 
 def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:

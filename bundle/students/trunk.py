@@ -25,7 +25,7 @@ class TimmTrunk(nn.Module):
             is what a student does that learns everything from its teachers.
 
     Raises:
-        ValueError: If timm does not know the model, or its strides are others.
+        ValueError: If timm does not know the model, its strides are others, or it takes frames of one size only.
     """
 
     def __init__(self, model_name: str, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -37,6 +37,11 @@ class TimmTrunk(nn.Module):
         strides = tuple(self.backbone.feature_info.reduction())  # type: ignore[operator, union-attr]
         if strides != STRIDES:
             raise ValueError(f"student backbone must have stages at strides {STRIDES}, {model_name} has {strides}")
+        if any(getattr(module, "strict_img_size", False) for module in self.backbone.modules()):
+            raise ValueError(
+                f"student backbone must take frames of any size, {model_name} takes one only: choose another, such as "
+                "efficientvit_b0, repvit_m0_9 or tiny_vit_5m_224"
+            )
         if state_dict is not None:
             self.backbone.load_state_dict(state_dict)
         keep_linear_attention_in_float32(self.backbone)

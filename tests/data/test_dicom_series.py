@@ -112,6 +112,16 @@ def test_each_run_of_a_series_is_a_clip_with_a_note(tmp_path, write_frame, tags)
         decode_clip(tmp_path)
 
 
+def test_a_folder_of_many_runs_is_looked_through_once(tmp_path, write_frame, monkeypatch):
+    write_runs(write_frame, [[{"AcquisitionNumber": run, "InstanceNumber": n} for n in (1, 2)] for run in range(1, 7)])
+    clips = group_by_clip(sorted(tmp_path.iterdir()))
+    looked_at: list[Path] = []
+    monkeypatch.setattr("bundle.data.dicom_series._header_or_none", looked_at.append)
+    for clip in clips:
+        decode_clip(tmp_path, clip)
+    assert sorted(looked_at) == sorted(tmp_path.iterdir())
+
+
 def test_a_copy_stays_in_its_run(tmp_path, write_frame):
     write_runs(write_frame, RUNS["numbers that start again"])
     shutil.copy(tmp_path / "21.dcm", tmp_path / "copy.dcm")

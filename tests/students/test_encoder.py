@@ -63,6 +63,11 @@ def test_a_backbone_with_other_strides_is_refused():
         TimmTrunk("resnet18")
 
 
+def test_a_backbone_of_one_image_size_is_refused_with_others():
+    with pytest.raises(ValueError, match=r"any size, swin_tiny_patch4_window7_224 takes one only: .*efficientvit_b0"):
+        TimmTrunk("swin_tiny_patch4_window7_224")
+
+
 @pytest.mark.parametrize(("shape", "message"), [((1, 3, 64, 64), "grayscale"), ((1, 1, 60, 64), "multiples of 32")])
 def test_frames_that_do_not_fit_are_refused(shape, message):
     student = StudentEncoder(TimmTrunk("efficientvit_b0"))
