@@ -32,7 +32,7 @@ RECORD = "study.json"
 
 TABLE = "results.csv"
 TABLE_BEGINS = "key,status,"
-RUN_FILES = frozenset((TABLE, "sources.csv", "config.json"))
+RUN_FILES = frozenset((TABLE, "sources.csv", "config.json", ".lock"))
 """What a run writes beside its studies' folders."""
 
 COPIES_MARK = "deidentified.json"
