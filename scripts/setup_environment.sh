@@ -9,7 +9,7 @@ VENV="$ROOT/.venv"
 CONSTRAINTS="$ROOT/constraints.txt"
 
 # Measured on Linux x86_64 (torch with its CUDA libraries): see CONTRIBUTING.md, "Set-up". In megabytes.
-ENVIRONMENT_MB=9500 # .venv when finished: 9.1 GB
+ENVIRONMENT_MB=8700 # .venv when finished: 8.3 GB
 DOWNLOADS_MB=4000   # wheels: 3.0 GB of them in TMPDIR while PyTorch is installed, then 3.6 GB in pip's cache
 
 step() { printf '\n\033[1m[%s/5] %s\033[0m\n' "$1" "$2"; }
