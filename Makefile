@@ -15,7 +15,7 @@ demo: $(STAMP) ## the whole method on synthetic data, offline: phantom, distilla
 	$(PYTHON_IN_VENV) scripts/demo.py
 
 test: check ## lint, types and every test, in two processes
-	$(PYTHON_IN_VENV) -m pytest --durations=15 --numprocesses 2 --dist loadgroup
+	$(PYTHON_IN_VENV) -m pytest --durations=15 --numprocesses 2
 
 check: $(STAMP) ## lint, format and types only
 	$(PYTHON_IN_VENV) -m ruff check .

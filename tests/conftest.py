@@ -1,19 +1,35 @@
 """Fixtures every test may use, and which tests run in the same process where there are several."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow to make is made once: a file's tests stay together, and a folder's if they share a fixture."""
-    for item in items:
-        conftest = item.path.parent / "conftest.py"
-        is_shared = conftest.is_file() and 'scope="session"' in conftest.read_text()
-        group = item.path.parent if is_shared else item.path
-        item.add_marker(pytest.mark.xdist_group(group.relative_to(ROOT).as_posix()))
+@pytest.hookimpl(optionalhook=True)  # there is pytest-xdist only where tests run in several processes
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What is slow to make is made once: a file's tests stay together, and a folder's if they share a fixture.
+
+    pytest-xdist's own ``loadgroup`` has no effect with pytest 9.2, whose items take no other id.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid.partition("::")[0])
+
+    return Together(config, log)
+
+
+@cache
+def together(file: str) -> str:
+    """The file, or its folder, whose tests run in one process."""
+    conftest = (ROOT / file).parent / "conftest.py"
+    is_shared = conftest.is_file() and 'scope="session"' in conftest.read_text()
+    return Path(file).parent.as_posix() if is_shared else file
 
 
 @pytest.fixture

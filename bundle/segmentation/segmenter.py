@@ -77,7 +77,7 @@ class Segmenter(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """What its weights belong to, by the names of the config."""
-        return {**self.student.settings, "image_size": self.image_size, "structures": list(self.structures)}
+        return self.student.settings | {"image_size": self.image_size, "structures": list(self.structures)}
 
     def encode(self, frames: Tensor) -> ImageFeatures:
         """Encode grayscale frames ``(B, 1, H, W)`` in [0, 1].

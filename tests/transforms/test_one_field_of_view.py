@@ -57,7 +57,7 @@ def expected(recording) -> torch.Tensor:
 def parsed(names: list[str], key: str) -> object:
     config = ConfigParser()
     config.read_config([str(CONFIGS / name) for name in names])
-    config["image_size"] = SIZE
+    config.update({"image_size": SIZE, "structures": list(STRUCTURES)})  # which evaluation takes from a model's card
     return config.get_parsed_content(key)
 
 
@@ -70,6 +70,8 @@ def frames_of(recording: Path, names: list[str], key: str, part: str = "image") 
 
 class Watched:
     """A network that keeps what it is shown."""
+
+    image_size, structures = SIZE, STRUCTURES
 
     def __init__(self) -> None:
         self.seen: list[torch.Tensor] = []
@@ -129,10 +131,10 @@ def test_serving_sees_the_same(recording, expected):
 
 def test_the_comparison_before_a_promotion_sees_the_same(recording, expected, monkeypatch):
     network = Watched()
-    settings = SimpleNamespace(image_size=SIZE, structures=STRUCTURES, build=lambda checkpoint: network)
+    monkeypatch.setattr(fine_tuning, "load_segmenter", lambda checkpoint: network)
     label = np.zeros((NUM_FRAMES, len(STRUCTURES), ROWS, COLUMNS), bool)
     label[..., 60, 90] = True
     monkeypatch.setattr(fine_tuning, "_masks", lambda *_: label)
     item = LabelledImage(recording / "film", recording / "masks.nii.gz", tuple(range(NUM_FRAMES)))
-    mean_dice(Path("model.pt"), settings, [item], ImageCache())
+    mean_dice(Path("model.pt"), [item], ImageCache())
     torch.testing.assert_close(torch.cat(network.seen), expected, rtol=0, atol=0)
