@@ -100,7 +100,15 @@ def test_results_labels_and_copies_of_ours_are_left_out_and_named(folder):
 
 
 def test_the_files_of_a_run_beside_its_studies_are_results_and_films_beside_them_are_not(folder):
-    add(folder, "out/film.avi", "out/config.json", "out/.lock", "out/notes.txt", "other/config.json", "other/results.csv")
+    add(
+        folder,
+        "out/film.avi",
+        "out/config.json",
+        "out/.lock",
+        "out/notes.txt",
+        "other/config.json",
+        "other/results.csv",
+    )
     (folder / "out" / "results.csv").write_text("key,status,reason,frames,outputs,notes\n")
     assert found(folder) == ["other/config.json", "other/results.csv", "out/film.avi", "out/notes.txt"]
     assert left_out(folder) == {walk.RESULTS: ["out/.lock", "out/config.json", "out/results.csv"]}
