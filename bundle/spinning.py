@@ -18,7 +18,7 @@ def spin_briefly() -> None:
     """Let this process and those that it starts spin briefly, unless the environment says how they are to wait.
 
     libgomp reads the environment once, when PyTorch loads it. Where PyTorch came first, as in ``python -m
-    monai.bundle``, another way is left, which costs 2 or 3 % more of the speed that a process has alone.
+    monai.bundle``, another way is left, which costs single frames more of the speed that a process has alone.
     """
     if any(name in os.environ for name in USERS_SETTINGS):
         return
