@@ -110,7 +110,7 @@ def check_files(files: Iterable[str | Path]) -> None:
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(
-            f"not found: {', '.join(missing)}; run the stage that makes it first, or give its path on the command line"
+            f"not found: {', '.join(missing)}; correct the path, or run the stage that makes it first"
         )
     for path in paths:
         if path.is_dir():

@@ -233,7 +233,10 @@ def test_a_run_that_names_no_input_takes_none(start):
     ("words", "message"),
     [
         (["--input", "nowhere"], "not found: nowhere"),
-        (["--input", "film.avi", "--checkpoint", "gone.pt"], "not found: gone.pt; run the stage that makes it first"),
+        (
+            ["--input", "film.avi", "--checkpoint", "gone.pt"],
+            "not found: gone.pt; correct the path, or run the stage that makes it first",
+        ),
         (["--input", "film.avi", "--checkpoint", "folder"], "folder is a folder, but a file is expected"),
         (["--input", "film.avi", "--datalist", "gone.json"], "not found: gone.json"),
         (["--input", "film.avi", "--output_dir", "film.avi"], "output_dir film.avi cannot be written"),
