@@ -178,7 +178,7 @@ def load_transformers_backbone(
     model, report = kind.from_pretrained(
         None,
         config=settings,
-        state_dict=without_wrappers(state, names, path, ignore_prefixes),
+        state_dict=without_wrappers(state, names, path),
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         dtype=torch.float32,
