@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def load_timm_backbone(
     encoder: TimmBackbone,
     checkpoint: str | Path,
     sha256: str | None = None,
-    ignore_prefixes: tuple[str, ...] = (),
+    ignore_prefixes: Sequence[str] = (),
     convert: Convert = dict,
 ) -> Teacher:
     """Make a teacher from a timm model and a file with its weights, classifier included.
@@ -151,7 +151,7 @@ def load_transformers_backbone(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     sha256: str | None = None,
-    ignore_prefixes: tuple[str, ...] = (),
+    ignore_prefixes: Sequence[str] = (),
     layer: int | None = None,
     config: Mapping[str, Any] | None = None,
     convert: Convert = dict,
@@ -187,7 +187,7 @@ def load_transformers_backbone(
         f"{kind.removesuffix('_keys')} {key}"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
         for key in sorted(str(entry[0]) if isinstance(entry, tuple) else entry for entry in report[kind])
-        if not key.startswith(ignore_prefixes)
+        if not key.startswith(tuple(ignore_prefixes))
     ]
     if problems:
         raise CheckpointError(
