@@ -17,7 +17,8 @@ class Net(nn.Module):
         self.position = nn.Parameter(torch.randn(1, 2))
 
     def forward(self, images):  # (1, 1, 4, 4) -> (1, 16, 3)
-        return self.fc(self.conv(images).flatten(2).transpose(1, 2)) + torch.cat([self.position, self.position[:, :1]], dim=1)
+        positions = torch.cat([self.position, self.position[:, :1]], dim=1)
+        return self.fc(self.conv(images).flatten(2).transpose(1, 2)) + positions
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
