@@ -9,9 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bundle.data.chest_xrays import make_chest_xray_datalist
 from bundle.data.ct_lesions import make_ct_lesion_datalist
 from bundle.data.datalist import check_datalist, read_datalist
+from bundle.data.jsrt import make_jsrt_datalist
 from bundle.one_line import in_words
 
-BUILDERS = {"chest_xrays": make_chest_xray_datalist, "ct_lesions": make_ct_lesion_datalist}
+BUILDERS = {
+    "chest_xrays": make_chest_xray_datalist,
+    "ct_lesions": make_ct_lesion_datalist,
+    "jsrt": make_jsrt_datalist,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

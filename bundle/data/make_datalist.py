@@ -40,7 +40,8 @@ def make_datalist(
         images: Which clips, as a glob pattern from the folder such as ``images/*.png``; by default all DICOM and video
             files in it and below. What ``find_sources`` leaves out is no clip; it is named on standard error.
         labels: Where a clip's masks are, from the clip's own folder: a mask file, or a folder with a file (or a folder
-            of PNGs) per structure, with or without its suffix. ``{stem}`` is the clip's name. None or empty: no
+            of PNGs) per structure, with or without its suffix. ``{stem}`` is the clip's name; with ``{structure}``,
+            as in ``../masks/{structure}/{stem}``, each structure's mask is looked for on its own. None or empty: no
             labels.
         patient_pattern: What to read the patient from: a regular expression matched at the start of the clip's path
             within the folder; its first group, if it has one. By default all up to the first ``/``, ``_`` or ``.``.
@@ -62,7 +63,7 @@ def make_datalist(
     output = Path(output) if output is not None else folder / "datalist.json"
     clips = _find_clips(folder, images)
     items = []
-    for clip, label in zip(clips, _find_labels(clips, labels), strict=True):
+    for clip, label in zip(clips, _find_labels(clips, labels, structures), strict=True):
         item: dict[str, Any] = {"patient": _patient(clip.relative_to(folder), patient_pattern)}
         item["image"] = _relative(clip, output)
         if label is not None:
@@ -158,10 +159,15 @@ def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
     return clips
 
 
-def _find_labels(clips: Sequence[Path], template: str | None) -> list[Path | None]:
+Label = Path | dict[str, Path]
+"""Masks of all structures, or a path for each."""
+
+
+def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequence[str]) -> list[Label | None]:
     if not template:
         return [None] * len(clips)
-    labels = [_find_label(clip, template) for clip in clips]
+    find = _find_label_per_structure if "{structure}" in template else _find_label
+    labels = [find(clip, template, structures) for clip in clips]
     without = [str(clip) for clip, label in zip(clips, labels, strict=True) if label is None]
     if without:
         raise FileNotFoundError(
@@ -171,7 +177,13 @@ def _find_labels(clips: Sequence[Path], template: str | None) -> list[Path | Non
     return labels
 
 
-def _find_label(clip: Path, template: str) -> Path | None:
+def _find_label_per_structure(clip: Path, template: str, structures: Sequence[str]) -> Label | None:
+    paths = {name: _find_label(clip, template.replace("{structure}", name)) for name in structures}
+    found = {name: path for name, path in paths.items() if path is not None}
+    return found if len(found) == len(structures) else None
+
+
+def _find_label(clip: Path, template: str, _: Sequence[str] = ()) -> Path | None:
     stem = clip.name if clip.is_dir() else clip.name.removesuffix(".gz").removesuffix(".nii")
     stem = stem if clip.is_dir() or stem != clip.name else clip.stem
     base = clip.parent / template.format(stem=stem)
@@ -189,7 +201,9 @@ def _patient(clip: Path, pattern: str) -> str:
     return match.group(1 if match.re.groups else 0)
 
 
-def _label_entry(label: Path, structures: Sequence[str], output: Path) -> str | dict[str, Any]:
+def _label_entry(label: Label, structures: Sequence[str], output: Path) -> str | dict[str, Any]:
+    if isinstance(label, dict):
+        return {name: _relative(path, output) for name, path in label.items()}
     if label.is_dir():
         return {name: _relative(_structure_mask(label, name), output) for name in structures}
     if label.name.lower().endswith(NIFTI_SUFFIXES) and len(open_nifti(label).shape) == 5:

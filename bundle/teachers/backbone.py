@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bundle.teachers.checkpoint import (
     read_state_dict,
     without_wrappers,
 )
+from bundle.teachers.convert import Convert
 
 with needs_extra("train", "this teacher"):
     from transformers import AutoConfig, AutoModel
@@ -68,18 +69,20 @@ class TimmBackbone(nn.Module):
         # timm's norm=True gives a transformer's last tokens as its head sees them; convolutional models have no such
         # norm and ignore it.
         return self.model.forward_intermediates(  # type: ignore[operator]
-            images, indices=[self.level], norm=True, output_fmt="NCHW", intermediates_only=True
+            images, indices=[self.level], norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True
         )[0]
 
 
 class TransformersBackbone(nn.Module):
-    """The last hidden state of a transformers vision model, tokens laid on their grid and special tokens dropped.
+    """A hidden state of a transformers vision model, tokens laid on their grid and special tokens dropped.
 
     Args:
         model: A model whose output has ``last_hidden_state``, as maps or as special tokens followed by patch tokens.
         input_size: Side of the square input.
         mean: Mean of each channel of the images it was trained on.
         std: Standard deviation of each channel.
+        layer: Which of the model's ``hidden_states``: 6 is what the sixth block gives, without the last norm. Blocks
+            that it needs not are taken out of the model, in place. By default the last hidden state.
     """
 
     def __init__(
@@ -88,19 +91,27 @@ class TransformersBackbone(nn.Module):
         input_size: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        layer: int | None = None,
     ) -> None:
         super().__init__()
+        if layer is not None:
+            _drop_blocks_above(model, layer)
         self.model = model
+        self.layer = layer
         self.input_size = input_size
         self.mean = tuple(mean)
         self.std = tuple(std)
         remedy = (
             "expected a vision model alone, of this size, as model.vision_model.save_pretrained(folder) saves CLIP's"
         )
-        self.embed_dim, self.grid_size = _try_forward(self, f"transformers' {type(model).__name__}", remedy)
+        of = "" if layer is None else f"layer {layer} of "
+        self.embed_dim, self.grid_size = _try_forward(self, f"{of}transformers' {type(model).__name__}", remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
-        hidden = self.model(pixel_values=images).last_hidden_state
+        if self.layer is None:
+            hidden = self.model(pixel_values=images).last_hidden_state
+        else:
+            hidden = self.model(pixel_values=images, output_hidden_states=True).hidden_states[self.layer]
         if hidden.ndim == 4:
             return hidden
         # Special tokens stand first, and are fewer than would make the square one larger.
@@ -113,7 +124,8 @@ def load_timm_backbone(
     encoder: TimmBackbone,
     checkpoint: str | Path,
     sha256: str | None = None,
-    ignore_prefixes: tuple[str, ...] = (),
+    ignore_prefixes: Sequence[str] = (),
+    convert: Convert = dict,
 ) -> Teacher:
     """Make a teacher from a timm model and a file with its weights, classifier included.
 
@@ -125,9 +137,10 @@ def load_timm_backbone(
         sha256: Expected checksum of the file.
         ignore_prefixes: Parts of the file that the model lacks, such as a classifier of other classes; create the
             model with ``{"num_classes": 0}`` then.
+        convert: Makes timm's tensors of the file's, where those are others: see ``bundle.teachers.convert``.
     """
     path = find_checkpoint(checkpoint, WEIGHT_FILES)
-    load_strict(encoder.model, read_state_dict(path, sha256), path, ignore_prefixes)
+    load_strict(encoder.model, convert(read_state_dict(path, sha256)), path, ignore_prefixes)
     return Teacher(name, encoder, describe_weights(path))
 
 
@@ -138,26 +151,33 @@ def load_transformers_backbone(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     sha256: str | None = None,
-    ignore_prefixes: tuple[str, ...] = (),
+    ignore_prefixes: Sequence[str] = (),
+    layer: int | None = None,
+    config: Mapping[str, Any] | None = None,
+    convert: Convert = dict,
 ) -> Teacher:
-    """Make a teacher from a transformers vision model saved in a folder.
+    """Make a teacher from a transformers vision model saved in a folder, or from any file with its weights.
 
     Args:
         name: What to call the teacher.
-        checkpoint: Folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, or a hub id.
+        checkpoint: Folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, or a hub id; with
+            ``config`` also a file: ``.safetensors``, ``.bin``, ``.pt``, ``.pth`` or ``.onnx``.
         input_size: Side of the square input.
         mean: Mean of each channel, as in the model's ``preprocessor_config.json``.
         std: Standard deviation of each channel, likewise.
         sha256: Expected checksum of the file with the weights.
         ignore_prefixes: Parts that the file or the model may lack since features need them not: ``("pooler.",)``.
+        layer: Which hidden state, see :class:`TransformersBackbone`.
+        config: What ``config.json`` would say, where none is beside the weights: ``{"model_type": "dinov2", …}``.
+        convert: Makes transformers' tensors of the file's, where those are others: see ``bundle.teachers.convert``.
     """
     path = find_checkpoint(checkpoint, WEIGHT_FILES)
-    state = read_state_dict(path, sha256)
-    config, kind, names = _read_config(find_checkpoint(checkpoint, ("config.json",)).parent)
+    state = convert(read_state_dict(path, sha256))
+    settings, kind, names = _read_config(config or find_checkpoint(checkpoint, ("config.json",)).parent)
     # from_pretrained rather than load_strict: only transformers knows how each of its versions renamed the weights.
     model, report = kind.from_pretrained(
         None,
-        config=config,
+        config=settings,
         state_dict=without_wrappers(state, names, path),
         output_loading_info=True,
         ignore_mismatched_sizes=True,
@@ -167,14 +187,26 @@ def load_transformers_backbone(
         f"{kind.removesuffix('_keys')} {key}"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
         for key in sorted(str(entry[0]) if isinstance(entry, tuple) else entry for entry in report[kind])
-        if not key.startswith(ignore_prefixes)
+        if not key.startswith(tuple(ignore_prefixes))
     ]
     if problems:
         raise CheckpointError(
-            f"{path} does not fit the {type(model).__name__} in its folder's config.json: {', '.join(problems[:5])}"
+            f"{path} does not fit the {type(model).__name__} of its config: {', '.join(problems[:5])}"
             f"{', …' if len(problems) > 5 else ''}. Name parts that features need not in ignore_prefixes"
         )
-    return Teacher(name, TransformersBackbone(model, input_size, mean, std), describe_weights(path))
+    return Teacher(name, TransformersBackbone(model, input_size, mean, std, layer), describe_weights(path))
+
+
+def random_transformers_backbone(
+    config: Mapping[str, Any],
+    input_size: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    layer: int | None = None,
+) -> TransformersBackbone:
+    """The encoder of :func:`load_transformers_backbone` with random weights, for a placebo; arguments as there."""
+    settings, kind, _ = _read_config(config)
+    return TransformersBackbone(kind(settings), input_size, mean, std, layer)
 
 
 def _build(model_name: str, input_size: int, model_arguments: Mapping[str, Any]) -> nn.Module:
@@ -188,19 +220,38 @@ def _build(model_name: str, input_size: int, model_arguments: Mapping[str, Any])
         raise ValueError(f"timm's {model_name} cannot be made with {dict(model_arguments)}: {error}") from error
 
 
-def _read_config(folder: Path) -> tuple[Any, Any, set[str]]:
-    """The config in a folder, the class of its model, and the names of that model's tensors. No code in it is run."""
+def _read_config(source: Path | Mapping[str, Any]) -> tuple[Any, Any, set[str]]:
+    """A config of a folder or as given, the class of its model, and the names of that model's tensors; runs no code."""
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if isinstance(source, Path):
+            config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        else:
+            config = AutoConfig.for_model(**source)
         with torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, KeyError and others, with advice to run the folder's code
         reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
+        where = source / "config.json" if isinstance(source, Path) else f"config {dict(source)}"
         raise ValueError(
-            f"{folder / 'config.json'} is of no model that transformers itself has, and code beside it is never run "
+            f"{where} is of no model that transformers itself has, and code beside it is never run "
             f"({reason}): expected a vision model as save_pretrained writes it, with its model_type"
         ) from error
     return config, type(model), set(model.state_dict())
+
+
+def _drop_blocks_above(model: nn.Module, layer: int) -> None:
+    """Leave out blocks of a plain transformer that its hidden state ``layer`` does not need.
+
+    The block after it stays: its input is that hidden state, whatever norm transformers puts on the last one.
+    """
+    if layer < 0:
+        raise ValueError(f"layer counts hidden states from 0, the embeddings, got {layer}")
+    num_blocks = getattr(model.config, "num_hidden_layers", None)
+    for blocks in model.modules():
+        if isinstance(blocks, nn.ModuleList) and len(blocks) == num_blocks:
+            shapes = {tuple(parameter.shape for parameter in block.parameters()) for block in blocks}
+            if len(shapes) == 1:  # stages of a pyramid differ, and what follows them needs the last
+                del blocks[layer + 1 :]
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ def find_checkpoint(checkpoint: str | Path, file_names: Sequence[str]) -> Path:
 
 
 def read_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Read named tensors from a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, running no code from it.
+    """Read named tensors from a ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` or ``.onnx`` file; no code in it is run.
 
     Args:
         path: The file.
@@ -181,6 +181,10 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".onnx":
+            from bundle.teachers.onnx_weights import read_onnx_weights
+
+            return read_onnx_weights(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(

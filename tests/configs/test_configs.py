@@ -31,6 +31,8 @@ STACKS = {
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
     "evaluate": ["train.json", "evaluate.json"],
     "distill lungs": ["distill.json", "lungs.json"],
+    "distill real teachers": ["distill.json", "real_teachers.json"],
+    "distill real teachers, stored features": ["distill.json", "stored_features.json", "real_teachers.json"],
     "train lungs": ["train.json", "lungs_train.json"],
     "evaluate lungs": ["train.json", "lungs_train.json", "evaluate.json"],
     "unet on lungs": ["train.json", "lungs_train.json", "unet.json", "time_budget.json"],

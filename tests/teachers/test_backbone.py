@@ -17,9 +17,15 @@ from transformers import (
     ViTModel,
 )
 
-from bundle.teachers.backbone import TimmBackbone, load_timm_backbone, load_transformers_backbone
+from bundle.teachers.backbone import (
+    TimmBackbone,
+    load_timm_backbone,
+    load_transformers_backbone,
+    random_transformers_backbone,
+)
 from bundle.teachers.base import Teacher
 from bundle.teachers.checkpoint import CheckpointError
+from bundle.teachers.convert import sum_over_depth
 
 GRAY = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
@@ -112,6 +118,53 @@ def test_a_transformers_folder_gives_the_model_s_patch_tokens(vit_folder):
         tokens = model((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5).last_hidden_state
     assert (teacher.embed_dim, teacher.grid_size) == (8, 4)
     torch.testing.assert_close(teacher(frames).flatten(2).transpose(1, 2), tokens[:, 1:])
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_a_layer_is_the_model_s_hidden_state_and_blocks_above_it_are_left_out(tmp_path, layer):
+    config = ViTConfig(image_size=32, patch_size=8, **{**SMALL, "num_hidden_layers": 3})
+    model = ViTModel(config).eval()
+    model.save_pretrained(tmp_path)
+    teacher = load_transformers_backbone("mine", tmp_path, input_size=32, layer=layer, **GRAY)
+    frames = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        states = model((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(teacher(frames).flatten(2).mT, states[layer][:, 1:])
+    assert len({key for key in teacher.state_dict() if key.endswith("layernorm_before.weight")}) == min(layer + 1, 3)
+
+
+def test_a_layer_that_there_is_not_is_one_line(vit_folder):
+    with pytest.raises(ValueError, match=r"layer 5 of transformers' ViTModel cannot take .*out of range"):
+        load_transformers_backbone("mine", vit_folder[0], 32, layer=5, **GRAY)
+    with pytest.raises(ValueError, match="layer counts hidden states from 0, the embeddings, got -1"):
+        load_transformers_backbone("mine", vit_folder[0], 32, layer=-1, **GRAY)
+
+
+def test_a_file_alone_needs_a_config_and_may_have_names_of_its_own(vit_folder, tmp_path):
+    folder, model = vit_folder
+    config = {"model_type": "vit", "image_size": 32, "patch_size": 8, **SMALL}
+    path = tmp_path / "alone.pt"
+    torch.save({f"net_{key}": value for key, value in model.state_dict().items()}, path)
+
+    def convert(state):
+        return {key.removeprefix("net_"): value for key, value in state.items()}
+
+    teacher = load_transformers_backbone("mine", path, 32, config=config, convert=convert, **GRAY)
+    reference = load_transformers_backbone("mine", folder, 32, **GRAY)
+    frames = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(teacher(frames), reference(frames))
+    random = random_transformers_backbone(config, 32, **GRAY)
+    assert random.state_dict().keys() == teacher.encoder.state_dict().keys()
+    with pytest.raises(ValueError, match=r"config {'model_type': 'mine'} is of no model that transformers itself has"):
+        random_transformers_backbone({"model_type": "mine"}, 32, **GRAY)
+
+
+def test_a_timm_file_with_tensors_of_another_shape_is_converted_first(tmp_path):
+    state = timm.create_model("resnet10t").state_dict()
+    deep = {key: value[:, :, None] if value.ndim == 4 else value for key, value in state.items()}
+    torch.save(deep, tmp_path / "deep.pt")
+    teacher = load_timm_backbone("mine", TimmBackbone("resnet10t", 32), tmp_path / "deep.pt", convert=sum_over_depth)
+    torch.testing.assert_close(teacher.encoder.model.state_dict(), state)
 
 
 def test_a_convolutional_transformers_model_gives_its_last_map(tmp_path):

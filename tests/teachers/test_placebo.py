@@ -1,7 +1,10 @@
 """The teacher that knows nothing."""
 
+from functools import partial
+
 import torch
 
+from bundle.teachers.backbone import TimmBackbone
 from bundle.teachers.medsam2 import small_medsam2
 from bundle.teachers.placebo import load_placebo
 
@@ -20,3 +23,15 @@ def test_it_says_that_it_is_one_and_has_a_real_teachers_shape():
     assert teacher(torch.rand(2, 1, 64, 64)).shape == (2, 256, 16, 16)
     assert teacher.is_frozen
     assert isinstance(teacher.encoder, type(small_medsam2()))
+
+
+def test_it_takes_the_architecture_of_the_teacher_that_it_stands_for():
+    encoder = partial(TimmBackbone, "resnet10t", 64, level=2)
+    one, same = (load_placebo("resnet_random", encoder, seed=3) for _ in range(2))
+    assert (one.name, one.embed_dim, one.grid_size, one.weights) == (
+        "resnet_random",
+        128,
+        8,
+        "random, seed 3: a placebo",
+    )
+    torch.testing.assert_close(one.state_dict(), same.state_dict())
