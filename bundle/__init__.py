@@ -6,6 +6,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     atomic, text       files that are complete or not there; text that a person wrote
     extras             optional packages, and what is said where one is missing
     one_line           errors as one line with the remedy
+    weight_decay       which parameters an optimizer shrinks
     spinning           how threads of PyTorch wait for one another
     data               DICOM, video, stills, NIfTI, phantom -> clip (T, 1, H, W)
     transforms         clip or frame -> normalized, letterboxed model input

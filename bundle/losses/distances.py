@@ -1,7 +1,8 @@
 """Distances between the student's projected features and a teacher's standardized ones.
 
 Each is called as ``distance(pred, target, weight)`` with features ``(B, C, h, w)`` and the coverage ``(B, 1, h, w)`` of
-every position by image content; a position without content counts for nothing, and equal features give 0.
+every position by image content, and gives one number per image, ``(B,)``: the mean over its positions, in which one
+without content counts for nothing. Equal features give 0, and so does an image without any content.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 class MeanSquared(nn.Module):
     """Mean over channels of (pred − target)²."""
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         _check(pred, target, weight)
         return _weighted_mean(F.mse_loss(pred, target, reduction="none").mean(dim=1, keepdim=True), weight)
 
@@ -22,7 +23,7 @@ class MeanSquared(nn.Module):
 class Cosine(nn.Module):
     """1 − cos(pred, target), the angle between two tokens whatever their length."""
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         _check(pred, target, weight)
         return _weighted_mean(1 - F.cosine_similarity(pred, target, dim=1).unsqueeze(1), weight)
 
@@ -40,7 +41,7 @@ class SmoothL1(nn.Module):
             raise ValueError(f"beta must be positive, got {beta}: for a plain L1 take a small one")
         self.beta = beta
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         _check(pred, target, weight)
         distance = F.smooth_l1_loss(pred, target, reduction="none", beta=self.beta)
         return _weighted_mean(distance.mean(dim=1, keepdim=True), weight)
@@ -65,13 +66,13 @@ class WeightedSum(nn.Module):
         self.distances = nn.ModuleList(distances)
         self.weights = tuple(float(weight) for weight in weights)
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> ()
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         terms = [distance(pred, target, weight) for distance in self.distances]
-        return torch.stack([factor * term for factor, term in zip(self.weights, terms, strict=True)]).sum()
+        return torch.stack([factor * term for factor, term in zip(self.weights, terms, strict=True)]).sum(dim=0)
 
 
-def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:  # (B, 1, h, w) -> ()
-    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:  # (B, 1, h, w) -> (B,)
+    return (values * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 def _check(pred: Tensor, target: Tensor, weight: Tensor) -> None:

@@ -8,14 +8,17 @@ from torch import Tensor, nn
 
 from bundle.losses.balance.balanced import relative_entropy
 from bundle.losses.collapse import CollapseMonitor
+from bundle.losses.ranks import mean_over_ranks
 
 
 class DistillationLoss(nn.Module):
     """Balance of ``distance(student's features, standardizer(teacher's features))`` over the teachers.
 
-    Teachers keep the order of ``standardizers``. Everything is computed in float32, under autocast too. After each call
-    ``latest`` holds plain floats for the log: ``loss/<teacher>``, ``weight/<teacher>`` and ``weight_entropy``, the
-    entropy of the weights (as shares) relative to equal weights, from 0 (one teacher has it all) to 1.
+    Teachers keep the order of ``standardizers``. Everything is computed in float32, under autocast too. The loss is a
+    mean over images, each balanced by itself; of several processes that train, over the images of all. After each call
+    ``latest`` holds plain floats for the log, means over the same images: ``loss/<teacher>``, ``weight/<teacher>`` and
+    ``weight_entropy``, the entropy of those weights (as shares) relative to equal weights, from 0 (one teacher has it
+    all) to 1.
 
     Args:
         standardizers: One per teacher, by name; see :mod:`bundle.losses.standardize`.
@@ -59,15 +62,20 @@ class DistillationLoss(nn.Module):
         with torch.autocast(pred["embedding"].device.type, enabled=False):
             losses = torch.stack([self._teacher_loss(name, pred, target) for name in self.teachers])
             balanced = self.balancer(losses, _plain(pred["embedding"]))
-        self._log(losses.detach(), balanced.weights)
-        return balanced.total
+        self._log(losses.detach().mean(dim=1), balanced.weights.mean(dim=1))
+        return self._of_all(balanced.total)
 
-    def _teacher_loss(self, name: str, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
+    def _of_all(self, value: Tensor) -> Tensor:
+        """Mean over the processes that train; those that evaluate may have different numbers of batches."""
+        return mean_over_ranks(value) if self.training else value
+
+    def _teacher_loss(self, name: str, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:  # (B,)
         with torch.no_grad():
             features = self.standardizers[name](_plain(target["features"][name]))
         return self.distance(_plain(pred["features"][name]), features, _plain(target["valid"][name]))
 
     def _log(self, losses: Tensor, weights: Tensor) -> None:
+        losses, weights = self._of_all(torch.stack([losses, weights]))
         entropy = relative_entropy(weights / weights.sum())
         numbers = torch.cat([losses, weights, entropy[None]]).tolist()  # one transfer from the device
         num_teachers = len(self.teachers)

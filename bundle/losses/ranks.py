@@ -67,15 +67,6 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return _SumOverRanks.apply(value) if world_size() > 1 else value
 
 
-def rows_of_all_ranks(rows: Tensor) -> Tensor:  # (B, C) on each -> (B * processes, C)
-    """The processes' rows below each other, without gradient; all have equally many."""
-    if world_size() == 1:
-        return rows.detach()
-    parts = [torch.empty_like(rows) for _ in range(world_size())]
-    dist.all_gather(parts, rows.detach().contiguous())
-    return torch.cat(parts)
-
-
 class _MeanOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(_ctx: Any, value: Tensor) -> Tensor:

@@ -1,14 +1,17 @@
-"""What phase 2 trains: the decoder always; of the student nothing, its last stage, or everything."""
+"""What phase 2 trains: the decoder always; of the student nothing, its last stage, or everything, and how fast."""
 
 from typing import Any
 
+from torch import nn
+
 from bundle.segmentation.segmenter import Segmenter
+from bundle.weight_decay import weight_decay_groups
 
 ENCODER_TRAINING = ("frozen", "last_stage", "full")
 
 
 def parameter_groups(
-    segmenter: Segmenter, encoder_training: str, encoder_lr: float, decoder_lr: float
+    segmenter: Segmenter, encoder_training: str, encoder_lr: float, decoder_lr: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
     """Freeze the student as asked and return the optimiser's parameter groups.
 
@@ -18,24 +21,34 @@ def parameter_groups(
     Args:
         segmenter: Changed in place.
         encoder_training: ``frozen``, ``last_stage`` (the trunk's deepest stage and the neck) or ``full``.
-        encoder_lr: Learning rate of the student's trained part.
+        encoder_lr: Learning rate of the student's trained part: its neck and its trunk's last stage.
         decoder_lr: Learning rate of prompt encoder, mask decoder and structure queries.
+        layer_decay: Every stage of the trunk learns this many times as fast as the next deeper one (the stem as one
+            stage); 1 trains all alike, less changes what is general, and was learned in phase 1, less.
+
+    Returns:
+        The decoder's groups, then the encoder's from deep to shallow; see :func:`weight_decay_groups`.
 
     Raises:
-        ValueError: If ``encoder_training`` is none of these.
+        ValueError: If ``encoder_training`` is none of these, or ``layer_decay`` is not in (0, 1].
     """
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}: 1 trains all stages alike")
     if encoder_training not in ENCODER_TRAINING:
         raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got {encoder_training!r}")
     student = segmenter.student
     if encoder_training != "full":
         student.requires_grad_(False)
     if encoder_training == "last_stage":
-        student.trunk.last_stage().requires_grad_(True)
+        student.trunk.stages()[-1].requires_grad_(True)
         student.image_encoder.neck.requires_grad_(True)
-    encoder = [parameter for parameter in student.parameters() if parameter.requires_grad]
     encoder_ids = {id(parameter) for parameter in student.parameters()}
     decoder = [parameter for parameter in segmenter.parameters() if id(parameter) not in encoder_ids]
-    groups: list[dict[str, Any]] = [{"params": decoder, "lr": decoder_lr}]
-    if encoder:
-        groups.append({"params": encoder, "lr": encoder_lr})
+    groups = weight_decay_groups(segmenter, decoder, lr=decoder_lr)
+    if layer_decay == 1:
+        return groups + weight_decay_groups(student, lr=encoder_lr)
+    *stem, fourth, third, second, last = student.trunk.stages()
+    depths = [[student.image_encoder.neck, last], [second], [third], [fourth], stem]
+    for depth, parts in enumerate(depths):
+        groups += weight_decay_groups(nn.ModuleList(parts), lr=encoder_lr * layer_decay**depth)
     return groups

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bundle.losses.fit import weights_sha256
 from bundle.teachers.checkpoint import load_strict, read_state_dict
+from bundle.weight_decay import weight_decay_groups
 
 STUDENT = "image_encoder."
 """Names of what is not the memory's, but the segmenter's."""
@@ -47,7 +48,9 @@ class Memory:
         named = [(name, value) for name, value in self.model.named_parameters() if not name.startswith(STUDENT)]
         new = [value for name, value in named if not name.startswith(COPIED)]
         copied = [value for name, value in named if name.startswith(COPIED)]
-        return [{"params": new, "lr": memory_lr}, {"params": copied, "lr": decoder_lr}]
+        return weight_decay_groups(self.model, new, lr=memory_lr) + weight_decay_groups(
+            self.model, copied, lr=decoder_lr
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Named tensors, as :func:`load_memory` reads them."""

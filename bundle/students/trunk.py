@@ -52,9 +52,9 @@ class TimmTrunk(nn.Module):
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, 3, H, W) -> 4 x (B, C_i, H/s_i, W/s_i)
         return self.backbone(frames)
 
-    def last_stage(self) -> nn.Module:
-        """The deepest stage: what "train the last stage" trains."""
-        return list(self.backbone.children())[-1]
+    def stages(self) -> list[nn.Module]:
+        """Its parts from shallow to deep, the stem's first and the deepest stage last."""
+        return list(self.backbone.children())
 
 
 def keep_linear_attention_in_float32(module: nn.Module) -> None:

@@ -46,8 +46,8 @@ def run(balancer: nn.Module) -> Tensor:
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE) if parameters else None
     history = []
     for _ in range(NUM_STEPS):
-        total, weights = balancer(LOSSES, embedding)
-        history.append(weights / weights.sum())
+        total, weights = balancer(LOSSES[:, None].expand(3, len(embedding)), embedding)
+        history.append(weights.mean(dim=1) / weights.mean(dim=1).sum())
         if optimizer is not None:
             optimizer.zero_grad()
             total.backward()

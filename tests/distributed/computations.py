@@ -22,7 +22,6 @@ from bundle.losses import balance
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
 from bundle.losses.fit import fit_statistics
-from bundle.losses.over_ranks import BalancerOverRanks, DistanceOverRanks
 from bundle.losses.ranks import rank, world_size
 from bundle.losses.segmentation import SegmentationLoss
 from bundle.losses.standardize import PhiS
@@ -41,7 +40,7 @@ BALANCERS = {
     "HighestLossFirst": balance.HighestLossFirst,
     "Mlp": lambda: balance.Mlp(2),
     "Static": lambda: balance.Static([2.0, 1.0]),
-    "TeacherDropping": balance.TeacherDropping,
+    "TeacherDropping": lambda: balance.TeacherDropping(1.0),  # processes draw for their own images
     "Uncertainty": lambda: balance.Uncertainty(2),
 }
 
@@ -121,8 +120,7 @@ def make_target(teachers: dict, batch: dict) -> dict:
 def make_loss(teachers: dict, balancer: nn.Module) -> DistillationLoss:
     statistics = fit_statistics(teachers, [own_share(make_batch(8))])
     standardizers = {name: PhiS.from_statistics(entry) for name, entry in statistics.items()}
-    distance = DistanceOverRanks(WeightedSum([MeanSquared(), Cosine()], [1.0, 0.5]))
-    return DistillationLoss(standardizers, distance, BalancerOverRanks(balancer))
+    return DistillationLoss(standardizers, WeightedSum([MeanSquared(), Cosine()], [1.0, 0.5]), balancer)
 
 
 def gradients_and_buffers(*modules: nn.Module) -> dict:

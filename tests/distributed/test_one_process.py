@@ -8,8 +8,6 @@ from torch import nn
 from bundle.engines.batch_norm import BatchNormOverRanks, share_batch_statistics
 from bundle.engines.dealt_batches import DealtBatches
 from bundle.engines.distributed import data_parallel, start_processes
-from bundle.losses.distances import MeanSquared
-from bundle.losses.over_ranks import DistanceOverRanks
 from bundle.losses.ranks import gather_in_turn
 
 
@@ -48,9 +46,3 @@ def test_one_process_evaluates_all_batches_in_order():
 
 def test_a_batch_that_two_processes_evaluated_counts_once():
     assert gather_in_turn([("a", 1.0), ("b", 2.0), ("a", 1.0)]) == [1.0, 2.0]
-
-
-def test_a_distance_in_one_process_is_that_distance():
-    pred, target, weight = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
-    expected = MeanSquared()(pred, target, weight)
-    torch.testing.assert_close(DistanceOverRanks(MeanSquared())(pred, target, weight), expected)

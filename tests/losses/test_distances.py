@@ -23,7 +23,7 @@ def tokens(**values):
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_equal_features_are_at_distance_zero(distance, maps):
     value = distance(maps[0], maps[0].clone(), torch.ones(2, 1, 3, 3))
-    torch.testing.assert_close(value, torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(value, torch.zeros(2), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -37,7 +37,7 @@ def test_padding_has_no_effect_on_value_or_gradient(distance, maps):
     value = distance(changed, target, weight)
     cropped = distance(pred[..., :2], target[..., :2], weight[..., :2])
     torch.testing.assert_close(value, cropped)
-    value.backward()
+    value.sum().backward()
     assert changed.grad[..., 2].abs().max() == 0
     assert changed.grad[..., :2].abs().max() > 0
 
@@ -66,12 +66,23 @@ def test_a_weighted_sum_adds_its_terms(maps):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_a_batch_of_nothing_but_padding_gives_zero_and_finite_gradients(distance, maps):
+def test_an_image_of_nothing_but_padding_gives_zero_and_no_gradient(distance, maps):
     pred = maps[0].clone().requires_grad_()
-    value = distance(pred, maps[1], torch.zeros(2, 1, 3, 3))
-    value.backward()
-    assert value.item() == 0
-    assert torch.isfinite(pred.grad).all()
+    weight = torch.ones(2, 1, 3, 3)
+    weight[0] = 0
+    value = distance(pred, maps[1], weight)
+    value.sum().backward()
+    assert value[0] == 0
+    assert value[1] > 0
+    assert pred.grad[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_every_image_has_a_distance_of_its_own_however_much_of_it_is_padding(distance, maps):
+    weight = torch.ones(2, 1, 3, 3)
+    weight[0, ..., 1:] = 0
+    alone = [distance(pred[None], target[None], own[None]) for pred, target, own in zip(*maps, weight, strict=True)]
+    torch.testing.assert_close(distance(*maps, weight), torch.cat(alone))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)

@@ -99,7 +99,41 @@ def test_every_trained_parameter_is_in_exactly_one_group(segmenter):
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(ids) == len(set(ids))
     assert set(ids) == {id(parameter) for parameter in segmenter.parameters() if parameter.requires_grad}
-    assert [group["lr"] for group in groups] == [0.2, 0.1]
+    assert [group["lr"] for group in groups] == [0.2, 0.2, 0.1, 0.1]
+
+
+def test_a_stage_learns_as_many_times_slower_as_it_is_shallower(segmenter):
+    groups = parameter_groups(segmenter, "full", encoder_lr=0.1, decoder_lr=0.2, layer_decay=0.5)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert set(rates) == {id(parameter) for parameter in segmenter.parameters()}
+    expected = {"stem": 0.00625, "stages_0": 0.0125, "stages_1": 0.025, "stages_2": 0.05, "stages_3": 0.1}
+    for name, parameter in segmenter.student.trunk.backbone.named_parameters():
+        part = next(part for part in expected if name.startswith(part))
+        assert rates[id(parameter)] == pytest.approx(expected[part]), name
+    assert {rates[id(parameter)] for parameter in segmenter.student.image_encoder.neck.parameters()} == {0.1}
+
+
+def test_norms_biases_queries_tokens_and_positions_do_not_decay(segmenter):
+    groups = parameter_groups(segmenter, "full", encoder_lr=0.1, decoder_lr=0.2)
+    names = {id(parameter): name for name, parameter in segmenter.named_parameters()}
+    spared = {names[id(p)] for group in groups if group.get("weight_decay") == 0 for p in group["params"]}
+    many_dimensions = {name for name, parameter in segmenter.named_parameters() if parameter.ndim > 1}
+    assert set(names.values()) - spared <= many_dimensions
+    assert spared & many_dimensions == {
+        *(f"prompt_encoder.point_embeddings.{kind}.weight" for kind in range(4)),
+        "prompt_encoder.not_a_point_embed.weight",
+        "prompt_encoder.no_mask_embed.weight",
+        "mask_decoder.iou_token.weight",
+        "mask_decoder.mask_tokens.weight",
+        "mask_decoder.obj_score_token.weight",
+        "structure_queries.queries.weight",
+    }
+
+
+@pytest.mark.parametrize("layer_decay", [0.0, 1.5])
+def test_an_impossible_layer_decay_is_refused(segmenter, layer_decay):
+    with pytest.raises(ValueError, match=r"layer_decay must be in \(0, 1\]"):
+        parameter_groups(segmenter, "full", 0.1, 0.1, layer_decay)
 
 
 def test_an_unknown_way_of_training_the_encoder_is_refused(segmenter):

@@ -1,7 +1,8 @@
 """Balancers: how the teachers' losses become one, one class per file.
 
-Each is called as ``balancer(losses, embedding)`` with the teachers' losses ``(K,)``, in the order of the teachers,
-and the student's features ``(B, C, h, w)`` or summary ``(B, C)``; it returns :class:`Balanced`.
+Each is called as ``balancer(losses, embedding)`` with the teachers' losses of every image ``(K, B)``, in the order of
+the teachers, and the student's features ``(B, C, h, w)`` or summary ``(B, C)``; it returns :class:`Balanced`. The
+weights of an image multiply its own losses and depend on no other image.
 """
 
 from bundle.losses.balance.attention import Attention

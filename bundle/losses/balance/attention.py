@@ -12,8 +12,8 @@ class Attention(nn.Module):
     Minimizing Σ αᵢ ℓᵢ over the keys rewards the *easiest* teacher (the gradient to a score is αᵢ(ℓᵢ − Σ αⱼ ℓⱼ)): one
     weight tends to 1 unless something holds it back: see :class:`AttentionEntropyFloor`.
 
-    What the paper leaves open and we chose: the query is a linear map of the embedding's mean over positions; weights
-    are averaged over the batch; keys start at zero, hence equal weights; the embedding is read, not trained, by this.
+    Every image has weights of its own. What the paper leaves open and we chose: the query is a linear map of the
+    embedding's mean over positions; keys start at zero, hence equal weights; the embedding is read, not trained.
 
     Args:
         in_channels: Channels of the student's embedding.
@@ -38,6 +38,6 @@ class Attention(nn.Module):
             )
         return self.query(summary) @ self.keys.T / self.keys.shape[1] ** 0.5
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)
         check_teachers(losses, len(self.keys))
-        return weigh(losses, self.scores(embedding).softmax(dim=1).mean(dim=0))
+        return weigh(losses, self.scores(embedding).softmax(dim=1).T)

@@ -8,7 +8,7 @@ from bundle.losses.balance.balanced import Balanced, check_teachers, relative_en
 
 
 class AttentionEntropyFloor(nn.Module):
-    """α = (1 − ε) softmax(qᵀk / (τ√d)) + ε/K, with the smallest ε for which H(α) ≥ floor · log K.
+    """α = (1 − ε) softmax(qᵀk / (τ√d)) + ε/K, with each image's smallest ε for which H(α) ≥ floor · log K.
 
     A hard floor rather than a penalty: a penalty competes with losses whose size changes during training. Entropy is
     concave and greatest for equal weights, so it grows with ε and the smallest one is found on a grid of 1/1000.
@@ -37,16 +37,17 @@ class AttentionEntropyFloor(nn.Module):
         self.attention = Attention(in_channels, num_teachers, key_dim)
         self.temperature, self.floor = temperature, floor
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)
         check_teachers(losses, len(self.attention.keys))
-        weights = (self.attention.scores(embedding) / self.temperature).softmax(dim=1).mean(dim=0)
-        return weigh(losses, torch.lerp(weights, torch.full_like(weights, 1 / len(weights)), self._share(weights)))
+        weights = (self.attention.scores(embedding) / self.temperature).softmax(dim=1)
+        equal = torch.full_like(weights, 1 / len(losses))
+        return weigh(losses, torch.lerp(weights, equal, self._share(weights, equal)).T)
 
     @torch.no_grad()
-    def _share(self, weights: Tensor) -> Tensor:  # (K,) -> ()
+    def _share(self, weights: Tensor, equal: Tensor) -> Tensor:  # (B, K), (B, K) -> (B, 1)
         """The smallest share of equal weights that lifts the entropy to the floor."""
         shares = torch.linspace(0, 1, 1001, device=weights.device)
-        mixtures = torch.lerp(weights, torch.full_like(weights, 1 / len(weights)), shares[:, None])  # (1001, K)
+        mixtures = torch.lerp(weights, equal, shares[:, None, None])  # (1001, B, K)
         reaches = relative_entropy(mixtures) >= self.floor
         reaches[-1] = True  # equal weights, whose entropy rounding may put just under a floor of 1
-        return shares[reaches.int().argmax()]
+        return shares[reaches.int().argmax(dim=0), None]

@@ -11,18 +11,24 @@ class Balanced(NamedTuple):
     """The balanced loss, to be minimized, and the teachers' weights in it, for the log."""
 
     total: Tensor  # ()
-    weights: Tensor  # (K,), detached
+    weights: Tensor  # (K, B), detached
 
 
-def weigh(losses: Tensor, weights: Tensor) -> Balanced:  # (K,), (K,)
-    """Σ αᵢ ℓᵢ."""
-    return Balanced(total=(weights * losses).sum(), weights=weights.detach())
+def weigh(losses: Tensor, weights: Tensor) -> Balanced:  # (K, B), (K, B)
+    """Mean over images of Σ αᵢ ℓᵢ.
+
+    Raises:
+        ValueError: If there is not one weight for every loss, as with embeddings of other images.
+    """
+    if weights.shape != losses.shape:
+        raise ValueError(f"losses and weights must be (K, B), got {tuple(losses.shape)} and {tuple(weights.shape)}")
+    return Balanced(total=(weights * losses).sum(dim=0).mean(), weights=weights.detach())
 
 
 def check_teachers(losses: Tensor, num_teachers: int) -> None:
     """Refuse losses of another number of teachers than the balancer was made for."""
-    if losses.shape != (num_teachers,):
-        raise ValueError(f"this balancer is made for {num_teachers} teachers, got losses {tuple(losses.shape)}")
+    if losses.ndim != 2 or len(losses) != num_teachers:
+        raise ValueError(f"this balancer is made for {num_teachers} teachers, (K, B), got losses {tuple(losses.shape)}")
 
 
 def relative_entropy(weights: Tensor) -> Tensor:  # (..., K) -> (...)

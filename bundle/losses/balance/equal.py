@@ -9,5 +9,5 @@ from bundle.losses.balance.balanced import Balanced, weigh
 class Equal(nn.Module):
     """αᵢ = 1/K."""
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)  # noqa: ARG002 - one call
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)  # noqa: ARG002 - one call
         return weigh(losses, torch.full_like(losses, 1 / len(losses)))

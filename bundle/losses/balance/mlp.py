@@ -6,7 +6,7 @@ from bundle.losses.balance.balanced import Balanced, check_teachers, weigh
 
 
 class Mlp(nn.Module):
-    """α = softmax(W₂ σ(W₁ L + b₁) + b₂) over the vector L of the teachers' losses.
+    """α = softmax(W₂ σ(W₁ L + b₁) + b₂) over the vector L of an image's losses.
 
     It has the same incentive to prefer the easiest teacher as :class:`Attention`. What the paper leaves open and we
     chose: σ is ReLU; W₂ and b₂ start at zero, hence equal weights; L is read as numbers, without a gradient.
@@ -24,6 +24,6 @@ class Mlp(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)  # noqa: ARG002 - one call
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)  # noqa: ARG002 - one call
         check_teachers(losses, self.num_teachers)
-        return weigh(losses, self.score(self.hidden(losses.detach())).softmax(dim=0))
+        return weigh(losses, self.score(self.hidden(losses.detach().T)).softmax(dim=1).T)

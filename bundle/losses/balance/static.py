@@ -24,6 +24,6 @@ class Static(nn.Module):
             raise ValueError(f"static weights must be finite, not negative and not all zero, got {list(weights)}")
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)  # noqa: ARG002 - one call
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)  # noqa: ARG002 - one call
         check_teachers(losses, len(self.weights))
-        return weigh(losses, self.weights)
+        return weigh(losses, self.weights[:, None].expand_as(losses))

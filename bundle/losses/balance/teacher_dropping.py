@@ -7,9 +7,9 @@ from bundle.losses.balance.balanced import Balanced, weigh
 
 
 class TeacherDropping(nn.Module):
-    """αᵢ = keepᵢ / Σ keepⱼ: the teacher with the highest loss always stays, each other is dropped with probability p.
+    """αᵢ = keepᵢ / Σ keepⱼ: an image's worst teacher always stays, each other is dropped with probability p.
 
-    What is learned easily is learned less often. Drawn once per batch, and only in training; in evaluation all stay.
+    What is learned easily is learned less often. Drawn for every image, and only in training; in evaluation all stay.
 
     Args:
         drop_probability: p, in [0, 1]; 1 leaves the worst teacher alone.
@@ -21,12 +21,11 @@ class TeacherDropping(nn.Module):
             raise ValueError(f"drop_probability must be in [0, 1], got {drop_probability}")
         self.drop_probability = drop_probability
 
-    def draw(self, losses: Tensor) -> Tensor:  # (K,) -> (K,) of 0 or 1
+    def draw(self, losses: Tensor) -> Tensor:  # (K, B) -> (K, B) of 0 or 1
         """Which teachers stay."""
-        keep = torch.rand(losses.shape, device=losses.device) >= self.drop_probability
-        keep[losses.argmax()] = True
-        return keep.to(losses)
+        keep = torch.rand_like(losses) >= self.drop_probability
+        return keep.to(losses).scatter(0, losses.argmax(dim=0, keepdim=True), 1.0)
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)  # noqa: ARG002 - one call
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)  # noqa: ARG002 - one call
         keep = self.draw(losses.detach()) if self.training else torch.ones_like(losses)
-        return weigh(losses, keep / keep.sum())
+        return weigh(losses, keep / keep.sum(dim=0))

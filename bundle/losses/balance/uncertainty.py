@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bundle.losses.balance.balanced import Balanced, check_teachers
+from bundle.losses.balance.balanced import Balanced, check_teachers, weigh
 
 
 class Uncertainty(nn.Module):
@@ -20,7 +20,7 @@ class Uncertainty(nn.Module):
         super().__init__()
         self.log_variances = nn.Parameter(torch.zeros(num_teachers))
 
-    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K,), (B, C, h, w)  # noqa: ARG002 - one call
+    def forward(self, losses: Tensor, embedding: Tensor) -> Balanced:  # (K, B), (B, C, h, w)  # noqa: ARG002 - one call
         check_teachers(losses, len(self.log_variances))
-        weights = 0.5 * torch.exp(-self.log_variances)
-        return Balanced((weights * losses + 0.5 * self.log_variances).sum(), weights.detach())
+        weighed = weigh(losses, 0.5 * torch.exp(-self.log_variances)[:, None].expand_as(losses))
+        return Balanced(weighed.total + 0.5 * self.log_variances.sum(), weighed.weights)

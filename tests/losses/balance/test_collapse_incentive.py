@@ -6,11 +6,12 @@ import torch
 from bundle.losses.balance import Attention, AttentionEntropyFloor, Mlp, Uncertainty
 from bundle.losses.balance.balanced import relative_entropy
 
-LOSSES = torch.tensor([0.300, 0.301, 0.302])
+LOSSES = torch.tensor([0.300, 0.301, 0.302])[:, None].expand(3, 4)
+"""Of four images."""
 
 
 def weights_over_steps(balancer, num_steps):
-    """Weights (num_steps, K) while Adam at 1e-3 minimizes the total over the balancer's own parameters."""
+    """Mean weights (num_steps, K) while Adam at 1e-3 minimizes the total over the balancer's own parameters."""
     embedding = torch.randn(4, 64, 4, 4, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(balancer.parameters(), lr=1e-3)
     history = []
@@ -19,7 +20,7 @@ def weights_over_steps(balancer, num_steps):
         optimizer.zero_grad()
         balanced.total.backward()
         optimizer.step()
-        history.append(balanced.weights)
+        history.append(balanced.weights.mean(dim=1))
     return torch.stack(history)
 
 
@@ -35,7 +36,7 @@ def test_a_score_moves_by_its_weight_times_its_distance_from_the_total():
     attention = Attention(1, 3, key_dim=1)
     torch.nn.init.constant_(attention.query.weight, 0.0)
     torch.nn.init.constant_(attention.query.bias, 1.0)  # the query is 1, so that the keys are the scores
-    attention(LOSSES, torch.zeros(1, 1)).total.backward()
+    attention(LOSSES, torch.zeros(4, 1)).total.backward()
     expected = [(loss - 0.301) / 3 for loss in (0.300, 0.301, 0.302)]
     torch.testing.assert_close(attention.keys.grad.flatten(), torch.tensor(expected), rtol=1e-3, atol=1e-8)
 
@@ -52,7 +53,7 @@ def test_a_floor_that_is_not_reached_changes_nothing():
     torch.manual_seed(0)
     floored = AttentionEntropyFloor(8, 3, floor=0.1)
     torch.nn.init.normal_(floored.attention.keys)
-    embedding = torch.randn(2, 8)
+    embedding = torch.randn(4, 8)
     assert torch.equal(floored(LOSSES, embedding).weights, floored.attention(LOSSES, embedding).weights)
 
 
@@ -62,8 +63,17 @@ def test_any_floor_holds_against_a_one_sided_attention(floor, num_teachers):
     balancer = AttentionEntropyFloor(8, num_teachers, floor=floor)
     torch.nn.init.constant_(balancer.attention.query.bias, 50.0)
     torch.nn.init.constant_(balancer.attention.keys[0], 50.0)
-    weights = balancer(torch.ones(num_teachers), torch.zeros(2, 8)).weights
-    assert relative_entropy(weights) >= floor - 1e-6
+    weights = balancer(torch.ones(num_teachers, 2), torch.zeros(2, 8)).weights
+    assert (relative_entropy(weights.T) >= floor - 1e-6).all()
+
+
+def test_the_floor_holds_for_every_image_and_not_for_their_mean_only():
+    balancer = AttentionEntropyFloor(2, 2, floor=0.8)
+    torch.nn.init.eye_(balancer.attention.query.weight[:2])
+    balancer.attention.keys.data[:, :2] = 100 * torch.eye(2)
+    weights = balancer(torch.ones(2, 2), 100 * torch.eye(2)).weights  # each image prefers another teacher
+    assert weights.diagonal().min() > 0.7
+    assert (relative_entropy(weights.T) >= 0.8).all()
 
 
 def test_a_high_temperature_flattens_the_weights():
@@ -72,21 +82,23 @@ def test_a_high_temperature_flattens_the_weights():
     torch.nn.init.normal_(cold.attention.keys, std=3.0)
     hot = AttentionEntropyFloor(8, 3, temperature=10.0, floor=0.0)
     hot.load_state_dict(cold.state_dict())
-    embedding = torch.randn(2, 8)
-    assert relative_entropy(hot(LOSSES, embedding).weights) > relative_entropy(cold(LOSSES, embedding).weights)
+    embedding = torch.randn(4, 8)
+    assert (
+        relative_entropy(hot(LOSSES, embedding).weights.T) > relative_entropy(cold(LOSSES, embedding).weights.T)
+    ).all()
 
 
 def test_uncertainty_gives_loud_losses_small_weights():
     torch.manual_seed(0)
     balancer = Uncertainty(3)
     optimizer = torch.optim.Adam(balancer.parameters(), lr=0.05)
-    losses = torch.tensor([0.1, 1.0, 10.0])
+    losses = torch.tensor([[0.1], [1.0], [10.0]])
     for _ in range(500):
         optimizer.zero_grad()
         balancer(losses, torch.zeros(1, 1)).total.backward()
         optimizer.step()
     weights = balancer(losses, torch.zeros(1, 1)).weights
-    torch.testing.assert_close(weights, torch.tensor([5.0, 0.5, 0.05]), rtol=1e-2, atol=0)  # 1 / (2 loss)
+    torch.testing.assert_close(weights, torch.tensor([[5.0], [0.5], [0.05]]), rtol=1e-2, atol=0)  # 1 / (2 loss)
 
 
 @pytest.mark.parametrize(
