@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bundle.segmentation.segmenter import TrainingSegmenter
-from bundle.students.heads import ProjectionHead
+from bundle.students.heads import ProjectionHead, predict_features
 from bundle.teachers.checkpoint import load_strict, read_state_dict
 
 
@@ -26,8 +26,8 @@ class RetainingSegmenter(nn.Module):
     def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Any]:
         """What :class:`TrainingSegmenter` returns, and ``features``: a map ``(B, C_t, h_t, w_t)`` per teacher."""
         output = self.network(frames, points, point_labels)
-        embedding = output["embedding"]
-        return {**output, "features": {name: head(embedding) for name, head in self.heads.items()}}
+        student = self.network.segmenter.student
+        return {**output, **predict_features(student, self.heads, output["stages"])}
 
 
 def load_heads(heads: Mapping[str, ProjectionHead], checkpoint: str | Path) -> nn.ModuleDict:
@@ -41,6 +41,6 @@ def load_heads(heads: Mapping[str, ProjectionHead], checkpoint: str | Path) -> n
         FileNotFoundError: If the file is missing.
         ValueError: If its keys or shapes are not these heads'.
     """
-    modules = nn.ModuleDict(heads)
-    load_strict(modules, read_state_dict(Path(checkpoint)), Path(checkpoint))
-    return modules
+    modules = nn.ModuleDict({"heads": nn.ModuleDict(heads)})
+    load_strict(modules, read_state_dict(Path(checkpoint)), Path(checkpoint), ignore_prefixes=("inverse.",))
+    return modules["heads"]  # type: ignore[return-value]

@@ -86,7 +86,11 @@ class Segmenter(nn.Module):
         decoder, with nothing between the two 1 x 1 convolutions. They are applied as the one convolution they amount
         to: the same values and gradients, for a fraction of the time and memory.
         """
-        stride_4, stride_8, stride_16, stride_32 = self.student.trunk(self.student.normalize(frames))
+        return self.project_stages(self.student.stages(frames))
+
+    def project_stages(self, stages: Sequence[Tensor]) -> ImageFeatures:
+        """:meth:`encode` from the trunk's maps at strides 4, 8, 16 and 32."""
+        stride_4, stride_8, stride_16, stride_32 = stages
         *_, lateral_8, lateral_4 = self.student.image_encoder.neck.convs
         high_res_features = (
             convolve_both(stride_4, lateral_4.conv, self.mask_decoder.conv_s0),
@@ -158,7 +162,7 @@ class TrainingSegmenter(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
+    def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Any]:
         """Encode once, decode automatically and from one prompt per frame.
 
         Args:
@@ -168,10 +172,11 @@ class TrainingSegmenter(nn.Module):
 
         Returns:
             ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``; ``prompted`` with ``masks``
-            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule); and
-            the ``embedding`` ``(B, C, H/16, W/16)``.
+            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule); the
+            ``embedding`` ``(B, C, H/16, W/16)`` and the trunk's ``stages``.
         """
-        features = self.segmenter.encode(frames)
+        stages = self.segmenter.student.stages(frames)
+        features = self.segmenter.project_stages(stages)
         automatic = self.segmenter.decode_structures(features)
         prompted = self.segmenter.decode_prompts(features, points, point_labels)
         ambiguous = bool(((point_labels >= 0).sum(dim=1) == 1).all())
@@ -180,6 +185,7 @@ class TrainingSegmenter(nn.Module):
             **automatic._asdict(),
             "prompted": {"masks": prompted.masks[:, candidates], "iou": prompted.iou[:, candidates]},
             "embedding": features.embedding,
+            "stages": stages,
         }
 
 

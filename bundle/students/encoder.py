@@ -1,5 +1,6 @@
 """The student: a light trunk inside SAM 2's own image encoder, so that all of SAM 2 accepts it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class StudentEncoder(nn.Module):
     def __init__(self, trunk: TimmTrunk, embed_dim: int = 256) -> None:
         super().__init__()
         self.embed_dim = embed_dim
-        # SAM 2.1's neck: stride 16 also sees stride 32; strides 4 and 8 are lateral only; stride 32 is then dropped.
+        # SAM 2.1's neck: stride 16 also sees stride 32; strides 4 and 8 are lateral only (finer heads add
+        # what is deeper: top_down); stride 32 is then dropped.
         neck = FpnNeck(
             position_encoding=PositionEmbeddingSine(num_pos_feats=embed_dim, normalize=True),
             d_model=embed_dim,
@@ -88,8 +90,31 @@ class StudentEncoder(nn.Module):
         Returns:
             The embedding ``(B, C, H/16, W/16)``.
         """
-        *_, stride_16, stride_32 = self.trunk(self.normalize(frames))
-        return self.fuse(stride_16, stride_32)
+        return self.top_down(self.stages(frames), finest=16)[16]
+
+    def stages(self, frames: Tensor) -> list[Tensor]:
+        """The trunk's own maps of frames ``(B, 1, H, W)`` at strides 4, 8, 16 and 32."""
+        return self.trunk(self.normalize(frames))
+
+    def top_down(self, stages: Sequence[Tensor], finest: int = 4) -> dict[int, Tensor]:
+        """Maps in which every level also sees all deeper ones, as in a feature pyramid (arXiv 1612.03144).
+
+        Phase 1's finer heads read them, so that the laterals of strides 8 and 4 learn from teachers. SAM 2 shares these
+        laterals but reads them alone, without what is deeper (``backbone_fpn``).
+
+        Args:
+            stages: From :meth:`stages`.
+            finest: The smallest stride that is needed: 16, 8 or 4.
+
+        Returns:
+            Maps ``(B, C, H/s, W/s)`` by stride s, from 16, the embedding, down to ``finest``.
+        """
+        stride_4, stride_8, stride_16, stride_32 = stages
+        maps = {16: self.fuse(stride_16, stride_32)}
+        for stride, level, lateral in zip((8, 4), (stride_8, stride_4), self.image_encoder.neck.convs[2:], strict=True):
+            if stride >= finest:
+                maps[stride] = lateral(level) + F.interpolate(maps[2 * stride], scale_factor=2.0, mode="nearest")
+        return maps
 
     def fuse(self, stride_16: Tensor, stride_32: Tensor) -> Tensor:
         """The neck's only top-down step: stride 32 added to stride 16."""

@@ -1,7 +1,8 @@
-"""Projection heads: the student's embedding in each teacher's feature space. Used in training only."""
+"""Projection heads: the student's maps in each teacher's feature space. For training and for a teacher's decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from bundle.students.encoder import StudentEncoder
@@ -9,31 +10,51 @@ from bundle.teachers.similarity import resize_features
 
 
 class ProjectionHead(nn.Module):
-    """Map the student's embedding onto one teacher's grid and into its channels, position by position.
+    """Map the student's features onto one teacher's grid and into its channels, position by position.
 
     The paper's z = P(e) is a multi-layer perceptron per teacher; as 1 x 1 convolutions it sees one position at a time.
-    The *student's* map is resized to the teacher's grid, so that the teacher's features, and their statistics, stay as
-    they are; averaging when the grid is coarser, bilinear when it is finer.
+    A normalization before it gives every student's map, of whatever level, one scale. The *student's* map is resized to
+    the teacher's grid, so that the teacher's features, and their statistics, stay as they are; averaging when the grid
+    is coarser, bilinear when it is finer.
 
     Args:
-        in_channels: Channels of the student's embedding.
+        in_channels: Channels of the student's maps.
         out_channels: Channels of the teacher's features.
         grid_size: Side of the teacher's feature grid.
         hidden_channels: Width of the hidden layer; ``in_channels`` unless given.
+        is_fine: Whether the head reads a map that is as fine as the grid; else always the embedding.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, grid_size: int, hidden_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        grid_size: int,
+        hidden_channels: int | None = None,
+        is_fine: bool = True,
+    ) -> None:
         super().__init__()
         hidden_channels = hidden_channels or in_channels
-        self.grid_size = grid_size
+        self.grid_size, self.is_fine = grid_size, is_fine
+        self.norm = LayerNorm2d(in_channels)
         self.project = nn.Sequential(
             nn.Conv2d(in_channels, hidden_channels, kernel_size=1),
             nn.GELU(),
             nn.Conv2d(hidden_channels, out_channels, kernel_size=1),
         )
 
-    def forward(self, embedding: Tensor) -> Tensor:  # (B, C_s, h_s, w_s) -> (B, C_t, h_t, w_t)
-        return self.project(resize_features(embedding, self.grid_size))
+    def stride(self, embedding_grid: int) -> int:
+        """Stride of the map that the head reads: the coarsest at least as fine as its grid, if there is one.
+
+        Args:
+            embedding_grid: Side of the student's embedding, at stride 16.
+        """
+        if not self.is_fine:
+            return 16
+        return next((stride for stride in (16, 8) if embedding_grid * 16 // stride >= self.grid_size), 4)
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, C_s, h_s, w_s) -> (B, C_t, h_t, w_t)
+        return self.project(self.norm(resize_features(features, self.grid_size)))
 
 
 class StudentWithHeads(nn.Module):
@@ -60,13 +81,33 @@ class StudentWithHeads(nn.Module):
         Returns:
             ``embedding`` ``(B, C_s, h, w)`` and ``features``, a map ``(B, C_t, h_t, w_t)`` per teacher.
         """
-        embedding = self.student.embed(frames)
-        return {"embedding": embedding, "features": {name: head(embedding) for name, head in self.heads.items()}}
+        return predict_features(self.student, self.heads, self.student.stages(frames))
 
 
-def make_heads(embed_dim: int, teachers: Mapping[str, nn.Module]) -> dict[str, ProjectionHead]:
-    """One head per teacher, fitted to its channels and grid."""
+def predict_features(
+    student: StudentEncoder, heads: nn.ModuleDict, stages: Sequence[Tensor]
+) -> dict[str, Tensor | dict[str, Tensor]]:
+    """What :class:`StudentWithHeads` returns, from the trunk's maps; only levels that a head reads are computed.
+
+    Args:
+        student: The student.
+        heads: One :class:`ProjectionHead` per teacher, by the teacher's name.
+        stages: From :meth:`StudentEncoder.stages`.
+    """
+    strides: dict[str, int] = {name: head.stride(stages[2].shape[-1]) for name, head in heads.items()}  # type: ignore[operator]
+    maps = student.top_down(stages, min(strides.values()))
+    return {"embedding": maps[16], "features": {name: head(maps[strides[name]]) for name, head in heads.items()}}
+
+
+def make_heads(embed_dim: int, teachers: Mapping[str, nn.Module], is_fine: bool = True) -> dict[str, ProjectionHead]:
+    """One head per teacher, fitted to its channels and grid.
+
+    Args:
+        embed_dim: Channels of the student's maps.
+        teachers: Teachers by name.
+        is_fine: As for :class:`ProjectionHead`.
+    """
     return {
-        name: ProjectionHead(embed_dim, teacher.embed_dim, teacher.grid_size)  # type: ignore[arg-type]
+        name: ProjectionHead(embed_dim, teacher.embed_dim, teacher.grid_size, is_fine=is_fine)  # type: ignore[arg-type]
         for name, teacher in teachers.items()
     }

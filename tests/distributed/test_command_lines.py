@@ -54,7 +54,8 @@ def check_one_set_of_files(folder: Path, names: set[str]) -> None:
 
 
 def test_phase_1_writes_one_set_of_files(distilled):
-    check_one_set_of_files(distilled, {"student.pt", "student.json", "heads.pt", "statistics.safetensors", "pictures"})
+    weights = {"student.pt", "student.json", "heads.pt", "heads.json"}
+    check_one_set_of_files(distilled, weights | {"statistics.safetensors", "pictures"})
     assert torch.load(distilled / "checkpoints" / "last.pt", weights_only=True)["settings"]["processes"] == 2
     names = torch.load(distilled / "student.pt", weights_only=True).keys()
     assert all(name.startswith("image_encoder.") for name in names)

@@ -172,7 +172,8 @@ def test_phase_2_can_retain_phase_1s_loss_and_saves_the_segmenter_alone(run, tra
     assert {"loss/mask", "loss/prompted_mask", "loss/medsam2", "loss/rad_dino", "loss/medclip"} <= set(terms)
     heads = workflow.parser.get_parsed_content("heads")
     before = torch.load(run.path("distill", "heads.pt"), weights_only=True)
-    assert any(not torch.equal(before[name], value) for name, value in heads.state_dict().items())  # trained on
+    trained_on = {f"heads.{name}": value for name, value in heads.state_dict().items()}
+    assert any(not torch.equal(before[name], value) for name, value in trained_on.items())
     teachers = workflow.parser.get_parsed_content("teachers")
     assert all(teacher.is_frozen for teacher in teachers.values())
     saved = torch.load(run.path("retained", "model.pt"), weights_only=True)

@@ -32,6 +32,18 @@ def test_the_embedding_alone_is_the_image_encoders(student):
     torch.testing.assert_close(student.embed(frames), student(frames)["vision_features"])
 
 
+@torch.no_grad()
+def test_top_down_maps_are_a_feature_pyramid_on_sam_2s_laterals(student):
+    frames = torch.rand(1, 1, 64, 64)
+    output, stages = student(frames), student.stages(frames)
+    maps = student.top_down(stages)
+    twice = torch.nn.Upsample(scale_factor=2, mode="nearest")
+    torch.testing.assert_close(maps[16], output["vision_features"])
+    torch.testing.assert_close(maps[8], output["backbone_fpn"][1] + twice(maps[16]))
+    torch.testing.assert_close(maps[4], output["backbone_fpn"][0] + twice(maps[8]))
+    assert list(student.top_down(stages, finest=16)) == [16]
+
+
 def test_gradients_reach_the_first_layer(student):
     student.embed(torch.rand(2, 1, 64, 64)).square().mean().backward()
     gradient = next(student.trunk.parameters()).grad

@@ -39,6 +39,19 @@ def test_every_teacher_gets_its_features_and_gradients_reach_the_student():
     assert next(student.trunk.parameters()).grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("is_fine", "strides"), [(True, [16, 16, 8, 8, 4, 4]), (False, [16] * 6)])
+def test_a_head_reads_the_coarsest_map_that_is_as_fine_as_its_grid(is_fine, strides):
+    grids = [7, 16, 28, 32, 64, 128]
+    assert [ProjectionHead(8, 5, grid, is_fine=is_fine).stride(embedding_grid=16) for grid in grids] == strides
+
+
+def test_the_neck_learns_from_a_fine_teacher_at_every_level():
+    student = StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=32)
+    network = StudentWithHeads(student, make_heads(32, {"fine": SimpleNamespace(embed_dim=6, grid_size=16)}))
+    network(torch.rand(2, 1, 64, 64))["features"]["fine"].square().mean().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in student.image_encoder.neck.convs.parameters())
+
+
 def test_a_network_without_teachers_is_refused():
     with pytest.raises(ValueError, match="at least one teacher"):
         StudentWithHeads(StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=32), {})
