@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from bundle.segmentation.segmenter import Segmenter
 from bundle.weight_decay import weight_decay_groups
 
@@ -40,15 +38,15 @@ def parameter_groups(
     if encoder_training != "full":
         student.requires_grad_(False)
     if encoder_training == "last_stage":
-        student.trunk.stages()[-1].requires_grad_(True)
+        student.trunk.last_stage().requires_grad_(True)
         student.image_encoder.neck.requires_grad_(True)
     encoder_ids = {id(parameter) for parameter in student.parameters()}
     decoder = [parameter for parameter in segmenter.parameters() if id(parameter) not in encoder_ids]
     groups = weight_decay_groups(segmenter, decoder, lr=decoder_lr)
     if layer_decay == 1:
         return groups + weight_decay_groups(student, lr=encoder_lr)
-    *stem, fourth, third, second, last = student.trunk.stages()
-    depths = [[student.image_encoder.neck, last], [second], [third], [fourth], stem]
-    for depth, parts in enumerate(depths):
-        groups += weight_decay_groups(nn.ModuleList(parts), lr=encoder_lr * layer_decay**depth)
+    *shallower, deepest = student.trunk.depths()
+    deepest = [*student.image_encoder.neck.parameters(), *deepest]
+    for depth, parameters in enumerate([deepest, *reversed(shallower)]):
+        groups += weight_decay_groups(student, parameters, lr=encoder_lr * layer_decay**depth)
     return groups

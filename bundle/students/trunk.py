@@ -1,9 +1,10 @@
 """A light timm backbone as the trunk of SAM 2's image encoder.
 
-timm's ``features_only`` backbones (TinyViT, RepViT, EfficientViT and most others) give maps at strides 4, 8, 16 and 32,
-which is what SAM 2's FPN neck expects of its Hiera trunk.
+The last four maps of timm's ``features_only`` backbones (TinyViT, RepViT, EfficientViT and most others) have strides 4,
+8, 16 and 32, which is what SAM 2's FPN neck expects of its Hiera trunk.
 """
 
+import itertools
 import types
 from collections.abc import Callable
 
@@ -19,31 +20,30 @@ class TimmTrunk(nn.Module):
     """Feature maps of a timm backbone at strides 4, 8, 16 and 32.
 
     Args:
-        model_name: A timm model with four stages at these strides, such as ``efficientvit_b0``, ``tiny_vit_5m_224`` or
-            ``repvit_m0_9``.
-        state_dict: Weights in timm's ``features_only`` names, loaded strictly; None starts from random weights, which
-            is what a student does that learns everything from its teachers.
+        model_name: A timm model whose last four stages have these strides, such as ``efficientvit_b0``,
+            ``tiny_vit_5m_224``, ``repvit_m0_9`` or ``tf_efficientnet_lite0``. Its weights are random until others are
+            loaded.
 
     Raises:
         ValueError: If timm does not know the model, its strides are others, or it takes frames of one size only.
     """
 
-    def __init__(self, model_name: str, state_dict: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, model_name: str) -> None:
         super().__init__()
         if not timm.is_model(model_name):
             similar = ", ".join(timm.list_models(f"*{model_name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise ValueError(f"student backbone must be a timm model, got {model_name!r}; similar names: {similar}")
         self.backbone = timm.create_model(model_name, features_only=True, pretrained=False)
         strides = tuple(self.backbone.feature_info.reduction())  # type: ignore[operator, union-attr]
-        if strides != STRIDES:
-            raise ValueError(f"student backbone must have stages at strides {STRIDES}, {model_name} has {strides}")
+        if strides[-4:] != STRIDES:
+            raise ValueError(f"student backbone must end with strides {STRIDES}, {model_name} has {strides}")
+        if len(strides) > len(STRIDES):
+            self.backbone = timm.create_model(model_name, features_only=True, out_indices=(-4, -3, -2, -1))
         if any(getattr(module, "strict_img_size", False) for module in self.backbone.modules()):
             raise ValueError(
                 f"student backbone must take frames of any size, {model_name} takes one only: choose another, such as "
                 "efficientvit_b0, repvit_m0_9 or tiny_vit_5m_224"
             )
-        if state_dict is not None:
-            self.backbone.load_state_dict(state_dict)
         keep_linear_attention_in_float32(self.backbone)
         self.model_name = model_name
         # SAM 2's neck lists the trunk's channels from deep to shallow.
@@ -52,9 +52,26 @@ class TimmTrunk(nn.Module):
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, 3, H, W) -> 4 x (B, C_i, H/s_i, W/s_i)
         return self.backbone(frames)
 
-    def stages(self) -> list[nn.Module]:
-        """Its parts from shallow to deep, the stem's first and the deepest stage last."""
-        return list(self.backbone.children())
+    def depths(self) -> list[list[nn.Parameter]]:
+        """Its parameters in five parts from shallow to deep: what comes before the four stages, then each of them.
+
+        What lies between two stages belongs to the deeper one.
+        """
+        parameters = list(self.backbone.parameters())
+        place = {id(parameter): number for number, parameter in enumerate(parameters)}
+        stages = [[place[id(parameter)] for parameter in self._stage(level).parameters()] for level in range(-4, 0)]
+        bounds = [0, min(stages[0]), *(max(stage) + 1 for stage in stages[:-1]), len(parameters)]
+        return [parameters[start:end] for start, end in itertools.pairwise(bounds)]
+
+    def last_stage(self) -> nn.Module:
+        """The deepest stage: what "train the last stage" trains."""
+        return self._stage(-1)
+
+    def _stage(self, level: int) -> nn.Module:
+        name = self.backbone.feature_info.module_name(level)  # type: ignore[operator, union-attr]
+        modules = dict(self.backbone.named_modules())
+        # timm's features_only flattens stages.3 to stages_3, keeps the name, or puts the whole model below "model".
+        return next(modules[own] for own in (name.replace(".", "_"), name, f"model.{name}") if own in modules)
 
 
 def keep_linear_attention_in_float32(module: nn.Module) -> None:
