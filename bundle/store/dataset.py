@@ -1,6 +1,6 @@
 """Views and features for a data loader, straight from the store: nothing is decoded and no teacher runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class StoredViews(Dataset):
         """What turns each teacher's stored features into float32."""
         return {name: features.codec for name, features in self.features.items()}
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[Hashable, Any]:
         frame = int(index)
         epoch = getattr(index, "epoch", None)
         if epoch is None:
@@ -105,7 +105,7 @@ class StoredViews(Dataset):
         for name, rows in self.feature_rows.items():
             shard, place = rows[row]
             features[name] = self.features[name].table.read_at(shard, place, self.verify)["features"]
-        item = {
+        item: dict[Hashable, Any] = {
             IMAGE: image,
             VALID: view.valid,
             FEATURES: features,
