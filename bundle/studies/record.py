@@ -1,7 +1,7 @@
 """One finished run of a study: a variant trained with one seed, and its scores on the held-out synthetic patients."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 DICE, HD95 = "dice", "hd95"
@@ -28,6 +28,7 @@ class RunRecord:
         phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
             ``val_cosine`` by teacher (:mod:`bundle.studies.traces`); ``unexplained`` by teacher
             (:mod:`bundle.studies.knowledge`).
+        names: Study and variant of every table in which it stands.
 
     Raises:
         ValueError: If a split has no patient, or a Dice is outside [0, 1].
@@ -43,6 +44,7 @@ class RunRecord:
     finished: str
     machine: str
     phases: Sequence[Mapping[str, Any]] = ()
+    names: Sequence[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         for split, scores in self.splits.items():
@@ -69,10 +71,11 @@ class RunRecord:
         Raises:
             ValueError: If an entry is missing or unknown.
         """
-        expected = {field.name for field in fields(cls)}
-        if set(content) != expected:
-            raise ValueError(f"a run's record has the entries {sorted(expected)}, got {sorted(content)}")
-        return cls(**content)
+        known = {field.name for field in fields(cls)}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(content) <= known:
+            raise ValueError(f"a run's record has the entries {sorted(known)}, got {sorted(content)}")
+        return cls(**{**content, "names": tuple(map(tuple, content.get("names", ())))})
 
 
 def split_names(records: Sequence[RunRecord]) -> list[str]:
