@@ -162,7 +162,7 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     content = _read(path)
     _check(content, {"title", "question", "paper", "reference", "variants"}, {"claims", "shows"}, path)
-    variants = tuple(_variant(name, entry, path) for name, entry in content["variants"].items())
+    variants = tuple(read_variant(name, entry, path) for name, entry in content["variants"].items())
     if content["reference"] not in content["variants"]:
         raise ValueError(f"{path}: reference must be one of {list(content['variants'])}, got {content['reference']!r}")
     claims, shows = content.get("claims", []), tuple(content.get("shows", []))
@@ -202,7 +202,12 @@ def teacher_configs(path: str | Path = TEACHERS) -> Keys:
     return {name: entry for name, entry in teachers.items() if not name.startswith("_")}
 
 
-def _variant(name: str, entry: Keys, path: Path) -> Variant:
+def read_variant(name: str, entry: Keys, path: Path) -> Variant:
+    """A variant of a file's entry with ``phase_1`` and ``phase_2``; without them, those of the configs.
+
+    Raises:
+        ValueError: If something is unknown, or of another type.
+    """
     _check(entry, set(), {"phase_1", "phase_2"}, path)
     first = entry.get("phase_1", {})
     chain = [] if first is None else first if isinstance(first, list) else [first]

@@ -128,7 +128,7 @@ class Planner:
         own: Keys = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
         config: Keys = {}
         for name in configs:
-            config |= _without_descriptions(name)
+            config |= json.loads((ROOT / "configs" / name).read_text(encoding="utf-8"))
         settings = {**config, **own}
         if phase.share != 1:
             own["epochs"] = max(1, round(settings["epochs"] * phase.share))
@@ -136,7 +136,8 @@ class Planner:
             settings |= own
         parent = before[-1] if before else None
         given = [*self._given, phase.data] if phase.data else self._given
-        identity = [{**settings, "distill_dir": None}, parent.digest if parent else None, given]
+        counted = _without_descriptions({**settings, "distill_dir": None})
+        identity = [counted, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
         places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
@@ -158,6 +159,9 @@ class Planner:
         return self.datalist if phase.data is None else self.others.get(phase.data, Path(f"{phase.data} is missing"))
 
 
-def _without_descriptions(config: str) -> Keys:
-    content = json.loads((ROOT / "configs" / config).read_text(encoding="utf-8"))
-    return {key: value for key, value in content.items() if not key.startswith("_desc")}
+def _without_descriptions(content: Any) -> Any:
+    """What a result depends on: no descriptions, no imports."""
+    if isinstance(content, dict):
+        words = ("_desc", "imports", "+imports")
+        return {key: _without_descriptions(value) for key, value in content.items() if not key.startswith(words)}
+    return [_without_descriptions(entry) for entry in content] if isinstance(content, list) else content

@@ -1,7 +1,7 @@
 """One finished run of a study: a variant trained with one seed, and its scores on the held-out synthetic patients."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 DICE, HD95 = "dice", "hd95"
@@ -28,6 +28,8 @@ class RunRecord:
         phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
             ``val_cosine`` by teacher (:mod:`bundle.studies.traces`); ``unexplained`` by teacher
             (:mod:`bundle.studies.knowledge`).
+        task: On real films: what was learned, of how many labelled films.
+        draw: On real films: which labelled films.
 
     Raises:
         ValueError: If a split has no patient, or a Dice is outside [0, 1].
@@ -43,6 +45,8 @@ class RunRecord:
     finished: str
     machine: str
     phases: Sequence[Mapping[str, Any]] = ()
+    task: str = ""
+    draw: int = 0
 
     def __post_init__(self) -> None:
         for split, scores in self.splits.items():
@@ -69,9 +73,10 @@ class RunRecord:
         Raises:
             ValueError: If an entry is missing or unknown.
         """
-        expected = {field.name for field in fields(cls)}
-        if set(content) != expected:
-            raise ValueError(f"a run's record has the entries {sorted(expected)}, got {sorted(content)}")
+        known = {field.name for field in fields(cls)}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(content) <= known:
+            raise ValueError(f"a run's record has the entries {sorted(known)}, got {sorted(content)}")
         return cls(**content)
 
 
