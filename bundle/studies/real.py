@@ -13,6 +13,7 @@ from bundle.atomic import write_json
 from bundle.studies.definition import FOLDER, Keys, Phase, Scale, Variant, read_variant, teacher_configs
 from bundle.studies.plan import PlannedStage, Planner, Run
 from bundle.studies.real_films import UNLABELLED, RealFilms
+from bundle.studies.real_probe import RealProbe
 from bundle.studies.record import RunRecord
 from bundle.studies.runner import read_records, read_scores, write_records
 from bundle.studies.schedule import Job, run_jobs
@@ -72,7 +73,7 @@ class RealStudy:
         arms: By name.
         tasks: By name.
         plan: Blocks, the most important first.
-        probe: Label counts and number of draws of the frozen probe.
+        probe: Of the frozen probe: films, numbers of labelled ones, and of their draws.
         claims: Which arm is compared with which, in which task.
     """
 
@@ -141,7 +142,7 @@ class RealStudyRunner:
         study: What is to be run.
         films: The films.
         folder: For stages and the store.
-        records: JSON file of the records so far; what is in it is not run again.
+        records: JSON file of the records so far; what is in it is not run again. The probe's is beside it.
         jobs: Stages at the same time.
         teachers: How teachers are loaded, by name; None: :func:`real_teacher_configs`.
     """
@@ -160,7 +161,11 @@ class RealStudyRunner:
         self.lists = {UNLABELLED: films.unlabelled()}
         scale = replace(study.scale, data={"films": films.fingerprint})
         known = real_teacher_configs() if teachers is None else teachers
-        self.planner = Planner(Path(folder).resolve() / "stages", Path(), scale, known, self.lists)
+        folder = Path(folder).resolve()
+        self.planner = Planner(folder / "stages", Path(), scale, known, self.lists)
+        self.probe = RealProbe(
+            films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name("real_probe.json")
+        )
         self.stages = StageRunner(jobs)
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -205,25 +210,45 @@ class RealStudyRunner:
         jobs: dict[str, Job] = {}
         for arm, task, seed, draw in self.study.wanted():
             run = self.plan(arm, task, seed, draw)
-            if run.key in self.records:
+            probe = self._probe(arm, run)
+            if run.key in self.records and not probe:
                 continue
             needs: list[str] = []
             for stage in run.stages[:-1]:
-                needs = [*needs, *self._fillings(stage, jobs)]
+                names = {f"features of {name}": self._filling(name) for name in stage.teachers if stage.fills}
+                for name, filling in names.items():
+                    jobs.setdefault(name, Job(_call(self.stages.fill, filling)))
                 name = f"distillation of {', '.join(stage.teachers)}, {stage.folder.name}"
-                jobs.setdefault(name, Job(_call(self.stages.train, stage), needs))
+                jobs.setdefault(name, Job(_call(self.stages.train, stage), [*needs, *names]))
                 needs = [name]
-            name = f"{task}, draw {draw}: {arm}, seed {seed}"
-            jobs[name] = Job(_call(self._fine_tune, arm, task, draw, run), needs)
+            if run.key not in self.records:
+                name = f"{task}, draw {draw}: {arm}, seed {seed}"
+                jobs[name] = Job(_call(self._fine_tune, arm, task, draw, run), needs)
+            for name, do in probe.items():
+                jobs.setdefault(name, Job(do, needs))
         return jobs
 
-    def _fillings(self, stage: PlannedStage, jobs: dict[str, Job]) -> list[str]:
-        """Adds a job for each teacher whose features the stage needs; their names."""
-        names = []
-        for teacher in stage.teachers if stage.fills else ():
-            names.append(f"features of {teacher}")
-            jobs.setdefault(names[-1], Job(_call(self.stages.fill, self._filling(teacher))))
-        return names
+    def _probe(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
+        """Missing probes of a run's student before phase 2, of its teachers, together and alone, and of position."""
+        distillation = run.stages[-2] if len(run.stages) > 1 else None
+        teachers = list(distillation.teachers) if distillation else []
+        sets = [[name] for name in teachers] + ([teachers] if len(teachers) > 1 else [])
+        found = {"probe of position": (self.probe.key("position"), self.probe.position, ())}
+        for names in sets:
+            entries = {name: self.planner.teachers[name] for name in names}
+            found[f"probe of teachers {', '.join(names)}"] = (self.probe.key(entries), self.probe.teachers, (entries,))
+        if distillation:
+            path, backbone, digest = distillation.folder / "student.pt", distillation.backbone, distillation.digest
+        else:
+            path, backbone = None, self.study.arms[arm].phase_2.keys.get("student_backbone", "efficientvit_b0")
+            digest = f"random {backbone}, seed {run.seed}"
+        name = f"probe of {arm if distillation else digest}, seed {run.seed}"
+        found[name] = (self.probe.key(digest), self.probe.student, (arm, run.seed, path, backbone))
+        return {
+            name: _call(do, key, *arguments)
+            for name, (key, do, arguments) in found.items()
+            if key not in self.probe.results
+        }
 
     def _filling(self, teacher: str) -> PlannedStage:
         """A stage with this teacher alone, whose filling is timed for all arms that share it."""

@@ -25,7 +25,7 @@ STUDY = {
         {"tasks": ["jsrt_2"], "arms": ["random", "one"], "draws": [0]},
         {"tasks": ["montgomery_2"], "arms": ["one"], "draws": [0]},
     ],
-    "probe": {"labelled": [4, 2], "draws": 2},
+    "probe": {"films": "jsrt", "labelled": [9, 2], "draws": 2},
     "claims": [],
 }
 
@@ -60,6 +60,15 @@ def test_every_run_is_recorded_with_films_and_minutes(finished):
     scores = found["one", "montgomery_2", 0, 0].splits
     assert all(name.startswith("MCU") for name in scores["test"]["dice"])
     assert all(name.startswith("CHN") for name in scores["hard_test"]["dice"])
+
+
+def test_students_teachers_and_position_are_probed_with_every_draw(finished):
+    found = {result["arm"]: result for result in finished.probe.results.values()}
+    assert set(found) == {"random", "one", "teacher: medclip", "position alone"}
+    for result in found.values():
+        assert {number: len(draws) for number, draws in result["dice"].items()} == {"9": 1, "2": 2}
+        assert all(len(film) == 5 for film in result["dice"]["2"][0])
+        assert len(result["dice"]["2"][0]) == len(result["films"]) == 5
 
 
 def test_what_is_recorded_is_not_run_again(finished, study, films):
