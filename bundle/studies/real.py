@@ -158,11 +158,11 @@ class RealStudyRunner:
     ) -> None:
         self.study, self.films, self.path, self.jobs = study, films, Path(records), jobs
         self.records = read_records(self.path)
-        self.lists = {UNLABELLED: films.unlabelled()}
-        scale = replace(study.scale, data={"films": films.fingerprint})
+                scale = replace(study.scale, data={"films": films.fingerprint})
         known = real_teacher_configs() if teachers is None else teachers
         folder = Path(folder).resolve()
-        self.planner = Planner(folder / "stages", Path(), scale, known, self.lists)
+        self.planner = Planner(folder / "stages", Path(), scale, known, {UNLABELLED: films.unlabelled()})
+        self.lists = self.planner.others
         self.probe = RealProbe(
             films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name("real_probe.json")
         )
@@ -173,15 +173,20 @@ class RealStudyRunner:
     def plan(self, arm: str, task: str, seed: int, draw: int) -> Run:
         """The stages of one run."""
         wanted = self.study.tasks[task]
-        path = self.films.task(wanted.films, wanted.labelled, draw, wanted.elsewhere)
-        self.planner.others[path.stem] = path
+        name = f"{task}_draw{draw}"
+        if name not in self.lists:
+            self.lists[name] = self.films.task(name, wanted.films, wanted.labelled, draw, wanted.elsewhere)
         variant = self.study.arms[arm]
         batch_size = {**self.planner.scale.phase_2, **variant.phase_2.keys}["batch_size"]
         epochs = math.ceil(self.study.steps / max(1, wanted.labelled // batch_size))
         keys = {"structures": self.films.structures[wanted.films], "epochs": epochs, "val_interval": epochs}
         phase_1 = tuple(replace(phase, data=UNLABELLED) for phase in variant.phase_1)
-        phase_2 = replace(variant.phase_2, data=path.stem, keys={**keys, **variant.phase_2.keys})
+        phase_2 = replace(variant.phase_2, data=name, keys={**keys, **variant.phase_2.keys})
         return self.planner.run(task, Variant(arm, phase_1, phase_2), seed)
+
+    def keys(self) -> dict[tuple[str, str, int, int], str]:
+        """Of all wanted runs, by arm, task, seed and draw."""
+        return {wanted: self.plan(*wanted).key for wanted in self.study.wanted()}
 
     def run(self, time_limit_minutes: float | None = None) -> dict[str, str]:
         """Run what is missing; every finished run is recorded at once.
@@ -231,7 +236,8 @@ class RealStudyRunner:
     def _probe(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
         """Missing probes of a run's student before phase 2, of its teachers, together and alone, and of position."""
         distillation = run.stages[-2] if len(run.stages) > 1 else None
-        teachers = list(distillation.teachers) if distillation else []
+        stages = [distillation] if distillation else []
+        teachers = [name for stage in stages for name in stage.teachers if name in self.planner.teachers]
         sets = [[name] for name in teachers] + ([teachers] if len(teachers) > 1 else [])
         found = {"probe of position": (self.probe.key("position"), self.probe.position, ())}
         for names in sets:

@@ -82,10 +82,11 @@ class RealFilms:
         }
         return self._write(UNLABELLED, [LUNG], sections)
 
-    def task(self, films: str, labelled: int, draw: int, elsewhere: Sequence[str] = ()) -> Path:
+    def task(self, name: str, films: str, labelled: int, draw: int, elsewhere: Sequence[str] = ()) -> Path:
         """A list for phase 2.
 
         Args:
+            name: Of the list.
             films: Name of a set, whose sections for validation and test are the same in every draw.
             labelled: Films of its pool that are drawn; fewer of the same draw are among more.
             draw: Seed of the draw.
@@ -98,7 +99,7 @@ class RealFilms:
         sections["training"] = self.drawn(films, labelled, draw)
         if elsewhere:
             sections["hard_test"] = [item for name in elsewhere for item in self.sections[name]["test"]]
-        return self._write(f"{films}_{labelled}_draw{draw}", self.structures[films], sections)
+        return self._write(name, self.structures[films], sections)
 
     def drawn(self, films: str, labelled: int, draw: int) -> list[Item]:
         """Films of a set's pool, drawn without repeats."""

@@ -70,7 +70,7 @@ class RealProbe:
     def _loaded(self) -> tuple[list[str], Tensor, Tensor]:
         name = self.settings["films"]
         sections = self.films.sections[name]
-        path = self.films.task(name, len(sections["training"]), 0)
+        path = self.films.task(f"{name}_probe", name, len(sections["training"]), 0)
         structures = self.films.structures[name]
         load = LoadFramed(structures), Letterboxd(keys=[IMAGE, LABEL], size=self.image_size)
         names, frames, truth = [], [], []

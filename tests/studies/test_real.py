@@ -77,10 +77,10 @@ def test_what_is_recorded_is_not_run_again(finished, study, films):
 
 
 def test_draws_are_nested_and_no_film_is_in_two_sections(films):
-    few, more = (read_datalist(films.task("jsrt", number, 3))["training"] for number in (2, 6))
+    few, more = (read_datalist(films.task(f"some_{number}", "jsrt", number, 3))["training"] for number in (2, 6))
     assert more[:2] == few
-    assert read_datalist(films.task("jsrt", 2, 4))["training"] != few
-    lists = [films.unlabelled(), films.task("jsrt_lungs", 2, 0, ["montgomery", "shenzhen"])]
+    assert read_datalist(films.task("other", "jsrt", 2, 4))["training"] != few
+    lists = [films.unlabelled(), films.task("lungs", "jsrt_lungs", 2, 0, ["montgomery", "shenzhen"])]
     trained, tested = (read_datalist(path) for path in lists)
     seen = {item["patient"] for item in trained["training"] + trained["validation"]}
     assert not seen & {item["patient"] for item in tested["test"] + tested["hard_test"]}
