@@ -14,6 +14,17 @@ from bundle.workflows.stages import ROOT, Stage
 
 SPLITS = ("test", "hard_test")
 RETAIN = "retain_distillation.json"
+WITHOUT_EFFECT = (
+    "_desc",
+    "imports",
+    "+imports",
+    "parameters",
+    "experiment_name",
+    "run_name",
+    "tracking_uri",
+    "log_every",
+)
+"""Beginnings of keys on which no result depends."""
 LIVE, STORED = ("distill.json",), ("distill.json", "stored_features.json")
 
 
@@ -160,8 +171,8 @@ class Planner:
 
 
 def _without_descriptions(content: Any) -> Any:
-    """What a result depends on: no descriptions, no imports."""
     if isinstance(content, dict):
-        words = ("_desc", "imports", "+imports")
-        return {key: _without_descriptions(value) for key, value in content.items() if not key.startswith(words)}
+        return {
+            key: _without_descriptions(value) for key, value in content.items() if not key.startswith(WITHOUT_EFFECT)
+        }
     return [_without_descriptions(entry) for entry in content] if isinstance(content, list) else content

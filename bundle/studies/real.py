@@ -158,7 +158,7 @@ class RealStudyRunner:
     ) -> None:
         self.study, self.films, self.path, self.jobs = study, films, Path(records), jobs
         self.records = read_records(self.path)
-                scale = replace(study.scale, data={"films": films.fingerprint})
+        scale = replace(study.scale, data={"films": films.fingerprint})
         known = real_teacher_configs() if teachers is None else teachers
         folder = Path(folder).resolve()
         self.planner = Planner(folder / "stages", Path(), scale, known, {UNLABELLED: films.unlabelled()})
@@ -173,7 +173,7 @@ class RealStudyRunner:
     def plan(self, arm: str, task: str, seed: int, draw: int) -> Run:
         """The stages of one run."""
         wanted = self.study.tasks[task]
-        name = f"{task}_draw{draw}"
+        name = "_".join([wanted.films, str(wanted.labelled), *wanted.elsewhere, f"draw{draw}"])
         if name not in self.lists:
             self.lists[name] = self.films.task(name, wanted.films, wanted.labelled, draw, wanted.elsewhere)
         variant = self.study.arms[arm]

@@ -132,7 +132,11 @@ class RealFilms:
             for item in items
             for path in (self.root / item["image"], *parse_label(item["label"], self.root, (LUNG,)).paths)
         ]
-        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        sections = {
+            name: {section: [item["patient"] for item in part] for section, part in parts.items()}
+            for name, parts in self.sections.items()
+        }
+        return hashlib.sha256(json.dumps([files, sections]).encode()).hexdigest()
 
     def _write(self, name: str, structures: Sequence[str], sections: Mapping[str, Sequence[Item]]) -> Path:
         content = {"name": name, "synthetic": False, "structures": list(structures), **sections}

@@ -20,8 +20,8 @@ STAGES = ("features", "distillation", "fine-tuning", "evaluation")
 Key = tuple[int, int, str]
 """Seed of the distillation, draw of labelled films, tested film."""
 
-NOT = """**What this is not.** LiteMedSAM stands for the segmentation teacher of the paper, a DINOv2-derived ViT-S/14 for
-the self-supervised one, the image backbone of Astra for the image-text one. They are *not* MedSAM2, RAD-DINO and
+NOT = """**What this is not.** LiteMedSAM stands for the segmentation teacher of the paper, a DINOv2-derived ViT-S/14
+for the self-supervised one, the image backbone of Astra for the image-text one. They are *not* MedSAM2, RAD-DINO and
 MedCLIP, whose weights could not be had; Astra learned from CT, and where the DINOv2-derived weights come from is not
 stated by their package. Films are chest radiographs, one per patient, not swallowing studies. Phase 1 saw the films of
 all pools without labels, those of the other hospital's pool among them; it saw no tested film. Films and masks are
@@ -55,7 +55,9 @@ class Scores:
         found = {}
         for run in self.runs.get((task, arm), []):
             for film, values in run.splits[split][measure].items():
-                known = [value for name, value in values.items() if value is not None and name in (structures or values)]
+                known = [
+                    value for name, value in values.items() if value is not None and name in (structures or values)
+                ]
                 if known:
                     found[run.seed, run.draw, film] = fmean(known)
         return found
@@ -118,7 +120,7 @@ def write_real_page(
     if draw_curves(study, scores, target):
         parts += ["## Curves\n", "![Dice against labelled films, and against minutes](real_teachers.svg)\n"]
     parts += _probe(study, probed)
-    parts += _times(study, wanted.values())
+    parts += _times(wanted.values())
     return write_text(target / "real_teachers.md", "\n".join(parts))
 
 
@@ -134,7 +136,9 @@ def _missing(study: RealStudy, keys: Mapping[Any, str], wanted: Mapping[Any, Run
         runs = [run for run in keys if run[0] in block.arms and run[1] in block.tasks and run[3] in block.draws]
         missing = [run for run in runs if run not in wanted]
         if missing:
-            lines.append(f"- block {number} ({', '.join(block.tasks)}): {len(missing)} of {len(runs)} runs are not there")
+            lines.append(
+                f"- block {number} ({', '.join(block.tasks)}): {len(missing)} of {len(runs)} runs are not there"
+            )
     return ["**Not run.**\n", "\n".join(lines) + "\n"] if lines else []
 
 
@@ -160,7 +164,9 @@ def _claims(study: RealStudy, scores: Scores) -> list[str]:
 def _task(study: RealStudy, scores: Scores, task: str) -> list[str]:
     wanted = study.tasks[task]
     parts = [f"## {task}: {wanted.labelled} labelled films of {wanted.films}\n"]
-    primary = next((claim["structures"] for claim in study.claims if claim["task"] == task and "structures" in claim), None)
+    primary = next(
+        (claim["structures"] for claim in study.claims if claim["task"] == task and "structures" in claim), None
+    )
     views = [(split, structures) for split in wanted.splits for structures in ([primary, None] if primary else [None])]
     for split, structures in views:
         where = "of " + wanted.films if split == TEST else "of " + " and ".join(wanted.elsewhere)
@@ -232,13 +238,13 @@ def _probe(study: RealStudy, probed: Mapping[str, Any]) -> list[str]:
     text = (
         "Ridge regression from frozen features to the share of each of 32 × 32 cells that a structure covers; strength "
         "and threshold are chosen by leaving labelled films out. Mean Dice of the unseen films over all structures, "
-        f"{study.probe['draws']} draws of labelled films (one of all). Students: the embedding and the map at stride 8, "
-        "before phase 2."
+        f"{study.probe['draws']} draws of labelled films (one of all). Students: the embedding and the map at stride "
+        "8, before phase 2."
     )
     return ["## Frozen probe\n", text + "\n", markdown_table(columns, rows) + "\n"]
 
 
-def _times(study: RealStudy, records: Iterable[RunRecord]) -> list[str]:
+def _times(records: Iterable[RunRecord]) -> list[str]:
     rows, found = [], dict[tuple[str, str], list[RunRecord]]()
     for record in records:
         found.setdefault((record.task, record.variant), []).append(record)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bundle.studies.real import RealStudyRunner, read_real_study
 from bundle.studies.real_films import RealFilms
+from bundle.studies.real_page import write_real_page
 
 
 def run_real_study(
@@ -43,6 +44,7 @@ def run_real_study(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: runner.stop())
         failed = runner.run(minutes)
+    page = write_real_page(study, runner.records, runner.probe.results, output_dir, runner.keys())
     if failed:
         raise RuntimeError("\n".join(f"{name}: {why}" for name, why in failed.items()))
-    return runner.path
+    return page

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.studies import plan
 from bundle.studies.definition import Phase, Scale, Study, Variant, teacher_configs
 from bundle.studies.plan import Planner
 
@@ -130,3 +131,24 @@ def test_the_evaluation_is_of_a_split_and_of_the_trained_model():
     assert f"--checkpoint {stage.folder / 'model.pt'}" in command
     assert "--validate::section hard_test" in command
     assert "evaluating" in command
+
+
+def test_descriptions_imports_and_logging_change_nothing(monkeypatch):
+    variant = Variant("a", (ONE,), TRAIN)
+    before = run(variant).key
+    read = plan.json.loads
+
+    def loads(text):
+        content = read(text)
+        return {
+            **content,
+            "_desc_new_": "word",
+            "imports": [],
+            "parameters": "other",
+            "student": {**content["student"], "_desc_": "w"},
+        }
+
+    monkeypatch.setattr(plan.json, "loads", loads)
+    assert run(variant).key == before
+    monkeypatch.setattr(plan.json, "loads", lambda text: {**read(text), "gradient_clip": 1.0})
+    assert run(variant).key != before
