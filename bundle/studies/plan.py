@@ -14,6 +14,8 @@ from bundle.workflows.stages import ROOT, Stage
 
 SPLITS = ("test", "hard_test")
 RETAIN = "retain_distillation.json"
+PROXY = "proxy"
+"""Name of a teacher that is the student of the distillation before; the student that learns from it starts anew."""
 WITHOUT_EFFECT = (
     "_desc",
     "imports",
@@ -133,10 +135,17 @@ class Planner:
         return Run(study, variant.name, seed, tuple(stages))
 
     def _stage(self, kind: str, phase: Phase, keys: Keys, seed: int, before: Sequence[PlannedStage]) -> PlannedStage:
-        fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE
+        parent = before[-1] if before else None
+        is_taught = PROXY in (phase.teachers or ())
+        if is_taught and parent is None:
+            raise ValueError(
+                f"the teacher {PROXY!r} is the student of the distillation before: let phase_1 begin with one"
+            )
+        known = {**self.teachers, PROXY: {"_target_": "bundle.students.teacher.load_student_teacher"}}
+        fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE and not is_taught
         configs = STORED if fills else phase.configs
         views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed
-        own: Keys = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
+        own: Keys = {**keys, **views, **phase.overlay(known), "seed": seed}
         config: Keys = {}
         for name in configs:
             config |= json.loads((ROOT / "configs" / name).read_text(encoding="utf-8"))
@@ -145,7 +154,6 @@ class Planner:
             own["epochs"] = max(1, round(settings["epochs"] * phase.share))
             own["val_interval"] = own["epochs"]
             settings |= own
-        parent = before[-1] if before else None
         given = [*self._given, phase.data] if phase.data else self._given
         counted = _without_descriptions({**settings, "distill_dir": None})
         identity = [counted, parent.digest if parent else None, given]
@@ -154,6 +162,9 @@ class Planner:
         places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
         places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
+        if is_taught:
+            proxy = {**known[PROXY], "checkpoint": student}
+            places, student = {**places, "teachers": {**own["teachers"], PROXY: proxy}}, None
         teachers = tuple(settings["teachers"]) if kind == "distill" else ()
         return PlannedStage(
             folder=folder,
