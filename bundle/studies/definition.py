@@ -11,7 +11,7 @@ from bundle.workflows.stages import ROOT
 FOLDER = ROOT / "configs" / "studies"
 SCALES = FOLDER / "scales.json"
 TEACHERS = FOLDER / "teachers.json"
-"""Teachers beside those of ``configs/distill.json`` and ``configs/real_teachers.json``, by name."""
+"""Teachers beside those of ``configs/distill.json``, by name."""
 
 Keys = dict[str, Any]
 """Keys of a config, as in an overlay."""
@@ -197,9 +197,8 @@ def read_scale(name: str, path: str | Path = SCALES) -> Scale:
 
 def teacher_configs(path: str | Path = TEACHERS) -> Keys:
     """Every teacher that a study can name, and how it is loaded."""
-    configs = [_read(ROOT / "configs" / name)["teachers"] for name in ("distill.json", "real_teachers.json")]
-    teachers = {name: entry for known in (*configs, _read(Path(path))) for name, entry in known.items()}
-    return {name: entry for name, entry in teachers.items() if not name.startswith("_")}
+    own = {key: value for key, value in _read(Path(path)).items() if not key.startswith("_")}
+    return {**_read(ROOT / "configs" / "distill.json")["teachers"], **own}
 
 
 def read_variant(name: str, entry: Keys, path: Path) -> Variant:
