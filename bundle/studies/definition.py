@@ -16,9 +16,9 @@ TEACHERS = FOLDER / "teachers.json"
 Keys = dict[str, Any]
 """Keys of a config, as in an overlay."""
 
-SHOWN = ("weights", "teachers", "costs", "structures")
-"""Weights of the teachers over the training; what students know of each teacher; sizes and speeds of the students;
-differences structure by structure."""
+SHOWN = ("weights", "teachers", "costs", "time")
+"""Weights of the teachers over the training; what students know of their teachers; sizes and speeds of the students;
+processor time of the trainings."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Claim:
         text: In words.
         variant: Name of a variant.
         than: Name of the variant that it is compared with.
-        expected: "higher", or "no difference found".
+        expected: "higher" or "equivalent".
         of_paper: Whether the paper says so.
     """
 
@@ -102,7 +102,7 @@ class Study:
         reference: The variant that the others are compared with.
         variants: In the order of the table.
         claims: Of the paper, as far as the variants can answer them, and others that a reader would make.
-        shows: What its page has beside scores: some of ``SHOWN``.
+        shows: What its table has beside scores: some of ``SHOWN``.
     """
 
     name: str
@@ -217,9 +217,9 @@ def read_variant(name: str, entry: Keys, path: Path) -> Variant:
 def _claim(entry: Keys, variants: Keys, path: Path) -> Claim:
     _check(entry, {"text", "variant", "than", "expected"}, {"of_paper"}, path)
     claim = Claim(**entry)
-    if not {claim.variant, claim.than} <= set(variants) or claim.expected not in ("higher", "no difference found"):
+    if not {claim.variant, claim.than} <= set(variants) or claim.expected not in ("higher", "equivalent"):
         raise ValueError(
-            f"{path}: a claim is about two of {list(variants)}, expected 'higher' or 'no difference found', got {entry}"
+            f"{path}: a claim is about two of {list(variants)}, expected 'higher' or 'equivalent', got {entry}"
         )
     return claim
 

@@ -30,6 +30,7 @@ class RunRecord:
             (:mod:`bundle.studies.knowledge`).
         task: On real films: what was learned, of how many labelled films.
         draw: On real films: which labelled films.
+        names: Study and variant of every table in which it stands.
 
     Raises:
         ValueError: If a split has no patient, or a Dice is outside [0, 1].
@@ -47,6 +48,7 @@ class RunRecord:
     phases: Sequence[Mapping[str, Any]] = ()
     task: str = ""
     draw: int = 0
+    names: Sequence[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         for split, scores in self.splits.items():
@@ -77,7 +79,7 @@ class RunRecord:
         needed = {field.name for field in fields(cls) if field.default is MISSING}
         if not needed <= set(content) <= known:
             raise ValueError(f"a run's record has the entries {sorted(known)}, got {sorted(content)}")
-        return cls(**content)
+        return cls(**{**content, "names": tuple(map(tuple, content.get("names", ())))})
 
 
 def split_names(records: Sequence[RunRecord]) -> list[str]:

@@ -1,55 +1,53 @@
-"""Pages, figures and the index of all studies, from their records."""
+"""The page of the synthetic studies, from their records: a short table for each, and how the claims fared."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from bundle.atomic import write_text
 from bundle.studies.costs import describe_costs
-from bundle.studies.definition import FOLDER, Claim, Study, read_scale, read_study, study_names
-from bundle.studies.figures import draw_scores, draw_weights
+from bundle.studies.definition import FOLDER, Claim, Keys, Study, read_scale, read_study, study_names, teacher_configs
+from bundle.studies.figures import draw_weights
+from bundle.studies.index import END, MACHINERY, START, write_index
+from bundle.studies.plan import Planner
 from bundle.studies.record import RunRecord, split_names
-from bundle.studies.runner import TIME, StudyRunner, write_records
-from bundle.studies.statistics import HIGHER, LOWER, NO_DIFFERENCE, TOO_FEW, compare_all, explain, verdict
-from bundle.studies.tables import StudyText, collapsed_runs, study_section
+from bundle.studies.runner import TIME, StudyRunner, read_records, write_records
+from bundle.studies.statistics import Comparison, compare_pairs, count, score
+from bundle.studies.tables import Row, claim_line, power_line, results_table, spread
+from bundle.studies.traces import is_collapsed
 
-HELD, NOT_SEEN, OPPOSITE, OPEN = "held here", "not seen here", "the opposite was seen here", "could not be told here"
+PAGE = """# A check of the machinery, with small teachers and synthetic patients
 
-NEGLIGIBLE = 0.02
-"""Differences in Dice within this are none: the gain that the paper reports of three teachers over one."""
+Everything here was trained and evaluated on **synthetic** patients, with small teachers that were trained on synthetic
+images themselves, for minutes. It shows that the parts work together and how sure such a comparison is. Of real
+teachers and of patients it says nothing. How to read it: [evidence](README.md#how-to-read-the-tables).
 
-INDEX = """# Evidence
+## Claims
 
-The studies were trained and evaluated on **synthetic** patients. They say how the method behaves on them; of real
-patients they say nothing. Written by `{command}`; every run is in [results.json](results.json).
+{start}
+{claims}
 
-{table}
-{pages}
-## How to read the tables
+{overlap}
+{end}
 
-- **Dice** is the mean over patients of the mean over their structures; then ± the standard deviation between seeds.
-- **test** are patients like those of the training; **hard test** are patients with [other machines, doses and
-  findings](../concepts/phantom.md).
-- **Differences** are to the study's reference, on the same patients and seeds. The 95% interval resamples seeds
-  *and* patients: a difference between two trainings is no difference between two methods. With few seeds it is too
-  narrow.
-- **Verdicts**: *higher* and *lower* need an interval without 0 and p < 0.05 of a test that counts seeds and
-  patients as random (Dorfman, Berbaum & Metz 1992), corrected for the number of variants (Holm). *unclear*: the
-  interval alone. *no difference found* is not *equal*: see how wide the interval is.
-- **Claims**, the paper's and others that a reader would make, are judged by the same verdicts, each alone, on the
-  test patients. "No difference" holds only if the whole interval lies within ±0.02.
+In the tables, of the test patients: *unexplained of its teachers* is the share of their variance on other synthetic
+patients that a linear map of the student's embedding leaves before phase 2 (0: all known; 1: nothing), mean over the
+teachers that it learned from. *CPU minutes* are of a run's trainings, without the teachers' features, which all share.
 
-How studies are defined and run: [studies](../how-to/studies.md). The statistics: `bundle/studies/statistics.py`.
+{tables}
+
+## The runs
+
+{shared}
+
+**Scale.** {scale}. `{command}`, finished {finished}. Every run is in [results.json](results.json).
 """
-
 
 PUBLIC_SETS = " --public_sets CHEST_XRAYS CT_LESIONS"
 
-PAGES = {
-    "inside.md": "Looking inside: features before and after distillation, and the worst frames",
-    "slices.md": "Slices of a 3-D volume (real CT)",
-    "sim_to_real.md": "The shipped model on a real film",
-}
-"""Made by scripts of their own."""
+Tables = Mapping[tuple[str, str], Comparison]
 
 
 def run_studies(
@@ -67,7 +65,7 @@ def run_studies(
         names: Of the studies to be run.
         scale: Name of the scale.
         folder: For data and trainings.
-        output_dir: For ``results.json``, tables and figures.
+        output_dir: For ``results.json`` and the pages.
         jobs: Trainings at the same time.
         runs_none: Whether only the report is written.
         public_sets: Folders of chest X-rays and of CT lesions, for studies that ask for them.
@@ -80,22 +78,53 @@ def run_studies(
         RuntimeError: If runs failed.
     """
     chosen, studies = ([read_study(FOLDER / f"{name}.json") for name in some] for some in (names, study_names()))
-    runner = StudyRunner(folder, output_dir / "results.json", read_scale(scale), jobs, public_sets=public_sets)
+    path, size = output_dir / "results.json", read_scale(scale)
     try:
         if not runs_none:
-            runner.run(chosen)
+            StudyRunner(folder, path, size, jobs, public_sets=public_sets).run(chosen)
     finally:
-        write_records(runner.records, runner.path)
-        index = write_report(studies, runner, output_dir)
+        planner = Planner(folder / "stages", folder / "phantom", size, teacher_configs())
+        records = name_records(studies, planner, read_records(path))
+        write_records(records, path)
+        index = write_report(studies, planner, records, output_dir)
     return index
 
 
-def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Path) -> Path:
-    """Write ``README.md``, and for every study with a run ``<study>.md`` and ``<study>.svg``.
+def name_records(studies: Sequence[Study], planner: Planner, records: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+    """Write into every record the studies and variants that it is a run of: configs change, and keys with them.
+
+    A record whose key no study asks for keeps the names that it has.
+    """
+    names: dict[str, list[tuple[str, str]]] = {}
+    for study in studies:
+        for run in planner.runs(study):
+            names.setdefault(run.key, []).append((run.study, run.variant))
+    return {key: replace(run, names=tuple(names.get(key, run.names))) for key, run in records.items()}
+
+
+def found(study: Study, planner: Planner, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+    """Runs of a study as it is defined now; if there is none, those that were recorded under its name."""
+    runs = [run for run in planner.runs(study) if run.key in records]
+    if runs:
+        return [replace(records[run.key], study=run.study, variant=run.variant) for run in runs]
+    variants = [variant.name for variant in study.variants]
+    return [
+        replace(record, study=name, variant=variant)
+        for record in records.values()
+        for name, variant in record.names
+        if name == study.name and variant in variants
+    ]
+
+
+def write_report(
+    studies: Sequence[Study], planner: Planner, records: Mapping[str, RunRecord], target: str | Path
+) -> Path:
+    """Write ``machinery.md``, if there is a run, its figures, and ``README.md``.
 
     Args:
         studies: To be written, in this order.
-        runner: Has the records.
+        planner: Of the scale.
+        records: Of all runs, by key.
         target: Folder.
 
     Returns:
@@ -103,92 +132,138 @@ def write_report(studies: Sequence[Study], runner: StudyRunner, target: str | Pa
     """
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
-    command = f"python scripts/study.py --scale {runner.scale.name}"
-    rows = ["| study | runs | found |", "|---|---|---|"]
+    claims: dict[bool, list[str]] = {True: [], False: []}
+    sections, used = [], []
     for study in studies:
-        records = runner.found(study)
-        wanted = len(study.variants) * len(runner.scale.seeds)
-        if not records:
-            rows.append(f"| {study.title} | 0 of {wanted} | not run |")
-            continue
-        order = [variant.name for variant in study.variants]
-        text = StudyText(
-            title=study.title,
-            question=study.question,
-            claim=study.paper,
-            reference=study.reference,
-            order=order,
-            command=f"{command} {study.name}{PUBLIC_SETS if _needs_public_sets(study) else ''}",
-            measured=(TIME,),
-            costs=_costs(study, runner) if "costs" in study.shows else {},
-            shows=study.shows,
+        runs = found(study, planner, records)
+        comparisons = compare_study(study, runs)
+        used += runs
+        sections.append(_section(study, runs, comparisons, planner, target))
+        for claim in study.claims if runs else ():
+            claims[claim.of_paper].append(_claim(claim, comparisons))
+    if used:
+        overlap, shared = _shared(studies, used)
+        page = PAGE.format(
+            start=START,
+            claims="\n\n".join(
+                "\n".join([heading, "", *claims[of_paper]])
+                for heading, of_paper in (("Of the paper:", True), ("Others:", False))
+                if claims[of_paper]
+            ),
+            end=END,
+            tables="\n\n".join(sections),
+            overlap=overlap,
+            shared=shared or overlap,
+            scale=_scale(used),
+            command=f"python scripts/study.py --scale {planner.scale.name}{PUBLIC_SETS}",
+            finished=_between([run.finished[:10] for run in used]),
         )
-        draw_scores(records, order, study.reference, target / f"{study.name}.svg")
-        parts = [study_section(records, text).replace("## ", "# ", 1)]
-        parts += [f"![{study.title}: Dice of every variant]({study.name}.svg)\n"]
-        if "weights" in study.shows and draw_weights(records, order, target / f"{study.name}_weights.svg"):
-            parts += [f"![{study.title}: weights over the training]({study.name}_weights.svg)\n"]
-        parts += [_claims(study, records)]
-        write_text(target / f"{study.name}.md", "\n".join(part for part in parts if part))
-        rows.append(f"| [{study.title}]({study.name}.md) | {len(records)} of {wanted} | {in_short(study, records)} |")
-    pages = [f"- [{title}]({name})" for name, title in PAGES.items() if (target / name).is_file()]
-    beside = "\n".join(["", "Beside the studies:", "", *pages, ""]) if pages else ""
-    return write_text(target / "README.md", INDEX.format(command=command, table="\n".join(rows), pages=beside))
+        write_text(target / MACHINERY, page)
+    return write_index(target)
 
 
-def _needs_public_sets(study: Study) -> bool:
-    return any(phase.data for variant in study.variants for phase in (*variant.phase_1, variant.phase_2))
+def compare_study(study: Study, records: Sequence[RunRecord]) -> Tables:
+    """All comparisons of a study's table and of its claims, corrected together, on the first split."""
+    if not records:
+        return {}
+    rows = [(variant.name, study.reference) for variant in study.variants if variant.name != study.reference]
+    claims = [(claim.variant, claim.than) for claim in study.claims]
+    return compare_pairs(records, [*rows, *claims], split_names(records)[0])
 
 
-def _costs(study: Study, runner: StudyRunner) -> dict[str, dict[str, float]]:
-    seed = runner.scale.seeds[0]
-    last = {variant.name: runner.planner.run(study.name, variant, seed).stages[-1] for variant in study.variants}
-    return {name: describe_costs(stage.backbone) for name, stage in last.items()}
+def collapsed_runs(records: Sequence[RunRecord], variant: str) -> tuple[int, int]:
+    """In how many of a variant's runs the last distillation collapsed on one teacher, and of how many it is known."""
+    known = [is_collapsed(run.phases[-1]["curves"]) for run in records if run.variant == variant and run.phases]
+    return sum(known), len(known)
 
 
-def judge(claim: Claim, records: Sequence[RunRecord], split: str) -> tuple[str, str]:
-    """Whether a claim held in some runs, and the comparison that says so.
-
-    Args:
-        claim: That one variant is higher than another, or that there is no difference.
-        records: Of the study.
-        split: Held-out patients.
-    """
-    comparison = compare_all(records, [claim.variant], claim.than, split).get(claim.variant)
-    if comparison is None or verdict(comparison) == TOO_FEW:
-        return OPEN, "too few runs"
-    found, words = verdict(comparison), explain(comparison, claim.than)
-    if claim.expected == NO_DIFFERENCE:
-        is_narrow = max(map(abs, comparison.interval or (1.0,))) <= NEGLIGIBLE
-        return (NOT_SEEN if found in (HIGHER, LOWER) else HELD if is_narrow else OPEN), words
-    return (HELD if found == HIGHER else OPPOSITE if found == LOWER else NOT_SEEN), words
-
-
-def _claims(study: Study, records: Sequence[RunRecord]) -> str:
-    split = split_names(records)[0]
-    parts = []
-    for heading, of_paper in (("The paper's claims, here.", True), ("Other claims, here.", False)):
-        judged = [(claim, *judge(claim, records, split)) for claim in study.claims if claim.of_paper == of_paper]
-        if judged:
-            lines = [f"- {claim.text}: **{word}**. {claim.variant}: {why}." for claim, word, why in judged]
-            parts.append("\n".join([f"**{heading}**", "", *lines, ""]))
-    return "\n".join(parts)
-
-
-def in_short(study: Study, records: Sequence[RunRecord]) -> str:
-    """What a study has found, in a line: variants that differ from its reference, and distillations that collapsed."""
+def _section(study: Study, records: Sequence[RunRecord], comparisons: Tables, planner: Planner, target: Path) -> str:
+    parts = [f"## {study.title}", f"{study.question} *The paper:* {study.paper}"]
+    if not records:
+        return "\n\n".join([*parts, "Not run."])
+    parts.append(
+        results_table([_row(study, variant.name, records, comparisons, planner) for variant in study.variants])
+    )
+    parts.append(power_line(comparisons.values()))
     order = [variant.name for variant in study.variants]
-    found = compare_all(records, order, study.reference, split_names(records)[0])
-    verdicts = {name: verdict(comparison) for name, comparison in found.items()}
-    told = [
-        f"{word} than *{study.reference}*: " + ", ".join(f"*{name}*" for name in order if verdicts.get(name) == word)
-        for word in (HIGHER, LOWER)
-        if word in verdicts.values()
-    ]
-    if not told:
-        too_few = set(verdicts.values()) <= {TOO_FEW}
-        told = [TOO_FEW if too_few else f"no difference to *{study.reference}* found"]
+    figure = f"{study.name}_weights.svg"
+    if "weights" in study.shows and draw_weights(records, order, target / figure):
+        parts.append(f"![{study.title}: weights over the training]({figure})")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _row(study: Study, name: str, records: Sequence[RunRecord], comparisons: Tables, planner: Planner) -> Row:
+    runs = [run for run in records if run.variant == name]
+    scored = score(records, name, split_names(records)[0])
+    more = {}
+    if "time" in study.shows:
+        more[TIME] = spread([run.measured[TIME] for run in runs if TIME in run.measured], ".2f")
     if "weights" in study.shows:
-        counts = {name: collapsed_runs(records, name) for name in order}
-        told += [f"collapsed on one teacher: *{name}*, {bad} of {runs}" for name, (bad, runs) in counts.items() if bad]
-    return "; ".join(told)
+        more["collapsed on one teacher"] = "{} of {}".format(*collapsed_runs(records, name))
+    if "teachers" in study.shows:
+        more["unexplained of its teachers"] = spread([fmean(_unexplained(run)) for run in runs if run.phases])
+    if "costs" in study.shows:
+        (variant,) = [variant for variant in study.variants if variant.name == name]
+        stage = planner.run(study.name, variant, planner.scale.seeds[0]).stages[-1]
+        more |= {key: _number(value) for key, value in describe_costs(stage.backbone).items()}
+    return Row(
+        name,
+        list(scored.per_seed.values()) if scored else (),
+        comparisons.get((name, study.reference)),
+        "reference" if name == study.reference else "–",
+        more,
+    )
+
+
+def _unexplained(run: RunRecord) -> list[float]:
+    """Of every teacher that it learned from, in any of its distillations, at the end."""
+    names = dict.fromkeys(name for phase in run.phases for name in phase["teachers"])
+    return [run.phases[-1]["unexplained"][name] for name in names]
+
+
+def _number(value: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def _claim(claim: Claim, comparisons: Tables) -> str:
+    return claim_line(claim.text, comparisons.get((claim.variant, claim.than)), claim.expected, claim.than)
+
+
+def _shared(studies: Sequence[Study], records: Sequence[RunRecord]) -> tuple[str, str]:
+    """Which runs stand in several tables, which therefore are not independent of each other: in short, and in full."""
+    places: dict[str, dict[str, str]] = {}
+    for run in records:
+        places.setdefault(run.key, {})[run.study] = run.variant
+    groups = Counter(tuple(names.items()) for names in places.values() if len(names) > 1)
+    if not groups:
+        return f"{count(len(places), 'run')}, each in one table.", ""
+    titles = {study.name: study.title for study in studies}
+    lines = [
+        f"- {count(number, 'run')} in {len(group)} tables: "
+        + "; ".join(f"*{variant}* in {titles[study]}" for study, variant in group)
+        for group, number in sorted(groups.items(), key=lambda entry: -len(entry[0]))
+    ]
+    most = max(groups, key=len)
+    short = (
+        f"The tables are not independent: {len(most)} of {len({run.study for run in records})} share the same "
+        f"{count(groups[most], 'run')}, and what is by chance in these is in all of them."
+    )
+    return short, "\n".join([f"{count(len(places), 'run')}, of which some stand in several tables:", "", *lines])
+
+
+def _scale(records: Sequence[RunRecord]) -> str:
+    scales: Keys = {}
+    for run in records:
+        for name, value in run.scale.items():
+            scales.setdefault(name.replace("_", " "), {})[str(value)] = None
+    facts = [f"{name} {' or '.join(values)}" for name, values in scales.items()]
+    seeds = ", ".join(map(str, sorted({run.seed for run in records})))
+    machines = " or ".join(dict.fromkeys(run.machine for run in records))
+    return "; ".join([*facts, f"seeds {seeds}", machines])
+
+
+def _between(dates: Sequence[str]) -> str:
+    return min(dates) if min(dates) == max(dates) else f"{min(dates)} to {max(dates)}"

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Queue
@@ -101,11 +100,6 @@ class StudyRunner:
                 print(f"[{number}/{len(missing)}] {title}{': FAILED' if error else ''}", flush=True)  # noqa: T201
         if failed:
             raise RuntimeError("\n".join([f"{len(failed)} of {len(missing)} runs failed:", *failed]))
-
-    def found(self, study: Study) -> list[RunRecord]:
-        """Records of a study as it is defined now, under its own names: another study may have made the same run."""
-        runs = [run for run in self.planner.runs(study) if run.key in self.records]
-        return [replace(self.records[run.key], study=run.study, variant=run.variant) for run in runs]
 
     def _has_data(self, run: Run) -> bool:
         return all(stage.data is None or stage.data in self.planner.others for stage in run.stages)

@@ -1,7 +1,6 @@
 """The page of the slices of a 3-D volume: means per section and per sub-volume, and what was found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 
 from bundle.atomic import write_json, write_text
 from bundle.studies.slices import AUTOMATIC, BOX, DISTILLED, ELLIPSOID, HELD_OUT, RANDOM, TRAINED, VARIANTS, run_slices
-from bundle.studies.statistics import Comparison, compare, count, explain, holm
+from bundle.studies.statistics import Comparison, compare, correct, count, explain
 
 MEASURES = {"volume_dice": "3-D Dice", "slice_dice": "mean slice Dice", "flicker": "inter-slice flicker"}
 SECTIONS = {HELD_OUT: "held out", TRAINED: "trained on"}
@@ -47,7 +46,7 @@ own; outside the box's slices there is no mask. The ellipsoid that fills that bo
 
 {findings}
 
-The interval resamples seeds and patients; with so few of both it is too narrow.
+The t-interval counts seeds and patients as random; p-values are corrected for all of these comparisons.
 
 **Scale.** Every slice is cut to the same square of {field_mm:.0f} mm around the lesion, whose place is so given as by a
 reader's mark. Every patient is held out once, in {folds} folds. Both students are trained by `configs/train.json` on
@@ -112,15 +111,8 @@ def slices_page(report: Mapping[str, Any]) -> str:
 
 def findings(scores: Scores) -> list[str]:
     """Sentences about the held-out patients; the p-values are corrected for the number of comparisons."""
-    found = {names: compare(paired_table(scores, *names)) for names in COMPARISONS}
-    p_values = {" ".join(names): one.p_value for names, one in found.items() if one.p_value is not None}
-    corrected = holm(p_values)
-    lines = [_automatic(scores)]
-    for names, comparison in found.items():
-        p_value = corrected.get(" ".join(names))
-        final = replace(comparison, corrected_p_value=p_value, num_comparisons=len(p_values))
-        lines.append(_sentence(scores, *names, final))
-    return lines
+    found = correct({names: compare(paired_table(scores, *names)) for names in COMPARISONS})
+    return [_automatic(scores), *(_sentence(scores, *names, comparison) for names, comparison in found.items())]
 
 
 def paired_table(scores: Scores, variant: str, reference: str, measure: str) -> np.ndarray:
@@ -151,8 +143,8 @@ def _sentence(scores: Scores, variant: str, reference: str, measure: str, compar
     )
     return (
         f"{variant.capitalize()}, {BOX}, on held-out patients: {MEASURES[measure]} {ours}, against {theirs} of "
-        f'"{reference}": {explain(comparison, reference)}, over {count(comparison.num_seeds, "seed")} and '
-        f"{count(comparison.num_patients, 'patient')}."
+        f'"{reference}": {explain(comparison, reference)}, over '
+        f"{' and '.join(count(size, axis) for axis, size in comparison.sizes.items())}."
     )
 
 
