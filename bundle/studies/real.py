@@ -27,7 +27,7 @@ STUDY = FOLDER / "real" / "study.json"
 TEACHERS = (ROOT / "configs" / "real_teachers.json", FOLDER / "real" / "teachers.json")
 """Teachers beside those of the other studies: the real ones, and their placebos."""
 
-FINE_TUNING = "fine-tuning"
+FINE_TUNING, TEACHERS_PROBE = "fine-tuning", "probe of teachers"
 TEST, ELSEWHERE = "test", "hard_test"
 """Splits: films of the same set, and of others."""
 
@@ -213,6 +213,7 @@ class RealStudyRunner:
 
     def _wanted_jobs(self) -> dict[str, Job]:
         jobs: dict[str, Job] = {}
+        last: dict[str, Job] = {}  # teachers are slow, and no run waits for their probes
         for arm, task, seed, draw in self.study.wanted():
             run = self.plan(arm, task, seed, draw)
             probe = self._probe(arm, run)
@@ -230,8 +231,8 @@ class RealStudyRunner:
                 name = f"{task}, draw {draw}: {arm}, seed {seed}"
                 jobs[name] = Job(_call(self._fine_tune, arm, task, draw, run), needs)
             for name, do in probe.items():
-                jobs.setdefault(name, Job(do, needs))
-        return jobs
+                (last if name.startswith(TEACHERS_PROBE) else jobs).setdefault(name, Job(do, needs))
+        return {**jobs, **last}
 
     def _probe(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
         """Missing probes of a run's student before phase 2, of its teachers, together and alone, and of position."""
@@ -242,7 +243,7 @@ class RealStudyRunner:
         found = {"probe of position": (self.probe.key("position"), self.probe.position, ())}
         for names in sets:
             entries = {name: self.planner.teachers[name] for name in names}
-            found[f"probe of teachers {', '.join(names)}"] = (self.probe.key(entries), self.probe.teachers, (entries,))
+            found[f"{TEACHERS_PROBE} {', '.join(names)}"] = (self.probe.key(entries), self.probe.teachers, (entries,))
         if distillation:
             path, backbone, digest = distillation.folder / "student.pt", distillation.backbone, distillation.digest
         else:
