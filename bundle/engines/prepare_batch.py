@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from bundle.keys import IMAGE, LABEL, VALID
 from bundle.losses.retained import DISTILLATION
 from bundle.segmentation.prompts import PromptSampler
-from bundle.store.dataset import FEATURES
+from bundle.store.dataset import FEATURES, MOVED
 from bundle.store.views import as_float
+from bundle.transforms.affine import move_features
 
 
 class PrepareDistillationBatch:
@@ -61,9 +62,13 @@ class PrepareStoredBatch(PrepareDistillationBatch):
     def features(
         self, frames: Tensor, batchdata: Mapping[str, Any], move: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        """Decoded from the batch."""
+        """Decoded from the batch, and moved as its frames were."""
         stored = batchdata[FEATURES]
-        return {name: self.decoders[name].to(frames.device)(move(stored[name])) for name in self.teachers}
+        found = {name: self.decoders[name].to(frames.device)(move(stored[name])) for name in self.teachers}
+        if MOVED not in batchdata:
+            return found
+        matrices = move(batchdata[MOVED])
+        return {name: move_features(features, matrices) for name, features in found.items()}
 
 
 class PrepareSegmentationBatch:

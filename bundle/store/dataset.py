@@ -1,6 +1,6 @@
 """Views and features for a data loader, straight from the store: nothing is decoded and no teacher runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from bundle.store.precision import Codec
 from bundle.store.requests import Finder, make_requests, training_views
 from bundle.store.store import FeatureStore, FeatureTable, identities
 from bundle.store.views import ViewRecipe, as_float, seed_of
+from bundle.transforms.affine import AffineDraw, RandAffineFramed, affine_matrix
 
 FEATURES = "features"
 """A batch's stored features, by teacher, as the store keeps them."""
+
+MOVED = "moved"
+"""How a batch's frames were moved after the teachers saw them: matrices ``(B, 2, 3)`` of ``affine_matrix``."""
 
 
 class StoredViews(Dataset):
@@ -39,6 +43,8 @@ class StoredViews(Dataset):
         num_views: Augmented views per frame; with 0, view 0.
         precision: "float16" or "int8".
         student_transforms: Random transforms of ``image`` alone, drawn anew in each epoch: the teachers saw it without.
+        move: Random movement of ``image`` and ``valid``, drawn anew in each epoch; ``PrepareStoredBatch`` moves the
+            features with them. So one stored view serves as many, for teachers that are slow.
         verify: Check every entry that is read against its checksum.
 
     Raises:
@@ -54,11 +60,13 @@ class StoredViews(Dataset):
         num_views: int = 4,
         precision: str = "float16",
         student_transforms: Sequence[Transform] = (),
+        move: RandAffineFramed | None = None,
         verify: bool = True,
     ) -> None:
         self.store = FeatureStore(folder)
         self.verify = verify
         self.student = Compose(list(student_transforms)) if student_transforms else None
+        self.move = move
         self.names = np.array([str(entry[CLIP]) for entry in entries])
         self.frames = np.array([int(entry[FRAME]) for entry in entries])
         self.num_views = len(training_views(num_views))
@@ -81,7 +89,7 @@ class StoredViews(Dataset):
         """What turns each teacher's stored features into float32."""
         return {name: features.codec for name, features in self.features.items()}
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[Hashable, Any]:
         frame = int(index)
         epoch = getattr(index, "epoch", None)
         if epoch is None:
@@ -97,13 +105,18 @@ class StoredViews(Dataset):
         for name, rows in self.feature_rows.items():
             shard, place = rows[row]
             features[name] = self.features[name].table.read_at(shard, place, self.verify)["features"]
-        return {
+        item: dict[Hashable, Any] = {
             IMAGE: image,
             VALID: view.valid,
             FEATURES: features,
             CLIP: str(self.names[frame]),
             FRAME: int(self.frames[frame]),
         }
+        if self.move is None:
+            return item
+        self.move.set_random_state(seed=seed_of(self.contents[row].tobytes(), epoch, "move"))
+        drawn = self.move.draw() or AffineDraw(degrees=0.0, scale=1.0, shift=(0.0, 0.0))
+        return {**self.move.apply(item, drawn), MOVED: affine_matrix(drawn)}
 
     def _check_complete(self) -> None:
         places = [self.view_rows, *self.feature_rows.values()]

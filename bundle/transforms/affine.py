@@ -95,14 +95,34 @@ class RandAffineFramed(Randomizable, MapTransform):
         return entry
 
 
-def sampling_grid(drawn: AffineDraw, rows: int, columns: int) -> Tensor:  # (1, H, W, 2)
-    """For every output pixel the input position that moves there, as ``grid_sample`` takes it."""
+def affine_matrix(drawn: AffineDraw, rows: int = 1, columns: int = 1) -> Tensor:  # (2, 3)
+    """For an output position, from -1 to 1 along each side, the input position that moves there.
+
+    Args:
+        drawn: What is done.
+        rows: Of the frame; of rows and columns only the ratio counts, so leave both out for a square one.
+        columns: Of the frame.
+    """
     cos, sin = math.cos(math.radians(drawn.degrees)), math.sin(math.radians(drawn.degrees))
     down, right = drawn.shift  # positions run from -1 to 1, x (columns) first
     # Rotation is in pixels, so a frame that is not square needs the ratio of its sides.
     linear = torch.tensor([[cos, -sin * rows / columns], [sin * columns / rows, cos]]) / drawn.scale
     offset = linear @ torch.tensor([[-2.0 * right], [-2.0 * down]])
-    return F.affine_grid(torch.cat([linear, offset], dim=1)[None], [1, 1, rows, columns], align_corners=False)
+    return torch.cat([linear, offset], dim=1)
+
+
+def sampling_grid(drawn: AffineDraw, rows: int, columns: int) -> Tensor:  # (1, H, W, 2)
+    """For every output pixel the input position that moves there, as ``grid_sample`` takes it."""
+    return F.affine_grid(affine_matrix(drawn, rows, columns)[None], [1, 1, rows, columns], align_corners=False)
+
+
+def move_features(features: Tensor, matrices: Tensor) -> Tensor:  # (B, C, h, h), (B, 2, 3) -> (B, C, h, h)
+    """Move square feature maps as their frames were moved; zeros come in from outside.
+
+    Features of a moved frame are not exactly the moved features: keep angles and scales small.
+    """
+    grid = F.affine_grid(matrices.to(features), list(features.shape), align_corners=False)
+    return F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def resample(frame: Tensor, grid: Tensor, mode: str) -> Tensor:

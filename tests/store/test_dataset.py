@@ -13,9 +13,11 @@ from bundle.losses.balance import Equal
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
 from bundle.losses.standardize import PhiS
+from bundle.store.dataset import MOVED
 from bundle.store.errors import StoreError
 from bundle.store.statistics import stored_statistics
 from bundle.store.views import as_float
+from bundle.transforms.affine import RandAffineFramed, move_features
 from tests.store.conftest import NUM_VIEWS, ToyTeacher, items
 
 CPU = torch.device("cpu")
@@ -54,6 +56,22 @@ def test_stored_and_live_teachers_give_the_same_loss_on_the_same_batch(stage, pr
     random = {name: torch.randn(value.shape, generator=generator) for name, value in live["features"].items()}
     pred = {"features": random, "embedding": torch.zeros(8, 1, 1, 1)}
     torch.testing.assert_close(loss(pred, stored), loss(pred, live), rtol=LOSS_ERROR[precision], atol=0)
+
+
+def test_features_are_moved_with_their_frame(filled):
+    move = RandAffineFramed(["image", "valid"], prob=1.0, degrees=9.0, shift=0.2, mode=["bilinear", "nearest"])
+    plain, moving = filled.views(), filled.views(move=move)
+    item, same, other = moving[EpochIndex(0, 3)], moving[EpochIndex(0, 3)], moving[EpochIndex(0, 4)]
+    assert torch.equal(item["image"], same["image"])
+    assert not torch.equal(item[MOVED], other[MOVED])
+    batch = next(iter(DataLoader(moving, batch_size=4, sampler=EpochSampler(moving))))
+    still = next(iter(DataLoader(plain, batch_size=4, sampler=EpochSampler(plain))))
+    _, moved = PrepareStoredBatch(filled.teachers, moving.decoders)(batch, CPU)
+    _, before = PrepareStoredBatch(filled.teachers, plain.decoders)(still, CPU)
+    for name, features in before["features"].items():
+        torch.testing.assert_close(moved["features"][name], move_features(features, batch[MOVED]))
+    frames = move_features(as_float(still["image"]), batch[MOVED])
+    torch.testing.assert_close(as_float(batch["image"]), frames, atol=1.01 / 255, rtol=0)  # to whole gray values
 
 
 def test_the_epochs_take_the_views_in_turn(filled):
