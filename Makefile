@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full clean FORCE
+.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full study-real clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,10 @@ study: $(STAMP) ## every evidence study at a small scale, in runs/study_small: a
 study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what is done is not done again
 	$(PYTHON_IN_VENV) scripts/study.py --scale full --jobs 2 --output_dir docs/evidence
 	$(PYTHON_IN_VENV) scripts/look_inside.py
+
+study-real: $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: 10 hours on two cores, resumable
+	@test -n "$(JSRT)" -a -n "$(CHEST_XRAYS)" || { echo "say where the films are: make study-real JSRT=folder CHEST_XRAYS=folder"; exit 1; }
+	$(PYTHON_IN_VENV) scripts/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/evidence $(OPTIONS)
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

@@ -11,7 +11,7 @@ from bundle.workflows.stages import ROOT
 FOLDER = ROOT / "configs" / "studies"
 SCALES = FOLDER / "scales.json"
 TEACHERS = FOLDER / "teachers.json"
-"""Teachers beside those of ``configs/distill.json`` and ``configs/real_teachers.json``, by name."""
+"""Teachers beside those of ``configs/distill.json``, by name."""
 
 Keys = dict[str, Any]
 """Keys of a config, as in an overlay."""
@@ -162,7 +162,7 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     content = _read(path)
     _check(content, {"title", "question", "paper", "reference", "variants"}, {"claims", "shows"}, path)
-    variants = tuple(_variant(name, entry, path) for name, entry in content["variants"].items())
+    variants = tuple(read_variant(name, entry, path) for name, entry in content["variants"].items())
     if content["reference"] not in content["variants"]:
         raise ValueError(f"{path}: reference must be one of {list(content['variants'])}, got {content['reference']!r}")
     claims, shows = content.get("claims", []), tuple(content.get("shows", []))
@@ -197,12 +197,16 @@ def read_scale(name: str, path: str | Path = SCALES) -> Scale:
 
 def teacher_configs(path: str | Path = TEACHERS) -> Keys:
     """Every teacher that a study can name, and how it is loaded."""
-    configs = [_read(ROOT / "configs" / name)["teachers"] for name in ("distill.json", "real_teachers.json")]
-    teachers = {name: entry for known in (*configs, _read(Path(path))) for name, entry in known.items()}
-    return {name: entry for name, entry in teachers.items() if not name.startswith("_")}
+    own = {key: value for key, value in _read(Path(path)).items() if not key.startswith("_")}
+    return {**_read(ROOT / "configs" / "distill.json")["teachers"], **own}
 
 
-def _variant(name: str, entry: Keys, path: Path) -> Variant:
+def read_variant(name: str, entry: Keys, path: Path) -> Variant:
+    """A variant of a file's entry with ``phase_1`` and ``phase_2``; without them, those of the configs.
+
+    Raises:
+        ValueError: If something is unknown, or of another type.
+    """
     _check(entry, set(), {"phase_1", "phase_2"}, path)
     first = entry.get("phase_1", {})
     chain = [] if first is None else first if isinstance(first, list) else [first]

@@ -14,6 +14,19 @@ from bundle.workflows.stages import ROOT, Stage
 
 SPLITS = ("test", "hard_test")
 RETAIN = "retain_distillation.json"
+PROXY = "proxy"
+"""Name of a teacher that is the student of the distillation before; the student that learns from it starts anew."""
+WITHOUT_EFFECT = (
+    "_desc",
+    "imports",
+    "+imports",
+    "parameters",
+    "experiment_name",
+    "run_name",
+    "tracking_uri",
+    "log_every",
+)
+"""Beginnings of keys on which no result depends."""
 LIVE, STORED = ("distill.json",), ("distill.json", "stored_features.json")
 
 
@@ -122,26 +135,36 @@ class Planner:
         return Run(study, variant.name, seed, tuple(stages))
 
     def _stage(self, kind: str, phase: Phase, keys: Keys, seed: int, before: Sequence[PlannedStage]) -> PlannedStage:
-        fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE
+        parent = before[-1] if before else None
+        is_taught = PROXY in (phase.teachers or ())
+        if is_taught and parent is None:
+            raise ValueError(
+                f"the teacher {PROXY!r} is the student of the distillation before: let phase_1 begin with one"
+            )
+        known = {**self.teachers, PROXY: {"_target_": "bundle.students.teacher.load_student_teacher"}}
+        fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE and not is_taught
         configs = STORED if fills else phase.configs
         views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed
-        own: Keys = {**keys, **views, **phase.overlay(self.teachers), "seed": seed}
+        own: Keys = {**keys, **views, **phase.overlay(known), "seed": seed}
         config: Keys = {}
         for name in configs:
-            config |= _without_descriptions(name)
+            config |= json.loads((ROOT / "configs" / name).read_text(encoding="utf-8"))
         settings = {**config, **own}
         if phase.share != 1:
             own["epochs"] = max(1, round(settings["epochs"] * phase.share))
             own["val_interval"] = own["epochs"]
             settings |= own
-        parent = before[-1] if before else None
         given = [*self._given, phase.data] if phase.data else self._given
-        identity = [{**settings, "distill_dir": None}, parent.digest if parent else None, given]
+        counted = _without_descriptions({**settings, "distill_dir": None})
+        identity = [counted, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
         places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
         places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
+        if is_taught:
+            proxy = {**known[PROXY], "checkpoint": student}
+            places, student = {**places, "teachers": {**own["teachers"], PROXY: proxy}}, None
         teachers = tuple(settings["teachers"]) if kind == "distill" else ()
         return PlannedStage(
             folder=folder,
@@ -158,6 +181,9 @@ class Planner:
         return self.datalist if phase.data is None else self.others.get(phase.data, Path(f"{phase.data} is missing"))
 
 
-def _without_descriptions(config: str) -> Keys:
-    content = json.loads((ROOT / "configs" / config).read_text(encoding="utf-8"))
-    return {key: value for key, value in content.items() if not key.startswith("_desc")}
+def _without_descriptions(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {
+            key: _without_descriptions(value) for key, value in content.items() if not key.startswith(WITHOUT_EFFECT)
+        }
+    return [_without_descriptions(entry) for entry in content] if isinstance(content, list) else content

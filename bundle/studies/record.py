@@ -28,6 +28,8 @@ class RunRecord:
         phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
             ``val_cosine`` by teacher (:mod:`bundle.studies.traces`); ``unexplained`` by teacher
             (:mod:`bundle.studies.knowledge`).
+        task: On real films: what was learned, of how many labelled films.
+        draw: On real films: which labelled films.
         names: Study and variant of every table in which it stands.
 
     Raises:
@@ -44,6 +46,8 @@ class RunRecord:
     finished: str
     machine: str
     phases: Sequence[Mapping[str, Any]] = ()
+    task: str = ""
+    draw: int = 0
     names: Sequence[Sequence[str]] = ()
 
     def __post_init__(self) -> None:

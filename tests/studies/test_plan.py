@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.studies import plan
 from bundle.studies.definition import Phase, Scale, Study, Variant, teacher_configs
 from bundle.studies.plan import Planner
 
@@ -38,6 +39,25 @@ def test_distillations_follow_each_other():
     first, second, train = run(Variant("a", (ONE, replace(ONE, teachers=("rad_dino",))), TRAIN)).stages
     assert second.keys["student_checkpoint"] == str(first.folder / "student.pt")
     assert train.keys["student_checkpoint"] == str(second.folder / "student.pt")
+
+
+def test_a_student_can_be_the_teacher_of_the_next():
+    def stages(backbone, **given):
+        larger, proxy = replace(ONE, keys={"student_backbone": backbone}), replace(ONE, teachers=("proxy",))
+        return run(Variant("a", (larger, proxy), TRAIN), scale=replace(SCALE, num_views=4), **given).stages
+
+    first, second, train = stages("efficientvit_b1")
+    assert second.keys["teachers"]["proxy"]["checkpoint"] == str(first.folder / "student.pt")
+    assert second.keys["student_checkpoint"] is None
+    assert (first.fills, second.fills, second.backbone) == (True, False, "efficientvit_b0")
+    assert train.keys["student_checkpoint"] == str(second.folder / "student.pt")
+    assert second.digest == stages("efficientvit_b1", folder=Path("elsewhere"))[1].digest
+    assert second.digest != stages("repvit_m0_9")[1].digest
+
+
+def test_a_proxy_without_a_distillation_before_is_refused():
+    with pytest.raises(ValueError, match="'proxy' is the student of the distillation before"):
+        run(Variant("a", (replace(ONE, teachers=("proxy",)),), TRAIN))
 
 
 def test_retained_distillation_is_told_where_the_heads_are():
@@ -130,3 +150,26 @@ def test_the_evaluation_is_of_a_split_and_of_the_trained_model():
     assert f"--checkpoint {stage.folder / 'model.pt'}" in command
     assert "--validate::section hard_test" in command
     assert "evaluating" in command
+
+
+def test_descriptions_imports_and_logging_change_nothing(monkeypatch):
+    variant = Variant("a", (ONE,), TRAIN)
+    before = run(variant).key
+    read = plan.json.loads
+
+    def loads(text, **how):
+        content = read(text, **how)
+        if "student" not in content:
+            return content
+        return {
+            **content,
+            "_desc_new_": "word",
+            "imports": [],
+            "parameters": "other",
+            "student": {**content["student"], "_desc_": "w"},
+        }
+
+    monkeypatch.setattr(plan.json, "loads", loads)
+    assert run(variant).key == before
+    monkeypatch.setattr(plan.json, "loads", lambda text, **how: {**read(text, **how), "gradient_clip": 1.0})
+    assert run(variant).key != before

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from monai.bundle import ConfigParser
 
-from bundle.studies.definition import teacher_configs
+from bundle.studies.real import real_teacher_configs
 from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.packaged import packaged_astra, packaged_file
 
@@ -27,7 +27,7 @@ def needs(name):
 
 
 def load(name, **changes):
-    parser = ConfigParser({"teacher": json.loads(json.dumps(teacher_configs()[name]))})
+    parser = ConfigParser({"teacher": json.loads(json.dumps(real_teacher_configs()[name]))})
     for key, value in changes.items():
         parser[f"teacher::{key.replace('__', '::')}"] = value
     return parser.get_parsed_content("teacher")
