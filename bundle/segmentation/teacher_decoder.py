@@ -4,7 +4,6 @@ SAM (arXiv 2304.02643) and SAM 2 (arXiv 2408.00714) have the same two modules; S
 the object score and a "no memory" embedding, and calls the layers of the transformer's perceptron otherwise.
 """
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +13,12 @@ import torch.nn.functional as F
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks, make_decoder
-from bundle.teachers.checkpoint import find_checkpoint, load_strict, read_state_dict
+from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks, Segmenter, make_decoder
+from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_strict, read_state_dict
 from bundle.teachers.lite_medsam import SHA256 as LITE_MEDSAM
 from bundle.teachers.medsam2 import DECODER_PARTS, HIGH_RES, OTHER_PARTS
-
-logger = logging.getLogger(__name__)
 
 
 class TeacherDecoder(nn.Module):
@@ -186,6 +184,39 @@ def load_sam2_decoder(
     ignored = ("image_encoder.", *(part for part in OTHER_PARTS if part not in DECODER_PARTS))
     load_strict(decoder, read_state_dict(path, sha256), path, ignored, published_name=_name_in_sam2)
     return decoder
+
+
+def start_decoder(segmenter: Segmenter, checkpoint: str | Path | None) -> Segmenter:
+    """Begin phase 2 with a teacher's prompt encoder and mask decoder instead of random ones; queries stay new.
+
+    All of a SAM 2.1's decoder fits. A SAM's, such as LiteMedSAM's, lacks high-resolution features and object scores:
+    these tensors stay new, and a note says which. What the decoder reads is still the student's own embedding, from
+    which phase 1's heads, not its neck, predict the teacher's: phase 2 brings the two together.
+
+    Args:
+        segmenter: Of the teacher's width, 256; changed in place.
+        checkpoint: ``lite_medsam.pth`` or a whole SAM 2.1 checkpoint; None changes nothing.
+
+    Raises:
+        CheckpointError: If the file has no decoder, or a tensor of another shape.
+    """
+    if checkpoint is None:
+        return segmenter
+    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "lite_medsam.pth"))
+    state = read_state_dict(path)
+    published_name = _name_in_sam2 if any(name.startswith(DECODER_PARTS) for name in state) else _name_in_sam
+    parts = {"prompt_encoder": segmenter.prompt_encoder, "mask_decoder": segmenter.mask_decoder}
+    module = nn.ModuleDict(parts)
+    own = module.state_dict()
+    new = [name for name in own if published_name(name) not in state]
+    if len(new) > len(own) / 2:
+        raise CheckpointError(f"{path} has no decoder of SAM or SAM 2.1: give the whole model's checkpoint")
+    kept = {published_name(name): own[name] for name in new}
+    given = {name: value for name, value in state.items() if name.startswith((*parts, *DECODER_PARTS[:2]))}
+    load_strict(module, {**given, **kept}, path, published_name=published_name)
+    if new:
+        tqdm.write(f"note: {path.name} has no {', '.join(sorted({'.'.join(name.split('.')[:2]) for name in new}))}")
+    return segmenter
 
 
 def _name_in_sam(key: str) -> str:

@@ -8,8 +8,13 @@ import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from bundle.segmentation.sam2 import build_sam2
-from bundle.segmentation.segmenter import ImageFeatures, Segmenter
-from bundle.segmentation.teacher_decoder import TeacherSegmenter, load_lite_medsam_decoder, load_sam2_decoder
+from bundle.segmentation.segmenter import ImageFeatures, Segmenter, make_decoder
+from bundle.segmentation.teacher_decoder import (
+    TeacherSegmenter,
+    load_lite_medsam_decoder,
+    load_sam2_decoder,
+    start_decoder,
+)
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 from bundle.teachers.checkpoint import CheckpointError
@@ -142,6 +147,46 @@ def test_lite_medsams_decoder_gives_what_its_package_gives():
         )
         best = masks[torch.arange(2), iou.argmax(dim=1)][:, None]
         torch.testing.assert_close(ours[kind], best, atol=1e-4, rtol=1e-4)
+
+
+def make_segmenter(width: int) -> Segmenter:
+    torch.manual_seed(1)
+    return Segmenter(StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=width), ["any"], SIZE)
+
+
+def test_phase_2_begins_with_sam_2s_whole_decoder(sam2_model, checkpoint):
+    segmenter = make_segmenter(WIDTH)
+    queries = segmenter.structure_queries.queries.weight.clone()
+    start_decoder(segmenter, checkpoint)
+    torch.testing.assert_close(segmenter.mask_decoder.state_dict(), sam2_model.sam_mask_decoder.state_dict())
+    torch.testing.assert_close(segmenter.prompt_encoder.state_dict(), sam2_model.sam_prompt_encoder.state_dict())
+    assert torch.equal(segmenter.structure_queries.queries.weight, queries)
+    assert all(parameter.requires_grad for parameter in segmenter.parameters())
+
+
+def test_phase_2_begins_with_what_a_sam_has_and_says_what_stays_new(tmp_path, capsys):
+    parts = make_decoder(WIDTH, grid_size=16, image_size=SIZE, is_sam2=False)
+    decoder = torch.nn.ModuleDict(dict(zip(("prompt_encoder", "mask_decoder"), parts, strict=True)))
+    published = {
+        key.replace("mlp.layers.0", "mlp.lin1").replace("mlp.layers.1", "mlp.lin2"): value
+        for key, value in decoder.state_dict().items()
+    }
+    torch.save(published | {"image_encoder.x": torch.zeros(1)}, tmp_path / "lite_medsam.pth")
+    segmenter = start_decoder(make_segmenter(WIDTH), tmp_path)
+    for name in ("transformer", "mask_tokens", "output_upscaling", "output_hypernetworks_mlps", "iou_prediction_head"):
+        ours, theirs = getattr(segmenter.mask_decoder, name), getattr(parts[1], name)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    note = capsys.readouterr().out
+    new = ("conv_s0", "conv_s1", "obj_score_token", "pred_obj_score_head")
+    assert note.split(" has no ")[1].strip() == ", ".join(f"mask_decoder.{name}" for name in new)
+
+
+def test_a_decoder_of_another_width_or_none_is_refused(checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="of another shape"):
+        start_decoder(make_segmenter(16), checkpoint)
+    torch.save({"image_encoder.x": torch.zeros(1)}, tmp_path / "encoder.pt")
+    with pytest.raises(CheckpointError, match="no decoder of SAM"):
+        start_decoder(make_segmenter(WIDTH), tmp_path / "encoder.pt")
 
 
 def _random_features():
