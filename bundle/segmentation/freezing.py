@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from bundle.segmentation.segmenter import Segmenter
 from bundle.weight_decay import weight_decay_groups
 
@@ -21,10 +19,10 @@ def parameter_groups(
     Args:
         segmenter: Changed in place.
         encoder_training: ``frozen``, ``last_stage`` (the trunk's deepest stage and the neck) or ``full``.
-        encoder_lr: Learning rate of the student's trained part: its neck and its trunk's last stage.
+        encoder_lr: Learning rate of the student's trained part.
         decoder_lr: Learning rate of prompt encoder, mask decoder and structure queries.
-        layer_decay: Every stage of the trunk learns this many times as fast as the next deeper one (the stem as one
-            stage); 1 trains all alike, less changes what is general, and was learned in phase 1, less.
+        layer_decay: Every stage of the trunk (the stem is the first) learns this many times as fast as the next deeper
+            one; the last, and the neck, at ``encoder_lr``. 1: all alike.
 
     Returns:
         The decoder's groups, then the encoder's from deep to shallow; see :func:`weight_decay_groups`.
@@ -47,8 +45,10 @@ def parameter_groups(
     groups = weight_decay_groups(segmenter, decoder, lr=decoder_lr)
     if layer_decay == 1:
         return groups + weight_decay_groups(student, lr=encoder_lr)
-    *stem, fourth, third, second, last = student.trunk.stages()
-    depths = [[student.image_encoder.neck, last], [second], [third], [fourth], stem]
-    for depth, parts in enumerate(depths):
-        groups += weight_decay_groups(nn.ModuleList(parts), lr=encoder_lr * layer_decay**depth)
+    *stem, fourth, third, second, _ = student.trunk.stages()
+    shallower = enumerate([[second], [third], [fourth], stem], start=1)
+    depths = {id(value): depth for depth, parts in shallower for part in parts for value in part.parameters()}
+    for depth in range(5):
+        parameters = [value for value in student.parameters() if depths.get(id(value), 0) == depth]
+        groups += weight_decay_groups(student, parameters, lr=encoder_lr * layer_decay**depth)
     return groups
