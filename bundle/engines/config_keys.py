@@ -22,7 +22,7 @@ RUN_IDS = ("training", "evaluating", "run", "initialize", "finalize")
 ALWAYS_KNOWN = {"imports", "_meta_"}
 EXPRESSIONS = ("$", "@", "%")
 """How a text begins that MONAI evaluates."""
-TEXT = re.compile(r"(?:.*_)?(?:input|dir|root|checkpoint|datalist|uri|name)")
+TEXT = re.compile(r"(?:.*_)?(?:input|dir|root|checkpoint|pretrained|datalist|uri|name)")
 """Keys of paths, addresses and names: their values are texts, whatever they look like."""
 
 

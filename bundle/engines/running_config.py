@@ -16,7 +16,7 @@ from bundle.engines.config_keys import SEPARATOR, last_part
 
 PLACES = ("dir", "root")
 FILES = ("checkpoint", "datalist")
-"""Last words of the keys of files that are read: what counts is their content."""
+"""Last words of the keys of files that are read: what counts is their content, as of ``pretrained`` if it is a file."""
 MAY_DIFFER = {
     "device",
     "epochs",
@@ -110,7 +110,7 @@ def _values(parser: ConfigParser, key: str, value: Any, left_out: set[str]) -> I
     if any(_is_left_out(part, left_out) for part in key.split(SEPARATOR)):
         return
     is_reference = isinstance(value, str) and value.startswith("@")  # what it refers to counts itself
-    if _last_word(key) in FILES and not is_reference:
+    if _last_word(key) in (*FILES, "pretrained") and not is_reference:
         yield key, content_of(parser.get_parsed_content(key))
     elif isinstance(value, Mapping):
         for name, entry in value.items():

@@ -1,7 +1,7 @@
 """A light timm backbone as the trunk of SAM 2's image encoder.
 
-timm's ``features_only`` backbones (TinyViT, RepViT, EfficientViT and most others) give maps at strides 4, 8, 16 and 32,
-which is what SAM 2's FPN neck expects of its Hiera trunk.
+The last four maps of timm's ``features_only`` backbones (TinyViT, RepViT, EfficientViT and most others) have strides 4,
+8, 16 and 32, which is what SAM 2's FPN neck expects of its Hiera trunk.
 """
 
 import types
@@ -19,31 +19,30 @@ class TimmTrunk(nn.Module):
     """Feature maps of a timm backbone at strides 4, 8, 16 and 32.
 
     Args:
-        model_name: A timm model with four stages at these strides, such as ``efficientvit_b0``, ``tiny_vit_5m_224`` or
-            ``repvit_m0_9``.
-        state_dict: Weights in timm's ``features_only`` names, loaded strictly; None starts from random weights, which
-            is what a student does that learns everything from its teachers.
+        model_name: A timm model whose last four stages have these strides, such as ``efficientvit_b0``,
+            ``tiny_vit_5m_224``, ``repvit_m0_9`` or ``tf_efficientnet_lite0``. Its weights are random until others are
+            loaded.
 
     Raises:
         ValueError: If timm does not know the model, its strides are others, or it takes frames of one size only.
     """
 
-    def __init__(self, model_name: str, state_dict: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, model_name: str) -> None:
         super().__init__()
         if not timm.is_model(model_name):
             similar = ", ".join(timm.list_models(f"*{model_name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise ValueError(f"student backbone must be a timm model, got {model_name!r}; similar names: {similar}")
         self.backbone = timm.create_model(model_name, features_only=True, pretrained=False)
         strides = tuple(self.backbone.feature_info.reduction())  # type: ignore[operator, union-attr]
-        if strides != STRIDES:
-            raise ValueError(f"student backbone must have stages at strides {STRIDES}, {model_name} has {strides}")
+        if strides[-4:] != STRIDES:
+            raise ValueError(f"student backbone must end with strides {STRIDES}, {model_name} has {strides}")
+        if len(strides) > len(STRIDES):
+            self.backbone = timm.create_model(model_name, features_only=True, out_indices=(-4, -3, -2, -1))
         if any(getattr(module, "strict_img_size", False) for module in self.backbone.modules()):
             raise ValueError(
                 f"student backbone must take frames of any size, {model_name} takes one only: choose another, such as "
                 "efficientvit_b0, repvit_m0_9 or tiny_vit_5m_224"
             )
-        if state_dict is not None:
-            self.backbone.load_state_dict(state_dict)
         keep_linear_attention_in_float32(self.backbone)
         self.model_name = model_name
         # SAM 2's neck lists the trunk's channels from deep to shallow.
@@ -54,7 +53,11 @@ class TimmTrunk(nn.Module):
 
     def stages(self) -> list[nn.Module]:
         """Its parts from shallow to deep, the stem's first and the deepest stage last."""
-        return list(self.backbone.children())
+        deepest = self.backbone.feature_info.module_name(-1)  # type: ignore[operator, union-attr]
+        parts: list[nn.Module] = []
+        for name, child in self.backbone.named_children():  # timm keeps blocks.6 of EfficientNet in one part, "blocks"
+            parts += child.children() if name == deepest.rpartition(".")[0] else [child]
+        return parts
 
 
 def keep_linear_attention_in_float32(module: nn.Module) -> None:

@@ -233,9 +233,9 @@ def _note(message: str) -> None:
 
 
 def _is_hub_id(checkpoint: str | Path) -> bool:
-    # "owner/name" and nothing that looks like a file, so that a mistyped path is not taken to a hub
-    text = str(checkpoint)
-    return isinstance(checkpoint, str) and bool(re.fullmatch(r"[\w-][\w.-]*/[\w-]+", text))
+    # "owner/name" (of timm, "timm/name.tag") and nothing like a file, so that a mistyped path is not taken to a hub
+    hub_id = r"[\w-][\w.-]*/[\w-]+|timm/[\w-]+\.(?!(?:pt|pth|bin|safetensors)$)\w+"
+    return isinstance(checkpoint, str) and bool(re.fullmatch(hub_id, checkpoint))
 
 
 def _first(names: list[str]) -> str:

@@ -6,7 +6,7 @@ import torch
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 
-BACKBONES = ("efficientvit_b0", "repvit_m0_9", "tiny_vit_5m_224")
+BACKBONES = ("efficientvit_b0", "repvit_m0_9", "tiny_vit_5m_224", "tf_efficientnet_lite0")
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -65,14 +65,23 @@ def test_efficientvit_stays_finite_where_float16_attention_overflows():
     assert exact.isfinite().all()
 
 
+@pytest.mark.parametrize(("name", "last"), [("efficientvit_b0", "stages_3"), ("tf_efficientnet_lite0", "blocks.6")])
+def test_the_last_of_its_stages_is_the_deepest(name, last):
+    trunk = TimmTrunk(name)
+    assert trunk.stages()[-1] is trunk.backbone.get_submodule(last)
+    assert sum(p.numel() for part in trunk.stages() for p in part.parameters()) == sum(
+        p.numel() for p in trunk.parameters()
+    )
+
+
 def test_an_unknown_backbone_is_refused_with_similar_names():
     with pytest.raises(ValueError, match=r"timm model, got 'efficientvit_b9'.*efficientvit_b0"):
         TimmTrunk("efficientvit_b9")
 
 
 def test_a_backbone_with_other_strides_is_refused():
-    with pytest.raises(ValueError, match=r"strides \(4, 8, 16, 32\), resnet18 has \(2, 4, 8, 16, 32\)"):
-        TimmTrunk("resnet18")
+    with pytest.raises(ValueError, match=r"strides \(4, 8, 16, 32\), vit_tiny_patch16_224 has \(16, 16, 16\)"):
+        TimmTrunk("vit_tiny_patch16_224")
 
 
 def test_a_backbone_of_one_image_size_is_refused_with_others():

@@ -175,16 +175,17 @@ def test_a_folder_stands_for_the_published_file_in_it(tmp_path, state):
         find_checkpoint(tmp_path, ("a.pt", "b.pt"))
 
 
-@pytest.mark.parametrize("checkpoint", ["missing.pt", "models/teachers/missing.safetensors", "/no/such/file"])
+@pytest.mark.parametrize("checkpoint", ["missing.pt", "timm/missing.safetensors", "/no/such/file"])
 def test_a_missing_file_is_an_error_with_its_remedy(checkpoint):
     with pytest.raises(FileNotFoundError, match=r"missing|/no/such/file.*never left with random.*download_teachers"):
         find_checkpoint(checkpoint, ("weights.pt",))
 
 
-def test_a_hub_id_is_fetched(monkeypatch, tmp_path):
+@pytest.mark.parametrize("hub_id", ["microsoft/rad-dino", "timm/resnet50.a1_in1k"])
+def test_a_hub_id_is_fetched(monkeypatch, tmp_path, hub_id):
     asked = []
     monkeypatch.setattr(
         "bundle.teachers.download.fetch_from_hub", lambda hub, names: asked.append((hub, names)) or tmp_path
     )
-    assert find_checkpoint("microsoft/rad-dino", ("model.safetensors",)) == tmp_path
-    assert asked == [("microsoft/rad-dino", ("model.safetensors",))]
+    assert find_checkpoint(hub_id, ("model.safetensors",)) == tmp_path
+    assert asked == [(hub_id, ("model.safetensors",))]
