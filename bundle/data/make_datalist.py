@@ -166,8 +166,12 @@ Label = Path | dict[str, Path]
 def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequence[str]) -> list[Label | None]:
     if not template:
         return [None] * len(clips)
-    find = _find_label_per_structure if "{structure}" in template else _find_label
-    labels = [find(clip, template, structures) for clip in clips]
+    labels: list[Label | None] = [
+        _find_label_per_structure(clip, template, structures)
+        if "{structure}" in template
+        else _find_label(clip, template)
+        for clip in clips
+    ]
     without = [str(clip) for clip, label in zip(clips, labels, strict=True) if label is None]
     if without:
         raise FileNotFoundError(
@@ -183,7 +187,7 @@ def _find_label_per_structure(clip: Path, template: str, structures: Sequence[st
     return found if len(found) == len(structures) else None
 
 
-def _find_label(clip: Path, template: str, _: Sequence[str] = ()) -> Path | None:
+def _find_label(clip: Path, template: str) -> Path | None:
     stem = clip.name if clip.is_dir() else clip.name.removesuffix(".gz").removesuffix(".nii")
     stem = stem if clip.is_dir() or stem != clip.name else clip.stem
     base = clip.parent / template.format(stem=stem)

@@ -1,8 +1,11 @@
-"""Prompts for training, drawn from the labels: a point, a box, or points inside and outside."""
+"""Prompts from the labels: for training drawn at random, a point, a box, or points inside and outside; for evaluation
+the one box around an object, or the one click into its middle."""
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 KINDS = ("point", "box", "points")
@@ -73,8 +76,33 @@ class PromptSampler:
         return pixels[self._integer(len(pixels))].flip(0).float()
 
     def _box(self, mask: Tensor) -> Tensor:  # (H, W) -> (2, 2): top-left and bottom-right corner
-        pixels = mask.nonzero().flip(1).float()
-        low, high = pixels.amin(dim=0), pixels.amax(dim=0)
+        low, high = box_around(mask).reshape(2, 2)
         jitter = (torch.rand(2, 2, generator=self.generator) * 2 - 1) * self.box_jitter * (high - low + 1)
         limit = torch.tensor([mask.shape[1] - 1, mask.shape[0] - 1], dtype=torch.float32)
         return (torch.stack([low, high]) + jitter).clamp(min=torch.zeros(2), max=limit)
+
+
+def connected_parts(mask: Tensor, smallest: float = 0.0) -> list[Tensor]:
+    """The connected parts of a mask ``bool (H, W)``, the largest first; none of an empty one.
+
+    Args:
+        mask: The mask, on the CPU.
+        smallest: Leave out parts below this share of the largest one's area.
+    """
+    regions, _ = ndimage.label(mask.numpy())
+    areas = np.bincount(regions.ravel())[1:]
+    order = np.argsort(-areas, kind="stable")
+    return [torch.from_numpy(regions == 1 + index) for index in order if areas[index] >= smallest * areas.max()]
+
+
+def box_around(mask: Tensor) -> Tensor:  # (H, W) -> (4,)
+    """Left, top, right and bottom pixel of a mask that is not empty."""
+    pixels = mask.nonzero().flip(1).float()
+    return torch.cat([pixels.amin(dim=0), pixels.amax(dim=0)])
+
+
+def inner_point(mask: Tensor) -> Tensor:  # (H, W) -> (2,)
+    """x and y of the pixel of a mask ``bool (H, W)`` that is farthest from its border."""
+    depth = ndimage.distance_transform_edt(np.pad(mask.numpy(), 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return torch.tensor([float(column), float(row)])

@@ -56,22 +56,7 @@ class Segmenter(nn.Module):
         self.structures = tuple(structures)
         self.image_size = image_size
         self.student = student
-        self.prompt_encoder = PromptEncoder(
-            embed_dim=embed_dim,
-            image_embedding_size=(grid_size, grid_size),
-            input_image_size=(image_size, image_size),
-            mask_in_chans=16,
-        )
-        # As in SAM 2.1's released configurations, so that its predictors accept the decoder.
-        self.mask_decoder = MaskDecoder(
-            transformer_dim=embed_dim,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=embed_dim, num_heads=8, mlp_dim=2048),
-            use_high_res_features=True,
-            iou_prediction_use_sigmoid=True,
-            pred_obj_scores=True,
-            pred_obj_scores_mlp=True,
-            use_multimask_token_for_obj_ptr=True,
-        )
+        self.prompt_encoder, self.mask_decoder = make_decoder(embed_dim, grid_size, image_size)
         self.structure_queries = StructureQueries(len(structures), embed_dim)
 
     @property
@@ -187,6 +172,36 @@ class TrainingSegmenter(nn.Module):
             "embedding": features.embedding,
             "stages": stages,
         }
+
+
+def make_decoder(
+    embed_dim: int, grid_size: int, image_size: int, is_sam2: bool = True
+) -> tuple[PromptEncoder, MaskDecoder]:
+    """SAM's prompt encoder and mask decoder, with random weights.
+
+    Args:
+        embed_dim: Channels of the image embedding.
+        grid_size: Its side.
+        image_size: Side of the frames, in whose pixels prompts are given.
+        is_sam2: As in SAM 2.1's released configurations, so that its predictors accept the decoder; else as in SAM,
+            without high-resolution features and object scores.
+    """
+    prompt_encoder = PromptEncoder(
+        embed_dim=embed_dim,
+        image_embedding_size=(grid_size, grid_size),
+        input_image_size=(image_size, image_size),
+        mask_in_chans=16,
+    )
+    mask_decoder = MaskDecoder(
+        transformer_dim=embed_dim,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=embed_dim, num_heads=8, mlp_dim=2048),
+        use_high_res_features=is_sam2,
+        iou_prediction_use_sigmoid=is_sam2,
+        pred_obj_scores=is_sam2,
+        pred_obj_scores_mlp=is_sam2,
+        use_multimask_token_for_obj_ptr=is_sam2,
+    )
+    return prompt_encoder, mask_decoder
 
 
 def convolve_both(features: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:

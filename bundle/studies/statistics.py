@@ -27,7 +27,7 @@ that the paper reports; all else "could not be told", and ``power`` says how muc
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import isnan, nan, prod, sqrt
+from math import isnan, nan, prod
 from statistics import fmean, stdev
 from typing import TypeVar
 
@@ -246,7 +246,8 @@ def compare(
     plain = Comparison(mean, dict(zip(axes, differences.shape, strict=True)), negligible)
     if num_patients < MIN_PATIENTS:
         return plain
-    error, free = standard_error(differences)
+    several = differences.squeeze()
+    error, free = map(float, standard_error(several, several.ndim))
     p_value = float(2 * student_t.sf(abs(mean) / error, free)) if error else float(mean == 0)
     reach = float(student_t.isf(LEVEL / 2, free)) * error if error else 0.0
     of_patient = differences.reshape(-1, num_patients).mean(axis=0)
@@ -263,28 +264,35 @@ def compare(
     )
 
 
-def standard_error(table: np.ndarray) -> tuple[float, float]:
-    """Of a table's mean, all axes longer than 1 random and crossed, and its degrees of freedom (NaN if it is 0)."""
-    table = table.squeeze()
-    every = range(table.ndim)
-    terms = [set(term) for size in every for term in combinations(every, size + 1)]
-    squares: dict[tuple[int, ...], float] = {}
-    free: dict[tuple[int, ...], int] = {}
-    shares: dict[tuple[int, ...], float] = {}
-    for term in reversed(terms):  # the largest interaction first
-        name = tuple(sorted(term))
-        effect = table
-        for axis in every:
+def standard_error(tables: np.ndarray, num_axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the means of some tables, every axis random and crossed.
+
+    Args:
+        tables: ``(..., n_1, ..., n_k)``, every ``n`` above 1.
+        num_axes: ``k``.
+
+    Returns:
+        Standard errors and their degrees of freedom ``(...)``; NaN degrees where a table does not vary.
+    """
+    axes = range(-num_axes, 0)
+    sizes = {axis: tables.shape[axis] for axis in axes}
+    terms = [term for size in range(num_axes, 0, -1) for term in combinations(axes, size)]  # the largest first
+    squares: dict[tuple[int, ...], np.ndarray] = {}
+    shares: dict[tuple[int, ...], np.ndarray] = {}
+    free = {term: prod(sizes[axis] - 1 for axis in term) for term in terms}
+    for term in terms:
+        effect = tables
+        for axis in axes:
             mean = effect.mean(axis=axis, keepdims=True)
             effect = effect - mean if axis in term else mean
-        free[name] = prod(table.shape[axis] - 1 for axis in term)
-        squares[name] = float((effect**2).sum()) * table.size / effect.size / free[name]
-        # A component estimated below 0 never makes another one smaller.
-        shares[name] = max(0.0, squares[name] - sum(share for other, share in shares.items() if term < set(other)))
-    spread = sum(shares.values())
-    if spread == 0:
-        return 0.0, nan
-    return sqrt(spread / table.size), spread**2 / sum(squares[name] ** 2 / free[name] for name in squares)
+        repeats = prod(sizes[axis] for axis in axes if axis not in term)
+        squares[term] = repeats * (effect**2).sum(axis=tuple(axes)) / free[term]
+        within = sum((share for other, share in shares.items() if set(term) < set(other)), start=np.zeros(()))
+        shares[term] = np.maximum(0, squares[term] - within)  # never makes another component smaller
+    spread = sum(shares.values(), start=np.zeros(()))
+    with np.errstate(invalid="ignore"):
+        degrees_of_freedom = spread**2 / sum((squares[t] ** 2 / free[t] for t in terms), start=np.zeros(()))
+    return np.sqrt(spread / prod(sizes.values())), degrees_of_freedom
 
 
 def correct(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:

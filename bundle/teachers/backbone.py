@@ -174,11 +174,12 @@ def load_transformers_backbone(
     path = find_checkpoint(checkpoint, WEIGHT_FILES)
     state = convert(read_state_dict(path, sha256))
     settings, kind, names = _read_config(config or find_checkpoint(checkpoint, ("config.json",)).parent)
+    others = [prefix for prefix in ignore_prefixes if not any(name.startswith(prefix) for name in names)]
     # from_pretrained rather than load_strict: only transformers knows how each of its versions renamed the weights.
     model, report = kind.from_pretrained(
         None,
         config=settings,
-        state_dict=without_wrappers(state, names, path),
+        state_dict=without_wrappers(state, names, path, others),
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         dtype=torch.float32,

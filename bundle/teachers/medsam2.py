@@ -1,8 +1,10 @@
 """MedSAM2's image encoder: SAM 2.1 with the Hiera-T trunk, fine-tuned at 512² (Ma et al. 2025, arXiv 2504.03600)."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
@@ -27,6 +29,12 @@ OTHER_PARTS = (  # of a whole SAM 2.1 checkpoint, beside its image encoder
     "no_obj_ptr",
     "no_obj_embed_spatial",
 )
+
+DECODER_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.", "no_mem_embed")
+"""Of these, what answers prompts on a still image."""
+
+HIGH_RES = ("_s0", "_s1")
+"""Names of the high-resolution features, after the teacher's own: at strides 4 and 8."""
 
 
 class MedSAM2(nn.Module):
@@ -77,12 +85,40 @@ class MedSAM2(nn.Module):
         # What image_encoder gives as "vision_features", without the finer levels and position encodings that it makes
         # beside them: at stride 4 they take longer than the rest of the neck together.
         neck = self.image_encoder.neck
-        *_, stride_16, stride_32 = self.image_encoder.trunk(images)
+        *_, stride_16, stride_32 = self.stages(images)
         return neck.convs[1](stride_16) + F.interpolate(neck.convs[0](stride_32), scale_factor=2.0, mode="nearest")
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The trunk's maps at strides 4, 8, 16 and 32."""
+        return self.image_encoder.trunk(images)
 
     def published_state_dict(self) -> dict[str, Tensor]:
         """Weights under the names of a SAM 2 checkpoint, ``image_encoder.*``."""
         return dict(self.state_dict())
+
+
+class HighResolution(nn.Module):
+    """What SAM 2's mask decoder reads beside the embedding: a finer level, through the decoder's own 1 x 1 convolution.
+
+    Args:
+        encoder: The image encoder.
+        level: 0 for stride 4, 1 for stride 8.
+        project: The decoder's ``conv_s0`` or ``conv_s1``.
+    """
+
+    mean = IMAGENET_MEAN
+    std = IMAGENET_STD
+
+    def __init__(self, encoder: MedSAM2, level: int, project: nn.Conv2d) -> None:
+        super().__init__()
+        self.encoder, self.level, self.project = encoder, level, project
+        self.input_size = encoder.input_size
+        self.grid_size = encoder.input_size // (4, 8)[level]
+        self.embed_dim = project.out_channels
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C / 8, S / 4, S / 4) or (B, C / 4, S / 8, S / 8)
+        lateral = self.encoder.image_encoder.neck.convs[3 - self.level]
+        return self.project(lateral(self.encoder.stages(images)[self.level]))
 
 
 def small_medsam2() -> MedSAM2:
@@ -105,6 +141,46 @@ def load_medsam2(checkpoint: str | Path, encoder: MedSAM2 | None = None, sha256:
     encoder = encoder or MedSAM2()
     load_strict(encoder, read_state_dict(path, sha256), path, ignore_prefixes=OTHER_PARTS)
     return Teacher("medsam2", encoder, describe_weights(path))
+
+
+def load_medsam2_levels(
+    checkpoint: str | Path, encoder: MedSAM2 | None = None, sha256: str | None = None
+) -> dict[str, Teacher]:
+    """All that the teacher's own mask decoder reads, as three teachers of which one runs the trunk for the others.
+
+    Args:
+        checkpoint: A *whole* SAM 2.1 checkpoint, as for :func:`load_medsam2`.
+        encoder: As for :func:`load_medsam2`.
+        sha256: Likewise.
+
+    Returns:
+        ``medsam2``, the embedding; ``medsam2_s0`` and ``medsam2_s1``, what :class:`HighResolution` gives.
+    """
+    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "model.safetensors"))
+    encoder = encoder or MedSAM2()
+    teachers = {"medsam2": load_medsam2(path, encoder, sha256)}
+    state = read_state_dict(path)
+    for level, suffix in enumerate(HIGH_RES):
+        project = nn.Conv2d(encoder.embed_dim, encoder.embed_dim // (8, 4)[level], kernel_size=1)
+        part = f"sam_mask_decoder.conv{suffix}."
+        found = {name.rpartition(part)[2]: value for name, value in state.items() if part in name}
+        load_strict(project, found, path)
+        name = f"medsam2{suffix}"
+        teachers[name] = Teacher(name, HighResolution(encoder, level, project), describe_weights(path))
+    encoder.stages = _remember_latest(encoder.stages)  # type: ignore[assignment, method-assign]
+    return teachers
+
+
+def _remember_latest(stages: Callable[[Tensor], list[Tensor]]) -> Callable[[Tensor], list[Tensor]]:
+    """The same for a frozen trunk that is asked for the same images several times in a row."""
+    latest: list[tuple[Tensor, list[Tensor]]] = []
+
+    def wrapped(images: Tensor) -> list[Tensor]:
+        if not (latest and latest[0][0].device == images.device and torch.equal(latest[0][0], images)):
+            latest[:] = [(images, stages(images))]
+        return latest[0][1]
+
+    return wrapped
 
 
 def _check_global_blocks(stages: tuple[int, ...], global_att_blocks: tuple[int, ...]) -> None:

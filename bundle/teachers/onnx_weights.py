@@ -23,10 +23,9 @@ def read_onnx_weights(path: Path) -> dict[str, Tensor]:
     """
     with needs_extra("real-teachers", f"reading the weights in {path.name}"):
         import onnx
-        from google.protobuf.message import DecodeError
     try:
         graph = onnx.load(path, load_external_data=False).graph
-    except DecodeError as error:
+    except Exception as error:  # protobuf's own, of a package that only onnx asks for
         raise ValueError(f"no ONNX graph: {error}") from error
     readers = {name: node for node in reversed(graph.node) for name in node.input}
     state = {}

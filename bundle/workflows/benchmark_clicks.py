@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from bundle.data.phantom.study import Domain, generate_study
@@ -18,6 +17,7 @@ from bundle.segmentation.prompting import (
     encode_frame,
     full_size_mask,
 )
+from bundle.segmentation.prompts import box_around, connected_parts, inner_point
 from bundle.segmentation.segmenter import Segmenter
 
 FIRST_SEED = 33_000_000
@@ -93,12 +93,10 @@ def next_click(pred: Tensor, label: Tensor) -> tuple[tuple[float, float], int]:
     Returns:
         Point ``(x, y)``, and its label, 1 inside and 0 outside.
     """
-    wrong = (pred != label).numpy()
-    regions, count = ndimage.label(wrong if wrong.any() else label.numpy())
-    largest = regions == 1 + int(np.argmax(np.bincount(regions.ravel())[1:])) if count else regions > 0
-    depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return (float(column), float(row)), int(label[row, column])
+    wrong = pred != label
+    largest, *_ = connected_parts(wrong if wrong.any() else label)
+    x, y = inner_point(largest).tolist()
+    return (x, y), int(label[int(y), int(x)])
 
 
 def _answers(
@@ -106,10 +104,9 @@ def _answers(
 ) -> Iterator[tuple[str, Tensor]]:
     point, inside = next_click(torch.zeros_like(label), label)
     yield "a click on it", answer(encoded, Prompt(structure, 0, [point], [inside]))
-    rows, columns = (torch.nonzero(label.any(dim=axis)).flatten() for axis in (1, 0))
-    if len(rows) > 1 and len(columns) > 1:
-        box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
-        yield "a box around it", answer(encoded, Prompt(structure, 0, box=box))
+    left, top, right, bottom = box_around(label).tolist()
+    if left < right and top < bottom:
+        yield "a box around it", answer(encoded, Prompt(structure, 0, box=(left, top, right, bottom)))
     mask, points, labels = automatic, [], []
     for number in range(1, NUM_CLICKS + 1):
         point, inside = next_click(mask, label)

@@ -48,6 +48,7 @@ STACKS = {
     "distill, many processes": ["distill.json", "multi_gpu_distill.json"],
     "distill, stored features, many processes": ["distill.json", "stored_features.json", "multi_gpu_distill.json"],
     "train, many processes": ["train.json", "multi_gpu_train.json"],
+    "evaluate without labels": ["distill.json", "zero_label.json"],
 }
 
 

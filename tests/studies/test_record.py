@@ -28,7 +28,7 @@ HD95 = {"p024": {"bolus": 3.1, "c4": None}}
 
 def test_a_record_comes_back_from_its_file_as_it_was():
     phase = {"teachers": ["medclip"], "curves": {"weight/medclip": [[0, 1.0]]}, "unexplained": {"medclip": 0.5}}
-    before = replace(record({"test": {"dice": DICE, "hd95": HD95}}), phases=[phase])
+    before = replace(record({"test": {"dice": DICE, "hd95": HD95}}), phases=[phase], names=(("labels", "distilled"),))
     assert RunRecord.from_dict(json.loads(json.dumps(before.to_dict()))) == before
     assert before.to_dict()["splits"]["test"]["hd95"]["p024"] == {"bolus": 3.1, "c4": None}
 

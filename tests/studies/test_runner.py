@@ -9,22 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bundle.studies.definition import (
-    FOLDER,
-    Claim,
-    Phase,
-    Scale,
-    Study,
-    Variant,
-    read_study,
-    study_names,
-    teacher_configs,
-)
-from bundle.studies.report import HELD, NOT_SEEN, OPEN, OPPOSITE, in_short, judge, run_studies, write_report
+from bundle.studies.definition import FOLDER, Phase, Scale, Study, Variant, read_study, study_names, teacher_configs
+from bundle.studies.report import found, run_studies, write_report
 from bundle.studies.runner import StudyRunner, _processor_time, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
 from bundle.workflows.stages import ROOT
-from tests.studies.test_statistics import run as make_record
 
 SCALE = Scale(
     "tiny",
@@ -78,7 +67,7 @@ def finished(tmp_path_factory, own_teacher):
 
 
 def test_every_variant_is_trained_and_scored_on_both_splits(finished):
-    records = finished.found(STUDY)
+    records = found(STUDY, finished.planner, finished.records)
     assert [record.variant for record in records] == ["full", "frozen"]
     for record in records:
         assert {split: list(scores["dice"]) for split, scores in record.splits.items()} == {
@@ -105,7 +94,7 @@ def test_a_training_that_was_interrupted_has_no_processor_time(finished, tmp_pat
 
 
 def test_a_distillation_is_described_with_what_it_learned_of_whom(finished):
-    (phase,) = finished.found(STUDY)[0].phases
+    (phase,) = found(STUDY, finished.planner, finished.records)[0].phases
     assert phase["teachers"] == ["medclip", "edges"]
     assert set(phase["val_loss"]) == set(phase["val_cosine"]) == {"medclip", "edges"}
     assert set(phase["unexplained"]) == {"medsam2", "rad_dino", "medclip", "placebo", "edges"}
@@ -132,7 +121,7 @@ def test_what_is_recorded_is_not_run_again(finished, monkeypatch):
     again = StudyRunner(finished.folder, finished.path, SCALE, teachers=finished.planner.teachers)
     monkeypatch.setattr(again, "_command", lambda *_: pytest.fail("a finished run was started"))
     again.run([STUDY])
-    assert again.found(STUDY) == finished.found(STUDY)
+    assert found(STUDY, again.planner, again.records) == found(STUDY, finished.planner, finished.records)
 
 
 def test_records_are_a_line_each_and_are_read_as_they_were_written(finished):
@@ -141,39 +130,26 @@ def test_records_are_a_line_each_and_are_read_as_they_were_written(finished):
     assert len(json.loads("".join(lines))) == len(lines) - 2 == 2
 
 
-def test_the_report_has_a_page_and_a_figure_and_says_that_one_seed_is_too_few(finished, tmp_path):
-    write_report([STUDY], finished, tmp_path)
-    page, index = (tmp_path / name for name in ("tiny.md", "README.md"))
-    assert page.read_text().startswith("# Freezing\n")
-    assert '| <a id="frozen"></a>frozen | 1 |' in page.read_text()
-    assert "| [Freezing](tiny.md) | 2 of 2 | too few runs to tell |" in index.read_text()
-    assert (tmp_path / "tiny.svg").is_file()
+def test_the_report_has_a_table_and_says_that_one_seed_is_too_few(finished, tmp_path):
+    write_report([STUDY], finished.planner, finished.records, tmp_path)
+    page = (tmp_path / "machinery.md").read_text()
+    assert "## Freezing\n" in page
+    row = next(line for line in page.splitlines() if line.startswith("| frozen | 1 |"))
+    assert "too few runs to tell" in row
 
 
-def test_the_index_has_all_studies_whichever_were_run(tmp_path):
-    index = run_studies(["labels"], "small", tmp_path / "runs", tmp_path, runs_none=True).read_text()
-    assert all(f"| {read_study(FOLDER / f'{name}.json').title} | 0 of " in index for name in study_names())
+def test_the_page_has_all_studies_whichever_were_run(tmp_path, finished):
+    studies = [read_study(FOLDER / f"{name}.json") for name in study_names()]
+    write_report([STUDY, *studies], finished.planner, finished.records, tmp_path)
+    page = (tmp_path / "machinery.md").read_text()
+    assert all(f"## {study.title}\n" in page for study in studies)
+    assert page.count("Not run.") == len(studies)
 
 
-def test_the_page_has_the_whole_command(finished, tmp_path):
-    mixed = Variant("mixed", (Phase(("distill.json",), data="mixed"),), STUDY.variants[0].phase_2)
-    for variants, command in (
-        (STUDY.variants, "tiny"),
-        ((*STUDY.variants, mixed), "tiny --public_sets CHEST_XRAYS CT_LESIONS"),
-    ):
-        write_report([replace(STUDY, variants=variants)], finished, tmp_path)
-        assert f"`python scripts/study.py --scale tiny {command}`, finished" in (tmp_path / "tiny.md").read_text()
-
-
-def test_the_papers_claims_stand_apart_from_others(finished, tmp_path):
-    claims = (Claim("freezing helps", "frozen", "full", "higher"), Claim("or not", "full", "frozen", "higher", False))
-    write_report([replace(STUDY, claims=claims)], finished, tmp_path)
-    page = (tmp_path / "tiny.md").read_text()
-    paper, others = page.split("**The paper's claims, here.**")[1].split("**Other claims, here.**")
-    assert "freezing helps" in paper
-    assert "or not" not in paper
-    assert "or not" in others
-    assert "freezing helps" not in others
+def test_without_any_run_the_index_says_so_and_nothing_is_made(tmp_path):
+    index = run_studies(["labels"], "small", tmp_path / "runs", tmp_path / "out", runs_none=True).read_text()
+    assert index.count("Not measured yet.") == 2
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(finished):
@@ -181,7 +157,7 @@ def test_a_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(fini
     study = Study("tiny", "T", "Q", "P", "full", (broken, *STUDY.variants))
     with pytest.raises(RuntimeError, match=r"1 of 1 runs failed:\ntiny: broken, seed 0: train-.* 'half'.*log.txt\)"):
         finished.run([study])
-    assert len(finished.found(study)) == 2
+    assert len(found(study, finished.planner, finished.records)) == 2
 
 
 def test_scores_are_read_per_patient_and_structure(tmp_path):
@@ -191,45 +167,3 @@ def test_scores_are_read_per_patient_and_structure(tmp_path):
         "dice": {"p1": {"c2": 0.8123, "c3": None}, "p2": {"c2": 0.5}},
         "hd95": {"p1": {"c2": None, "c3": None}, "p2": {"c2": 2.25}},
     }
-
-
-def records_with(**shifts):
-    """Three runs of each variant on eight patients, whose Dice a variant shifts."""
-    return [
-        make_record(variant, seed, {f"p{n}": {"c2": 0.5 + shift + 0.01 * ((n + seed) % 3)} for n in range(8)})
-        for variant, shift in shifts.items()
-        for seed in range(3)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("shift", "expected", "word"),
-    [
-        (0.2, "higher", HELD),
-        (-0.2, "higher", OPPOSITE),
-        (0.0, "higher", NOT_SEEN),
-        (0.0, "no difference found", HELD),
-        (0.2, "no difference found", NOT_SEEN),
-    ],
-)
-def test_a_claim_is_judged_by_the_verdict(shift, expected, word):
-    records = records_with(a=0.0, b=shift)
-    assert judge(Claim("t", "b", "a", expected), records, "test")[0] == word
-    assert judge(Claim("t", "b", "a", expected), records[:1], "test")[0] == OPEN
-
-
-@pytest.mark.parametrize(
-    ("shifts", "share", "words"),
-    [
-        ({"frozen": -0.2, "other": -0.1}, 0.5, "lower than *full*: *frozen*, *other*"),
-        ({"frozen": -0.2, "other": 0.2}, 0.5, "higher than *full*: *other*; lower than *full*: *frozen*"),
-        ({"frozen": 0.0}, 0.5, "no difference to *full* found"),
-        ({"frozen": 0.0}, 0.99, "no difference to *full* found; collapsed on one teacher: *frozen*, 3 of 3"),
-    ],
-)
-def test_the_index_says_in_short_what_was_found(shifts, share, words):
-    variants = tuple(Variant(name, (), Phase(("train.json",))) for name in ("full", *shifts))
-    study = Study("tiny", "T", "Q", "P", "full", variants, shows=("weights",))
-    curves = {"weight/a": [(0, share), (1, share)], "weight/b": [(0, 1 - share), (1, 1 - share)]}
-    records = records_with(full=0.0) + [replace(run, phases=({"curves": curves},)) for run in records_with(**shifts)]
-    assert in_short(study, records) == words

@@ -1,0 +1,53 @@
+"""A student's head with the standardizer undone, from phase 1's folder, gives features in the teacher's own units."""
+
+import json
+
+import pytest
+import torch
+
+from bundle.losses.restore import with_inverses
+from bundle.losses.standardize.phi_s import PhiS
+from bundle.losses.statistics import FeatureStatistics
+from bundle.students.encoder import StudentEncoder
+from bundle.students.heads import ProjectionHead, StudentWithHeads
+from bundle.students.stand_in import load_stand_in
+from bundle.students.trunk import TimmTrunk
+
+
+@pytest.fixture(scope="module")
+def phase_1(tmp_path_factory):
+    """What phase 1 writes, its network, and the standardizers."""
+    torch.manual_seed(0)
+    student = StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=16)
+    network = StudentWithHeads(student, {"a": ProjectionHead(16, 6, 8), "b": ProjectionHead(16, 4, 3)}).eval()
+    standardizers = {}
+    for name, channels in (("a", 6), ("b", 4)):
+        statistics = FeatureStatistics(channels, "random")
+        statistics.update(5 + 3 * torch.randn(2, channels, 16, 16))
+        standardizers[name] = PhiS.from_statistics(statistics)
+    folder = tmp_path_factory.mktemp("distill")
+    torch.save(student.state_dict(), folder / "student.pt")
+    torch.save(with_inverses(network.heads, standardizers).state_dict(), folder / "heads.pt")
+    (folder / "student.json").write_text(json.dumps({"student_backbone": "efficientvit_b0", "embed_dim": 16}))
+    (folder / "heads.json").write_text(json.dumps({"fine_heads": True, "grid_sizes": {"a": 8, "b": 3}}))
+    return folder, network, standardizers
+
+
+@torch.no_grad()
+def test_features_are_what_the_head_predicts_before_standardization(phase_1):
+    folder, network, standardizers = phase_1
+    frames = torch.rand(1, 1, 64, 64)
+    predicted = network(frames)["features"]["a"]
+    features = load_stand_in(folder, ["a"])(frames)["features"]
+    assert list(features) == ["a"]
+    torch.testing.assert_close(standardizers["a"](features["a"]), predicted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_that_was_not_distilled_is_refused(phase_1):
+    with pytest.raises(ValueError, match=r"has heads for \['a', 'b'\], none for \['c'\]"):
+        load_stand_in(phase_1[0], ["a", "c"])
+
+
+def test_a_folder_without_phase_1s_files_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no heads.json in .*give its output_dir"):
+        load_stand_in(tmp_path, ["a"])
