@@ -206,6 +206,15 @@ class RealStudyRunner:
         """Of all wanted runs, by arm, task, seed and draw."""
         return {wanted: self.plan(*wanted).key for wanted in self.study.wanted()}
 
+    def models(self) -> dict[str, str]:
+        """Weights of the finished runs, by what each is."""
+        found = {}
+        for arm, task, seed, draw in self.study.wanted():
+            path = self.plan(arm, task, seed, draw).stages[-1].folder / "model.pt"
+            if path.is_file():
+                found[f"{task}, draw {draw}: {arm}, seed {seed}"] = str(path)
+        return found
+
     def run(self, time_limit_minutes: float | None = None) -> dict[str, str]:
         """Run what is missing; every finished run is recorded at once.
 
@@ -268,7 +277,8 @@ class RealStudyRunner:
             path, backbone = None, self.study.arms[arm].phase_2.keys.get("student_backbone", "efficientvit_b0")
             digest = f"random {backbone}, seed {run.seed}"
         name = f"probe of {arm if distillation else digest}, seed {run.seed}"
-        found[name] = (self.probe.key(digest), self.probe.student, (arm, run.seed, path, backbone))
+        if distillation or "student_pretrained" not in self.study.arms[arm].phase_2.keys:
+            found[name] = (self.probe.key(digest), self.probe.student, (arm, run.seed, path, backbone))
         return {
             name: _call(do, key, *arguments)
             for name, (key, do, arguments) in found.items()
