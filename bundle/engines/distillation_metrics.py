@@ -1,7 +1,8 @@
-"""Validation of phase 1: each teacher's distillation loss, and the cosine between its features and the student's."""
+"""Validation of phase 1: how much of each teacher the student has learned, and whether its embedding has collapsed."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,12 +10,18 @@ import torch.nn.functional as F
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
+from monai.metrics import compute_embedding_collapse
 from monai.utils import CommonKeys
 from torch import Tensor
 
 from bundle.engines.dealt_batches import frames_of
 from bundle.losses.distillation import DistillationLoss
 from bundle.losses.ranks import gather_in_turn
+
+MEASURED = "measured"
+"""Entry of an evaluated batch's target that keeps what was measured of it."""
+MOST_TOKENS = 2048
+"""Of a batch's embedding that the collapse is computed from."""
 
 
 def distillation_metrics(loss: DistillationLoss) -> dict[str, Metric]:
@@ -25,29 +32,36 @@ def distillation_metrics(loss: DistillationLoss) -> dict[str, Metric]:
             different balancers can be compared.
 
     Returns:
-        ``val_loss``, the sum over teachers; and per teacher ``val_loss_<teacher>`` and ``val_cosine_<teacher>``, the
-        mean cosine over valid positions between the student's projection and the teacher's standardized features.
+        ``val_loss``, the sum over teachers; ``val_collapse``, MONAI's score of the embedding's positions from 0 (all
+        its dimensions are used alike) to 1 (all positions are equal), by effective rank; and per teacher, between the
+        student's projection and the teacher's standardized features, over valid positions: ``val_loss_<teacher>``,
+        ``val_cosine_<teacher>``, the mean cosine, and ``val_unexplained_<teacher>``, the squared error as a share of
+        the teacher's variance on these frames (1 − R²; 0 is all known, 1 no better than their mean). The last does not
+        depend on the distance and hardly on the standardization: choose recipes by it.
     """
-    metrics: dict[str, Metric] = {"val_loss": BatchMean(lambda output: sum(teacher_losses(loss, output).values()))}
-    for name in loss.teachers:
-        metrics[f"val_loss_{name}"] = BatchMean(_TeacherLoss(loss, name))
-        metrics[f"val_cosine_{name}"] = BatchMean(_TeacherCosine(loss, name))
-    return metrics
+    names = ["val_loss", "val_collapse"]
+    names += [f"val_{kind}_{name}" for name in loss.teachers for kind in ("loss", "cosine", "unexplained")]
+    return {
+        name: OverBatches(partial(_measured, loss, name), unexplained if name.startswith("val_unexplained_") else _mean)
+        for name in names
+    }
 
 
-class BatchMean(Metric):
-    """Mean over batches; with several processes it is, to the last bit, that of one (see :class:`DealtBatches`).
+class OverBatches(Metric):
+    """What all batches give together; with several processes, to the last bit, as in one (see :class:`DealtBatches`).
 
     Args:
-        value: From the evaluator's output for a batch to a number.
+        value: From the evaluator's output for a batch to what is kept of it.
+        combine: From what is kept of all batches, in order, to the metric.
     """
 
-    def __init__(self, value: Callable[[Any], float]) -> None:
+    def __init__(self, value: Callable[[Any], Any], combine: Callable[[Sequence[Any]], float]) -> None:
         super().__init__(output_transform=value)
+        self.combine = combine
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._values: list[tuple[Any, float]] = []
+        self._values: list[tuple[Any, Any]] = []
 
     def iteration_completed(self, engine: Engine) -> None:
         """Called by the evaluator after each batch."""
@@ -57,47 +71,78 @@ class BatchMean(Metric):
         """Not used: a batch is needed beside the output."""
 
     def compute(self) -> float:
-        """Mean over the batches of all processes."""
+        """The metric over the batches of all processes."""
         values = gather_in_turn(self._values)
         if not values:
-            raise NotComputableError("a mean needs at least one batch, got none")
-        return math.fsum(values) / len(values)
+            raise NotComputableError("a metric needs at least one batch, got none")
+        return self.combine(values)
 
 
-class _TeacherLoss:
-    def __init__(self, loss: DistillationLoss, name: str) -> None:
-        self.loss, self.name = loss, name
-
-    def __call__(self, output: Mapping[str, Any]) -> float:
-        return teacher_losses(self.loss, output)[self.name]
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
-class _TeacherCosine:
-    def __init__(self, loss: DistillationLoss, name: str) -> None:
-        self.loss, self.name = loss, name
-
-    def __call__(self, output: Mapping[str, Any]) -> float:
-        pred, target = output[CommonKeys.PRED], output[CommonKeys.LABEL]
-        features = self.loss.standardizers[self.name](target["features"][self.name])
-        return feature_cosine(pred["features"][self.name], features, target["valid"][self.name])
+def _measured(loss: DistillationLoss, name: str, output: Mapping[str, Any]) -> Any:
+    """One measure of an evaluated batch; all of them are taken when the first is asked for."""
+    target = output[CommonKeys.LABEL]
+    if MEASURED not in target:
+        target[MEASURED] = _measure(loss, output[CommonKeys.PRED], target)
+    return target[MEASURED][name]
 
 
 @torch.no_grad()
-def teacher_losses(loss: DistillationLoss, output: Mapping[str, Any]) -> dict[str, float]:
-    """Distance per teacher of one evaluated batch, unweighted; computed once per batch."""
-    pred, target = output[CommonKeys.PRED], output[CommonKeys.LABEL]
-    if "losses" not in target:
-        was_training = loss.training
-        loss.eval()
-        loss(pred, target)
-        loss.train(was_training)
-        target["losses"] = {name: loss.latest[f"loss/{name}"] for name in loss.teachers}
-    return target["losses"]
+def _measure(loss: DistillationLoss, pred: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+    was_training = loss.training
+    loss.eval()
+    loss(pred, target)
+    loss.train(was_training)
+    losses = {f"val_loss_{name}": loss.latest[f"loss/{name}"] for name in loss.teachers}
+    measured: dict[str, Any] = {"val_loss": sum(losses.values()), **losses}
+    measured["val_collapse"] = embedding_collapse(pred["embedding"])
+    for name in loss.teachers:
+        maps = pred["features"][name], loss.standardizers[name](target["features"][name]), target["valid"][name]
+        measured[f"val_cosine_{name}"] = feature_cosine(*maps)
+        measured[f"val_unexplained_{name}"] = error_and_moments(*maps)
+    return measured
 
 
-@torch.no_grad()
 def feature_cosine(pred: Tensor, target: Tensor, valid: Tensor) -> float:
     """Mean cosine between two feature maps ``(B, C, h, w)`` over positions, weighted by ``valid`` ``(B, 1, h, w)``."""
     cosine = F.cosine_similarity(pred.float(), target.float(), dim=1)
     weight = valid[:, 0].float()
     return float((cosine * weight).sum() / weight.sum().clamp_min(1e-6))
+
+
+def error_and_moments(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """What :func:`unexplained` needs of a batch.
+
+    Args:
+        pred: Features ``(B, C, h, w)``.
+        target: Features ``(B, C, h, w)``.
+        valid: Weight of every position ``(B, 1, h, w)``.
+
+    Returns:
+        Float64 ``(3 + C)``: the squared error, the weight and the squared target, summed; the target's sum per channel.
+    """
+    pred, target, valid = (entry.detach().as_subclass(Tensor).double() for entry in (pred, target, valid))
+    sums = [((pred - target).square() * valid).sum(), valid.sum(), (target.square() * valid).sum()]
+    return torch.cat([torch.stack(sums), (target * valid).sum(dim=(0, 2, 3))]).cpu()
+
+
+def unexplained(batches: Sequence[Tensor]) -> float:
+    """Share of the target's variance that the prediction leaves, 1 − R²; NaN where the target does not vary.
+
+    Args:
+        batches: Of :func:`error_and_moments`.
+    """
+    error, weight, square, *mean = torch.stack(list(batches)).sum(dim=0).tolist()
+    variance = square - math.fsum(value**2 for value in mean) / weight if weight else 0.0
+    return error / variance if variance > 1e-12 * square else math.nan
+
+
+def embedding_collapse(embedding: Tensor) -> float:
+    """MONAI's effective-rank score of the positions of embeddings ``(B, C, h, w)``; of many, some evenly spaced."""
+    tokens = embedding.detach().as_subclass(Tensor).float().movedim(1, -1).flatten(end_dim=2)
+    tokens = tokens[:: math.ceil(len(tokens) / MOST_TOKENS)]
+    score = compute_embedding_collapse(tokens, include_indicators=["effective_rank"])["effective_rank_score"]
+    return float(score)  # type: ignore[arg-type] - a score that was asked for is there

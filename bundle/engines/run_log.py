@@ -8,6 +8,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import nn
+from tqdm import tqdm
 
 from bundle.engines.machine_load import MachineLoad
 from bundle.engines.provenance import describe_code, describe_data
@@ -115,6 +116,9 @@ class RunLog:
         if weights and weights[0].is_file():
             self.run.log_facts({}, {"model_sha256": file_sha256(weights[0])})
         self.run.close("FINISHED")
+        metrics = {name: float(value) for name, value in self.validator.state.metrics.items()}
+        if metrics:
+            tqdm.write("last validation: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAST_SPREAD = 0.05
+"""Of an image's tokens, where less would be divided by: an image of nothing but background."""
+
 
 class MeanSquared(nn.Module):
     """Mean over channels of (pred − target)²."""
@@ -26,6 +29,22 @@ class Cosine(nn.Module):
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         _check(pred, target, weight)
         return _weighted_mean(1 - F.cosine_similarity(pred, target, dim=1).unsqueeze(1), weight)
+
+
+class AngleNormalized(nn.Module):
+    """Cosine distance as a share of what the target's mean direction in the same image leaves: 1 is no better than it.
+
+    A teacher whose tokens nearly all point one way then counts as much as one whose tokens differ: the idea of
+    C-RADIOv4's angle-balanced loss, with the spread of each image's own tokens.
+    """
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
+        _check(pred, target, weight)
+        directions = F.normalize(target, dim=1)
+        total = weight.sum(dim=(2, 3)).clamp_min(torch.finfo(weight.dtype).tiny)
+        spread = 1 - ((directions * weight).sum(dim=(2, 3)) / total).norm(dim=1)
+        cosine = F.cosine_similarity(pred, target, dim=1).unsqueeze(1)
+        return _weighted_mean(1 - cosine, weight) / spread.clamp_min(LEAST_SPREAD)
 
 
 class SmoothL1(nn.Module):

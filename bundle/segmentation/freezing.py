@@ -19,10 +19,10 @@ def parameter_groups(
     Args:
         segmenter: Changed in place.
         encoder_training: ``frozen``, ``last_stage`` (the trunk's deepest stage and the neck) or ``full``.
-        encoder_lr: Learning rate of the student's trained part: its neck and its trunk's last stage.
+        encoder_lr: Learning rate of the student's trained part.
         decoder_lr: Learning rate of prompt encoder, mask decoder and structure queries.
-        layer_decay: Every stage of the trunk learns this many times as fast as the next deeper one (the stem as one
-            stage); 1 trains all alike, less changes what is general, and was learned in phase 1, less.
+        layer_decay: Every stage of the trunk (the stem is the first) learns this many times as fast as the next deeper
+            one; the last, and the neck, at ``encoder_lr``. 1: all alike.
 
     Returns:
         The decoder's groups, then the encoder's from deep to shallow; see :func:`weight_decay_groups`.

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from bundle.engines.distillation_metrics import feature_cosine
 from bundle.engines.prepare_batch import PrepareDistillationBatch, PrepareSegmentationBatch
 from bundle.segmentation.prompts import PromptSampler
 
@@ -42,10 +41,3 @@ def test_the_prompted_label_is_the_mask_that_the_prompt_means():
         assert torch.equal(target["prompted_label"][1, 0], BATCH["label"][1, 2])
         inside = prompts["points"][prompts["point_labels"] == 1].long()
         assert len(inside) == 0 or target["prompted_label"][:, 0, inside[:, 1], inside[:, 0]].amax(dim=0).eq(1).all()
-
-
-def test_the_cosine_counts_valid_positions_only():
-    pred = torch.tensor([[[[1.0, 1.0]], [[0.0, 1.0]]]])  # two positions: (1, 0) and (1, 1)
-    target = torch.tensor([[[[1.0, -1.0]], [[0.0, -1.0]]]])
-    assert feature_cosine(pred, target, torch.tensor([[[[1.0, 0.0]]]])) == 1.0
-    assert abs(feature_cosine(pred, target, torch.tensor([[[[1.0, 1.0]]]]))) < 1e-6

@@ -130,7 +130,12 @@ def test_distillation_validates_every_teacher(distilled):
     metrics = distilled.parser.get_parsed_content("validate::evaluator").state.metrics
     assert set(metrics) == {
         "val_loss",
-        *(f"val_{kind}_{name}" for kind in ("loss", "cosine") for name in ("medsam2", "rad_dino", "medclip")),
+        "val_collapse",
+        *(
+            f"val_{kind}_{name}"
+            for kind in ("loss", "cosine", "unexplained")
+            for name in ("medsam2", "rad_dino", "medclip")
+        ),
     }
     assert all(np.isfinite(value) for value in metrics.values())
 

