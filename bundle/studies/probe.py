@@ -48,8 +48,8 @@ def student_features(student: StudentEncoder, frames: Tensor) -> Tensor:
     student.eval()
     rows = []
     for batch in frames.split(8):
-        maps = student(batch)["backbone_fpn"][1:]
-        rows.append(torch.cat([to_rows(level) for level in maps], dim=2))
+        maps = student.top_down(student.stages(batch), finest=8)
+        rows.append(torch.cat([to_rows(level) for level in maps.values()], dim=2))
     return torch.cat(rows)
 
 

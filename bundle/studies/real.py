@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import write_json
+from bundle.engines.zero_label import STUDENT
 from bundle.studies.definition import FOLDER, Keys, Phase, Scale, Variant, read_variant, teacher_configs
 from bundle.studies.plan import PlannedStage, Planner, Run
 from bundle.studies.real_films import UNLABELLED, RealFilms
 from bundle.studies.real_probe import RealProbe
+from bundle.studies.real_zero import TEACHER_ITSELF, ZERO_LABELS, zero_label_records
 from bundle.studies.record import RunRecord
 from bundle.studies.runner import read_records, read_scores, write_records
 from bundle.studies.schedule import Job, run_jobs
@@ -28,6 +30,7 @@ TEACHERS = (ROOT / "configs" / "real_teachers.json", FOLDER / "real" / "teachers
 """Teachers beside those of the other studies: the real ones, and their placebos."""
 
 FINE_TUNING, TEACHERS_PROBE = "fine-tuning", "probe of teachers"
+TEACHER_ZERO = f"{ZERO_LABELS}, teacher"
 TEST, ELSEWHERE = "test", "hard_test"
 """Splits: films of the same set, and of others."""
 
@@ -74,6 +77,7 @@ class RealStudy:
         tasks: By name.
         plan: Blocks, the most important first.
         probe: Of the frozen probe: films, numbers of labelled ones, and of their draws.
+        zero_labels: Sets of films, and the teacher whose decoder answers.
         claims: Which arm is compared with which, in which task.
     """
 
@@ -84,6 +88,7 @@ class RealStudy:
     tasks: dict[str, Task]
     plan: tuple[Block, ...]
     probe: Keys
+    zero_labels: Keys
     claims: tuple[Keys, ...]
 
     def wanted(self) -> Iterator[tuple[str, str, int, int]]:
@@ -106,7 +111,19 @@ def read_real_study(path: str | Path = STUDY) -> RealStudy:
         ValueError: If a block names an arm or a task that there is not, or an entry is missing or unknown.
     """
     path, content = Path(path), read_json(path)
-    needed = {"text", "seeds", "num_views", "phase_1", "phase_2", "arms", "tasks", "plan", "probe", "claims"}
+    needed = {
+        "text",
+        "seeds",
+        "num_views",
+        "phase_1",
+        "phase_2",
+        "arms",
+        "tasks",
+        "plan",
+        "probe",
+        "zero_labels",
+        "claims",
+    }
     if got := {key for key in content if not key.startswith("_")} ^ needed:
         raise ValueError(f"{path}: expected the entries {sorted(needed)}, missing or unknown: {sorted(got)}")
     phase_2 = dict(content["phase_2"])
@@ -122,7 +139,8 @@ def read_real_study(path: str | Path = STUDY) -> RealStudy:
         if unknown := [*set(block.arms) - set(arms), *set(block.tasks) - set(tasks)]:
             raise ValueError(f"{path}: plan names {unknown}, but arms are {list(arms)} and tasks {list(tasks)}")
     scale = Scale("real", tuple(content["seeds"]), {}, content["phase_1"], phase_2, content["num_views"])
-    return RealStudy(content["text"], scale, steps, arms, tasks, plan, content["probe"], tuple(content["claims"]))
+    readouts = content["probe"], content["zero_labels"]
+    return RealStudy(content["text"], scale, steps, arms, tasks, plan, *readouts, tuple(content["claims"]))
 
 
 def real_teacher_configs() -> Keys:
@@ -188,6 +206,15 @@ class RealStudyRunner:
         """Of all wanted runs, by arm, task, seed and draw."""
         return {wanted: self.plan(*wanted).key for wanted in self.study.wanted()}
 
+    def models(self) -> dict[str, str]:
+        """Weights of the finished runs, by what each is."""
+        found = {}
+        for arm, task, seed, draw in self.study.wanted():
+            path = self.plan(arm, task, seed, draw).stages[-1].folder / "model.pt"
+            if path.is_file():
+                found[f"{task}, draw {draw}: {arm}, seed {seed}"] = str(path)
+        return found
+
     def run(self, time_limit_minutes: float | None = None) -> dict[str, str]:
         """Run what is missing; every finished run is recorded at once.
 
@@ -216,7 +243,7 @@ class RealStudyRunner:
         last: dict[str, Job] = {}  # teachers are slow, and no run waits for their probes
         for arm, task, seed, draw in self.study.wanted():
             run = self.plan(arm, task, seed, draw)
-            probe = self._probe(arm, run)
+            probe = {**self._probe(arm, run), **self._zero_labels(arm, run)}
             if run.key in self.records and not probe:
                 continue
             needs: list[str] = []
@@ -231,7 +258,7 @@ class RealStudyRunner:
                 name = f"{task}, draw {draw}: {arm}, seed {seed}"
                 jobs[name] = Job(_call(self._fine_tune, arm, task, draw, run), needs)
             for name, do in probe.items():
-                (last if name.startswith(TEACHERS_PROBE) else jobs).setdefault(name, Job(do, needs))
+                (last if name.startswith((TEACHERS_PROBE, TEACHER_ZERO)) else jobs).setdefault(name, Job(do, needs))
         return {**jobs, **last}
 
     def _probe(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
@@ -250,12 +277,35 @@ class RealStudyRunner:
             path, backbone = None, self.study.arms[arm].phase_2.keys.get("student_backbone", "efficientvit_b0")
             digest = f"random {backbone}, seed {run.seed}"
         name = f"probe of {arm if distillation else digest}, seed {run.seed}"
-        found[name] = (self.probe.key(digest), self.probe.student, (arm, run.seed, path, backbone))
+        if distillation or "student_pretrained" not in self.study.arms[arm].phase_2.keys:
+            found[name] = (self.probe.key(digest), self.probe.student, (arm, run.seed, path, backbone))
         return {
             name: _call(do, key, *arguments)
             for name, (key, do, arguments) in found.items()
             if key not in self.probe.results
         }
+
+    def _zero_labels(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
+        """Missing evaluations without labels of a run's student before phase 2, and, once, of the teacher itself."""
+        teacher, sets = self.study.zero_labels["teacher"], self.study.zero_labels["films"]
+        distillation = run.stages[-2] if len(run.stages) > 1 else None
+        if distillation is None or teacher not in distillation.teachers:
+            return {}
+        given = (ZERO_LABELS, self.films.fingerprint, sets, teacher)
+        names = {
+            TEACHER_ZERO: (self.probe.key(given, self.planner.teachers[teacher]), TEACHER_ITSELF),
+            f"{ZERO_LABELS}, {arm}, seed {run.seed}": (self.probe.key(given, distillation.digest), (STUDENT,)),
+        }
+        keys = {key.split()[0] for key in self.records}
+        return {
+            name: _call(self._zero_label, distillation.folder, arm, run.seed, key, sources)
+            for name, (key, sources) in names.items()
+            if key not in keys
+        }
+
+    def _zero_label(self, folder: Path, arm: str, seed: int, key: str, sources: tuple[str, ...]) -> None:
+        path = self.films.unseen(self.study.zero_labels["films"])
+        self._keep(zero_label_records(folder, path, self.study.zero_labels["teacher"], arm, seed, key, sources))
 
     def _filling(self, teacher: str) -> PlannedStage:
         """A stage with this teacher alone, whose filling is timed for all arms that share it."""
@@ -280,8 +330,11 @@ class RealStudyRunner:
             task=task,
             draw=draw,
         )
+        self._keep([record])
+
+    def _keep(self, records: list[RunRecord]) -> None:
         with self._lock:
-            self.records[record.key] = record
+            self.records |= {record.key: record for record in records}
             write_records(self.records, self.path)
 
     def _minutes(self, run: Run, splits: tuple[str, ...]) -> dict[str, float]:

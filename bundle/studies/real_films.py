@@ -101,6 +101,10 @@ class RealFilms:
             sections["hard_test"] = [item for name in elsewhere for item in self.sections[name]["test"]]
         return self._write(name, self.structures[films], sections)
 
+    def unseen(self, sets: Sequence[str]) -> Path:
+        """A list of the test films of some sets, with their lungs."""
+        return self._write("unseen", [LUNG], {"test": [item for name in sets for item in self.sections[name]["test"]]})
+
     def drawn(self, films: str, labelled: int, draw: int) -> list[Item]:
         """Films of a set's pool, drawn without repeats."""
         pool = self.sections[films]["training"]

@@ -6,8 +6,10 @@ from statistics import fmean
 from typing import Any
 
 from bundle.atomic import write_text
+from bundle.engines.zero_label import TEACHER
 from bundle.studies.real import ELSEWHERE, TEST, RealStudy
 from bundle.studies.real_curves import draw_curves
+from bundle.studies.real_zero import ZERO_LABELS
 from bundle.studies.record import DICE, HD95, RunRecord
 from bundle.studies.statistics import Comparison, compare, correct, paired
 from bundle.studies.tables import Row, claim_line, markdown_table, power_line, results_table
@@ -120,6 +122,7 @@ def write_real_page(
     if draw_curves(study, scores, target):
         parts += ["## Curves\n", "![Dice against labelled films, and against minutes](real_teachers.svg)\n"]
     parts += _probe(study, probed)
+    parts += _zero_labels(study, [record for record in records.values() if record.study == ZERO_LABELS])
     parts += _times(wanted.values())
     return write_text(target / "real_teachers.md", "\n".join(parts))
 
@@ -242,6 +245,33 @@ def _probe(study: RealStudy, probed: Mapping[str, Any]) -> list[str]:
         "8, before phase 2."
     )
     return ["## Frozen probe\n", text + "\n", markdown_table(columns, rows) + "\n"]
+
+
+def _zero_labels(study: RealStudy, records: Sequence[RunRecord]) -> list[str]:
+    """Against the teacher in the same decoder, film by film."""
+    scores, prompts = Scores(records), list(dict.fromkeys(record.task for record in records))
+    arms = list(dict.fromkeys(record.variant for record in records))
+    parts = []
+    for prompt in prompts:
+        rows = []
+        for arm in arms:
+            runs = scores.runs.get((prompt, arm), [])
+            films = scores.films(prompt, arm)
+            if not runs:
+                continue
+            mean = fmean(films.values())
+            teacher = scores.films(prompt, TEACHER)
+            share = f"{mean / fmean(teacher.values()):.1%}" if teacher else "–"
+            times = [run.measured["milliseconds"] for run in runs if "milliseconds" in run.measured]
+            rows.append([arm, str(len(runs)), f"{mean:.4f}", share, f"{fmean(times):.0f}" if times else "–"])
+        columns = ["encoder", "distillations", "Dice", "of the teacher's", "ms a film, one core"]
+        parts += [f"**By {prompt}**\n", markdown_table(columns, rows) + "\n"]
+    films = " and ".join(study.zero_labels["films"])
+    text = (
+        "The head of the student, its standardization undone, in the frozen decoder of "
+        f"{study.zero_labels['teacher']}, prompted from the true masks; unseen films of {films}."
+    )
+    return ["## No labels\n", text + "\n", *parts] if parts else []
 
 
 def _times(records: Iterable[RunRecord]) -> list[str]:

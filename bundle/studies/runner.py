@@ -2,17 +2,13 @@
 
 import csv
 import json
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
-import psutil
-import torch
 from mlflow import MlflowClient
 
 from bundle.atomic import write_json, write_text
@@ -24,16 +20,15 @@ from bundle.studies.definition import Keys, Scale, Study, teacher_configs
 from bundle.studies.knowledge import TeacherProbe, read_student
 from bundle.studies.plan import SPLITS, PlannedStage, Planner, Run
 from bundle.studies.record import DICE, HD95, RunRecord
+from bundle.studies.stage_runner import StageRunner, minutes
 from bundle.studies.statistics import score
 from bundle.studies.traces import read_traces
-from bundle.studies.warm import WarmProcesses
 from bundle.workflows.benchmark_record import describe_machine
-from bundle.workflows.stages import ROOT, Stage
 
 TIME = "CPU minutes"
 """Of a run's trainings; without the filling of the store, which all runs share, and without evaluation.
 
-A run that was interrupted has none.
+A run of which a part was killed has none.
 """
 
 
@@ -70,12 +65,8 @@ class StudyRunner:
         mixed = self.folder / "mixed"
         others = {"mixed": make_mixed_datalist(datalist, *public_sets, mixed)} if public_sets else {}
         self.planner = Planner(self.folder / "stages", datalist, scale, known, others)
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
-        self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+        self.stages = StageRunner(jobs)
         self._probe: TeacherProbe | None = None
-        self._places: Queue[int] = Queue()
-        for place in range(jobs):
-            self._places.put(place)
         self._locks: dict[Path, threading.Lock] = {}
         self._store_lock, self._probe_lock = threading.Lock(), threading.Lock()
 
@@ -105,17 +96,14 @@ class StudyRunner:
         return all(stage.data is None or stage.data in self.planner.others for stage in run.stages)
 
     def _do(self, run: Run) -> RunRecord:
-        place = self._places.get()
-        try:
-            for stage in run.stages:
-                with self._locks[stage.folder]:
-                    self._train(stage, place)
-            last = run.stages[-1]
-            for split in SPLITS:
-                if not (last.folder / split / "metrics.csv").is_file():
-                    self._command(last.evaluation(split), last.folder / split, place)
-        finally:
-            self._places.put(place)
+        for stage in run.stages:
+            with self._locks[stage.folder]:
+                if stage.fills:
+                    with self._store_lock:  # the second finds what the first has made
+                        self.stages.fill(stage)
+                self.stages.train(stage)
+        last = run.stages[-1]
+        self.stages.evaluate(last, SPLITS)
         return RunRecord(
             key=run.key,
             study=run.study,
@@ -128,20 +116,6 @@ class StudyRunner:
             machine=describe_machine(),
             phases=[self._describe(stage) for stage in run.stages[:-1]],
         )
-
-    def _train(self, stage: PlannedStage, place: int) -> None:
-        done = stage.folder / "done.json"
-        if done.is_file():
-            return
-        stage.folder.mkdir(parents=True, exist_ok=True)
-        overlay = stage.folder / "overlay.json"
-        went_on = overlay.is_file()  # what it took before it was interrupted is not known
-        write_json(overlay, stage.keys)
-        if stage.fills:
-            with self._store_lock:  # the second finds what the first has made
-                self._command(stage.filling, stage.folder / "features", place)
-        seconds = self._command(stage.stage, stage.folder, place)
-        write_json(done, {"minutes": None if went_on else seconds / 60})
 
     def _describe(self, stage: PlannedStage) -> Keys:
         with self._locks[stage.folder]:
@@ -157,17 +131,6 @@ class StudyRunner:
             if self._probe is None:
                 self._probe = TeacherProbe(self.planner.teachers, self.scale.phase_1["image_size"])
             return {name: round(value, 4) for name, value in self._probe.unexplained(student).items()}
-
-    def _command(self, stage: Stage, folder: Path, place: int) -> float:
-        folder.mkdir(parents=True, exist_ok=True)
-        gpus = torch.cuda.device_count()
-        environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
-        log = folder / "log.txt"
-        status, seconds = self._processes.run(stage.command(), ROOT, log, environment)
-        if status:
-            lines = log.read_text(encoding="utf-8").strip().splitlines()
-            raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
-        return seconds
 
     def _add(self, record: RunRecord) -> None:
         self.records[record.key] = record
@@ -185,8 +148,8 @@ class StudyRunner:
 
 
 def _processor_time(run: Run) -> dict[str, float]:
-    minutes = [json.loads((stage.folder / "done.json").read_text())["minutes"] for stage in run.stages]
-    return {} if None in minutes else {TIME: round(sum(minutes), 2)}
+    known = [value for stage in run.stages if (value := minutes(stage.folder)) is not None]
+    return {TIME: round(sum(known), 2)} if len(known) == len(run.stages) else {}
 
 
 def read_records(path: str | Path) -> dict[str, RunRecord]:

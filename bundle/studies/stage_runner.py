@@ -5,8 +5,10 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Queue
 
 import psutil
+import torch
 
 from bundle.atomic import write_json
 from bundle.engines.stop_request import EXIT_STATUS
@@ -22,12 +24,16 @@ class StageRunner:
     """Runs stages in processes of their own; what is done is not done again, and what was stopped goes on.
 
     Args:
-        jobs: Stages at the same time; each gets its share of the cores, or ``OMP_NUM_THREADS``.
+        jobs: Stages at the same time; each gets its share of the cores (or ``OMP_NUM_THREADS``), and a GPU of its own
+            if there are several.
     """
 
     def __init__(self, jobs: int = 1) -> None:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
         self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+        self._places: Queue[int] = Queue()
+        for place in range(jobs):
+            self._places.put(place)
         self._trainings: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -71,8 +77,12 @@ class StageRunner:
         times = folder / TIMES
         before = json.loads(times.read_text())["seconds"] if times.is_file() else []
         write_json(times, {"seconds": [*before, None]})  # as it stays if all is killed
-        log = folder / "log.txt"
-        status, seconds = self._processes.run(stage.command(), ROOT, log, {})
+        log, gpus, place = folder / "log.txt", torch.cuda.device_count(), self._places.get()
+        try:
+            environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
+            status, seconds = self._processes.run(stage.command(), ROOT, log, environment)
+        finally:
+            self._places.put(place)
         write_json(times, {"seconds": [*before, seconds]})
         if status == EXIT_STATUS:
             raise Stopped
@@ -84,7 +94,7 @@ class StageRunner:
 
 def minutes(folder: Path) -> float | None:
     """Processor time that a stage took in all its parts; None if a part was killed, or it is not done."""
-    if not (folder / DONE).is_file():
+    if not (folder / DONE).is_file() or not (folder / TIMES).is_file():
         return None
     seconds = json.loads((folder / TIMES).read_text())["seconds"]
     return None if None in seconds else round(sum(seconds) / 60, 3)

@@ -26,6 +26,7 @@ STUDY = {
         {"tasks": ["montgomery_2"], "arms": ["one"], "draws": [0]},
     ],
     "probe": {"films": "jsrt", "labelled": [9, 2], "draws": 2},
+    "zero_labels": {"films": ["montgomery", "shenzhen"], "teacher": "lite_medsam"},
     "claims": [],
 }
 

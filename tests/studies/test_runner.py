@@ -4,14 +4,13 @@ import json
 import re
 import sys
 import textwrap
-from dataclasses import replace
 
 import pytest
 import torch
 
 from bundle.studies.definition import FOLDER, Phase, Scale, Study, Variant, read_study, study_names, teacher_configs
 from bundle.studies.report import found, run_studies, write_report
-from bundle.studies.runner import StudyRunner, _processor_time, read_records, read_scores
+from bundle.studies.runner import StudyRunner, read_records, read_scores
 from bundle.teachers.checkpoint import file_sha256
 from bundle.workflows.stages import ROOT
 
@@ -80,19 +79,6 @@ def test_every_variant_is_trained_and_scored_on_both_splits(finished):
     assert full != frozen
 
 
-def test_a_training_that_was_interrupted_has_no_processor_time(finished, tmp_path, monkeypatch):
-    runner = StudyRunner(finished.folder, tmp_path / "results.json", SCALE, teachers=finished.planner.teachers)
-    monkeypatch.setattr(runner, "_command", lambda *_: 90.0)
-    runner.planner.folder = tmp_path
-    run = runner.planner.runs(STUDY)[0]
-    for stage in run.stages:
-        runner._train(replace(stage, fills=False), place=0)
-    assert _processor_time(run) == {"CPU minutes": 3.0}
-    (run.stages[-1].folder / "done.json").unlink()  # as if it had been killed
-    runner._train(run.stages[-1], place=0)
-    assert _processor_time(run) == {}
-
-
 def test_a_distillation_is_described_with_what_it_learned_of_whom(finished):
     (phase,) = found(STUDY, finished.planner, finished.records)[0].phases
     assert phase["teachers"] == ["medclip", "edges"]
@@ -119,7 +105,7 @@ def test_the_shared_distillation_was_done_once(finished):
 
 def test_what_is_recorded_is_not_run_again(finished, monkeypatch):
     again = StudyRunner(finished.folder, finished.path, SCALE, teachers=finished.planner.teachers)
-    monkeypatch.setattr(again, "_command", lambda *_: pytest.fail("a finished run was started"))
+    monkeypatch.setattr(again.stages, "_run", lambda *_: pytest.fail("a finished run was started"))
     again.run([STUDY])
     assert found(STUDY, again.planner, again.records) == found(STUDY, finished.planner, finished.records)
 
