@@ -20,6 +20,9 @@ from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_st
 from bundle.teachers.lite_medsam import SHA256 as LITE_MEDSAM
 from bundle.teachers.medsam2 import DECODER_PARTS, HIGH_RES, OTHER_PARTS
 
+SIDES = (0.16, 0.25, 0.4, 0.63)
+"""Shares of the image: sides of the boxes that are tried around a click where a decoder knows boxes alone."""
+
 
 class TeacherDecoder(nn.Module):
     """Prompts and image features to masks, as the teacher answers them; nothing in it trains, gradients pass through.
@@ -27,10 +30,13 @@ class TeacherDecoder(nn.Module):
     Args:
         prompt_encoder: SAM's, for the teacher's input size and grid.
         mask_decoder: SAM's or SAM 2's.
+        is_box_only: Whether the teacher was never trained with clicks, as MedSAM and LiteMedSAM were not; then a click
+            is answered by that box around it, of all shapes by :data:`SIDES`, of whose mask the decoder expects most.
     """
 
-    def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
+    def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, is_box_only: bool = False) -> None:
         super().__init__()
+        self.is_box_only = is_box_only
         self.prompt_encoder, self.mask_decoder = prompt_encoder, mask_decoder
         self.is_sam2: bool = mask_decoder.use_high_res_features
         if self.is_sam2:
@@ -43,18 +49,21 @@ class TeacherDecoder(nn.Module):
     def train(self, mode: bool = True) -> "TeacherDecoder":  # noqa: ARG002 - a frozen module has one mode only
         return super().train(False)
 
+    def names(self, teacher: str) -> list[str]:
+        """What the decoder reads, by the names of phase 1's teachers: ``teacher``, and for SAM 2 two finer maps."""
+        return [teacher, *(f"{teacher}{suffix}" for suffix in (HIGH_RES if self.is_sam2 else ()))]
+
     def take(self, features: Mapping[str, Tensor], teacher: str) -> ImageFeatures:
         """Pick what the decoder reads, and bring it to the decoder's grid.
 
         Args:
-            features: Maps ``(B, C, h, w)`` in the teacher's own units, by the names of phase 1's teachers: ``teacher``,
-                and for SAM 2 ``<teacher>_s0`` and ``<teacher>_s1``.
+            features: Maps ``(B, C, h, w)`` in the teacher's own units, by :meth:`names`.
             teacher: The teacher's name.
 
         Raises:
             ValueError: If one of them is missing.
         """
-        names = [teacher, *(f"{teacher}{suffix}" for suffix in (HIGH_RES if self.is_sam2 else ()))]
+        names = self.names(teacher)
         missing = [name for name in names if name not in features]
         if missing:
             raise ValueError(f"the decoder of {teacher!r} reads the features {names}, got {list(features)}")
@@ -82,11 +91,24 @@ class TeacherDecoder(nn.Module):
 
         Returns:
             Mask logits ``(N, 1, 4h, 4w)``.
+
+        Raises:
+            ValueError: If neither or both are given, or more than a click inside to a decoder that knows boxes alone.
         """
         if (points is None) == (boxes is None):
             raise ValueError("a prompt is points or a box: give one of the two")
+        if points is not None and self.is_box_only:
+            if points.shape[1] != 1 or point_labels is None or not bool((point_labels == 1).all()):
+                raise ValueError("this decoder knows boxes alone: give a box, or a single click inside")
+            return torch.cat([self._around(features, point) for point in points[:, 0]])
         masks, iou = self._candidates(features, points, point_labels, boxes)
         return masks.gather(1, iou.argmax(dim=1)[:, None, None, None].expand(-1, 1, *masks.shape[-2:]))
+
+    def _around(self, features: ImageFeatures, point: Tensor) -> Tensor:  # (2,) -> (1, 1, 4h, 4w)
+        half = torch.cartesian_prod(*[torch.tensor(SIDES, device=point.device)] * 2) * self.input_size / 2
+        boxes = torch.cat([point - half, point + half], dim=1).clamp(0, self.input_size - 1)
+        masks, iou = self._candidates(features, None, None, boxes)
+        return masks[iou[:, 0].argmax()][None]
 
     def _candidates(
         self, features: ImageFeatures, points: Tensor | None, point_labels: Tensor | None, boxes: Tensor | None
@@ -160,7 +182,7 @@ def load_lite_medsam_decoder(checkpoint: str | Path, sha256: str | None = LITE_M
         sha256: Expected checksum; None for weights that you fine-tuned yourself.
     """
     path = find_checkpoint(checkpoint, ("lite_medsam.pth",))
-    decoder = TeacherDecoder(*make_decoder(embed_dim=256, grid_size=64, image_size=256, is_sam2=False))
+    decoder = TeacherDecoder(*make_decoder(256, grid_size=64, image_size=256, is_sam2=False), is_box_only=True)
     load_strict(decoder, read_state_dict(path, sha256), path, ("image_encoder.",), published_name=_name_in_sam)
     return decoder
 

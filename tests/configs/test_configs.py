@@ -49,6 +49,7 @@ STACKS = {
     "distill, stored features, many processes": ["distill.json", "stored_features.json", "multi_gpu_distill.json"],
     "train, many processes": ["train.json", "multi_gpu_train.json"],
     "evaluate without labels": ["distill.json", "zero_label.json"],
+    "distill with prompts in the loop": ["distill.json", "lungs.json", "prompts_in_the_loop.json"],
 }
 
 

@@ -10,6 +10,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from bundle.segmentation.sam2 import build_sam2
 from bundle.segmentation.segmenter import ImageFeatures, Segmenter, make_decoder
 from bundle.segmentation.teacher_decoder import (
+    TeacherDecoder,
     TeacherSegmenter,
     load_lite_medsam_decoder,
     load_sam2_decoder,
@@ -128,6 +129,7 @@ def test_lite_medsams_decoder_gives_what_its_package_gives():
     package.load_state_dict(torch.load(packaged_lite_medsam(), weights_only=True))
     package.eval()
     decoder = load_lite_medsam_decoder(packaged_lite_medsam())
+    decoder.is_box_only = False
     embedding = torch.randn(1, 256, 64, 64) * 0.2
     boxes = BOXES * 4
     clicks = boxes[:, None, :2], torch.ones(2, 1)
@@ -147,6 +149,24 @@ def test_lite_medsams_decoder_gives_what_its_package_gives():
         )
         best = masks[torch.arange(2), iou.argmax(dim=1)][:, None]
         torch.testing.assert_close(ours[kind], best, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_click_for_a_decoder_of_boxes_is_the_box_around_it_of_which_it_expects_most():
+    torch.manual_seed(0)
+    decoder = TeacherDecoder(*make_decoder(16, grid_size=16, image_size=SIZE, is_sam2=False), is_box_only=True)
+    features = ImageFeatures(torch.randn(1, 16, 16, 16), ())
+    x, y = 20.0, 40.0
+    sides = [side * SIZE / 2 for side in (0.16, 0.25, 0.4, 0.63)]
+    boxes = torch.tensor([[x - w, y - h, x + w, y + h] for w in sides for h in sides]).clamp(0, SIZE - 1)
+    sparse, dense = decoder.prompt_encoder(points=None, boxes=boxes, masks=None)
+    position = decoder.prompt_encoder.get_dense_pe()
+    masks, iou, *_ = decoder.mask_decoder(features.embedding, position, sparse, dense, False, repeat_image=True)
+    click = torch.tensor([[[x, y]]])
+    answer = decoder(features, click, torch.ones(1, 1))
+    torch.testing.assert_close(answer[0], masks[iou[:, 0].argmax()])
+    with pytest.raises(ValueError, match="knows boxes alone"):
+        decoder(features, click, torch.zeros(1, 1))
 
 
 def make_segmenter(width: int) -> Segmenter:
