@@ -159,7 +159,7 @@ class Planner:
         identity = [counted, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
-        places = {"output_dir": str(folder), "datalist": str(self._data(phase))}
+        places: Keys = {"output_dir": str(folder), "datalist": str(self._data(phase))}
         places |= {"store_dir": str(self.folder.parent / "store")} if fills else {}
         student = str(parent.folder / "student.pt") if parent else None
         if is_taught:
