@@ -145,4 +145,4 @@ def embedding_collapse(embedding: Tensor) -> float:
     tokens = embedding.detach().as_subclass(Tensor).float().movedim(1, -1).flatten(end_dim=2)
     tokens = tokens[:: math.ceil(len(tokens) / MOST_TOKENS)]
     score = compute_embedding_collapse(tokens, include_indicators=["effective_rank"])["effective_rank_score"]
-    return float(score)  # type: ignore[arg-type] - a score that was asked for is there
+    return float(score)  # type: ignore[arg-type]  # asked for, so there

@@ -9,9 +9,10 @@ knowledge   what a student's features know of each teacher
 costs       parameters, operations and speed of a student
 record      one finished run
 statistics  means, paired differences with their uncertainty, verdicts
-tables      a study as a Markdown section
-figures     a study as an SVG figure
-report      pages of all studies, and how the paper's claims fared
+tables      what studies print: rows, differences, power, claims
+figures     weights of the teachers over a training
+report      the page of these studies, and how the claims fared
+index       the first page of the evidence, from the other pages
 inside      feature maps, feature space and CKA of teachers and student; failures of the model that ships. Its parts:
             held_out, networks, feature_maps, embedding_map, layer_similarity, failures, failure_causes,
             failure_pictures, failure_report

@@ -1,5 +1,6 @@
 """Where structures lie in feature space: t-SNE (van der Maaten & Hinton, JMLR 2008), and a number beside it."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,8 @@ class StructurePoints:
 
     Attributes:
         points: Features ``(N, C)``, each channel with mean 0 and standard deviation 1.
-        structures: Index in ``STRUCTURES`` ``(N,)``.
-        patients: Seed ``(N,)``.
+        structures: Index among the masks ``(N,)``.
+        patients: Seed, or number ``(N,)``.
     """
 
     points: np.ndarray
@@ -84,17 +85,18 @@ def embed(found: StructurePoints, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(found.points)
 
 
-def draw_embeddings(found: Mapping[str, StructurePoints]) -> Figure:
+def draw_embeddings(found: Mapping[str, StructurePoints], names: Sequence[str] = STRUCTURES) -> Figure:
     """A panel per network, in two rows; colour and mark tell the structure.
 
     Args:
         found: By the panels' titles.
+        names: Of the structures, in the order of the masks.
     """
     columns = (len(found) + 2) // 2  # and a place for the legend
     figure = Figure(figsize=(3.0 * columns, 6.4), layout="constrained")
     panels = figure.subplots(2, columns, squeeze=False).ravel()
     for axes, (title, points) in zip(panels, found.items(), strict=False):
-        _draw_points(axes, embed(points), points.structures)
+        _draw_points(axes, embed(points), points.structures, names)
         axes.set_title(f"{title}\nsame structure nearest: {nearest_share(points):.0%}", fontsize=9)
     for axes in panels[len(found) :]:
         axes.set_axis_off()
@@ -117,10 +119,11 @@ def nearest_table(found: Mapping[str, Mapping[str, StructurePoints]]) -> str:
     return "\n".join([*lines, f"| chance | {' | '.join(f'{chance:.0%}' for chance in chances)} |"])
 
 
-def _draw_points(axes: Axes, places: np.ndarray, structures: Sequence[int] | np.ndarray) -> None:
-    for index, (name, marker) in enumerate(zip(STRUCTURES, MARKERS, strict=True)):
-        x, y = places[np.asarray(structures) == index].T
-        color = tuple(value / 255 for value in COLOURS[name])
+def _draw_points(axes: Axes, places: np.ndarray, structures: np.ndarray, names: Sequence[str]) -> None:
+    colours = list(COLOURS.values())
+    for index, (name, marker) in enumerate(zip(names, itertools.cycle(MARKERS))):
+        x, y = places[structures == index].T
+        color = tuple(value / 255 for value in COLOURS.get(name, colours[index % len(colours)]))
         axes.scatter(
             x, y, s=14, color=color, marker=marker, linewidths=0.3, edgecolors="#444444", label=structure_label(name)
         )

@@ -20,8 +20,8 @@ class HeldOutFrames:
 
     Attributes:
         frames: ``(N, 1, H, W)`` in [0, 1].
-        masks: True masks ``bool (N, S, H, W)``, in the order of ``STRUCTURES``.
-        patients: Seed of each frame's patient ``(N,)``.
+        masks: True masks ``bool (N, S, H, W)``, of synthetic frames in the order of ``STRUCTURES``.
+        patients: Seed, or number, of each frame's patient ``(N,)``.
     """
 
     frames: Tensor

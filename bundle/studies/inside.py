@@ -95,7 +95,7 @@ def look_inside(
         patients = segment_patients(segmenter, domain, amounts.failure_patients, amounts.num_frames)
         shown = worst_patients(patients, amounts.worst)
         name = f"inside_failures_{domain}.png"
-        _save(draw_failures(shown, segmenter.structures), target / name, dpi=80)
+        save_figure(draw_failures(shown, segmenter.structures), target / name, dpi=80)
         alternative = f"The worst frames of the {domain} domain with true and predicted outlines"
         section = failures_section(patients, shown, segmenter.structures)
         parts.append(f"### {domain.capitalize()} domain\n\n![{alternative}]({name})\n\n{section}")
@@ -109,24 +109,25 @@ def _features_part(networks: Networks, scale: Scale, amounts: Amounts, target: P
     }
     found = {domain: list(all_features(networks, frames.frames)) for domain, frames in held.items()}
     _draw_maps(networks, held, amounts, target / "inside_feature_maps.png")
-    points = {domain: _points(found[domain], frames) for domain, frames in held.items()}
+    points = {domain: network_points(found[domain], frames) for domain, frames in held.items()}
     for domain, of_networks in points.items():
-        _save(draw_embeddings(of_networks), target / f"inside_feature_space_{domain}.png", dpi=110)
+        save_figure(draw_embeddings(of_networks), target / f"inside_feature_space_{domain}.png", dpi=110)
     grid_size = min(teacher.grid_size for teacher in networks.teachers.values())
     alike = {domain: layer_similarity(batches, grid_size) for domain, batches in found.items()}
     apart = {domain: layer_similarity(differences_only(batches), grid_size) for domain, batches in found.items()}
     titles = {name: TITLES.get(name, name) for name in networks.teachers}
-    _save(draw_similarity(alike, titles), target / "inside_cka.svg")
+    save_figure(draw_similarity(alike, titles), target / "inside_cka.svg")
     return FEATURES.format(
         nearest=nearest_table(points),
-        cka=_similarity_part(alike, titles),
-        differences=_similarity_part(apart, titles),
+        cka=similarity_part(alike, titles),
+        differences=similarity_part(apart, titles),
         frames=amounts.feature_patients * amounts.num_frames,
         grid=grid_size,
     )
 
 
-def _similarity_part(found: Mapping[str, LayerSimilarity], titles: Mapping[str, str]) -> str:
+def similarity_part(found: Mapping[str, LayerSimilarity], titles: Mapping[str, str]) -> str:
+    """Markdown: what the numbers of each domain say, and the table."""
     lines = [f"- {domain.capitalize()} domain, {similarity_in_words(one, titles)}" for domain, one in found.items()]
     return "\n".join([*lines, "", similarity_table(found, titles)])
 
@@ -141,17 +142,17 @@ def _draw_maps(networks: Networks, held: Mapping[str, HeldOutFrames], amounts: A
     groups = {"teachers": {TITLES.get(name, name): value for name, value in features.teachers.items()}}
     for name, layers in features.students.items():
         groups[f"student {name} distillation"] = {layer: layers[layer] for layer in MAP_LAYERS}
-    _save(draw_feature_maps(frames, groups, rows), path, dpi=110)
+    save_figure(draw_feature_maps(frames, groups, rows), path, dpi=110)
 
 
-def _points(batches: list[AllFeatures], held: HeldOutFrames) -> dict[str, StructurePoints]:
+def network_points(batches: list[AllFeatures], held: HeldOutFrames) -> dict[str, StructurePoints]:
     """Of every teacher, and of both students' embeddings."""
     columns = {TITLES.get(name, name): [batch.teachers[name] for batch in batches] for name in batches[0].teachers}
     columns |= {f"student {name}": [batch.students[name]["embedding"] for batch in batches] for name in (BEFORE, AFTER)}
     return {title: structure_points(maps, held.masks, held.patients) for title, maps in columns.items()}
 
 
-def _save(figure: Figure, path: Path, dpi: int = 100) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
     """Write SVG or PNG, by the path's suffix; the same figure is the same bytes."""
     is_vector = path.suffix == ".svg"
     metadata = {"Date": None, "Creator": None} if is_vector else {"Software": None}

@@ -7,6 +7,7 @@ from typing import Any
 
 from bundle.atomic import write_text
 from bundle.engines.zero_label import TEACHER
+from bundle.studies.index import END, REAL, START
 from bundle.studies.real import ELSEWHERE, TEST, RealStudy
 from bundle.studies.real_curves import draw_curves
 from bundle.studies.real_zero import ZERO_LABELS
@@ -21,6 +22,9 @@ STAGES = ("features", "distillation", "fine-tuning", "evaluation")
 
 Key = tuple[int, int, str]
 """Seed of the distillation, draw of labelled films, tested film."""
+
+Question = tuple[str, str, str, str, tuple[str, ...] | None]
+"""Task, arm, what it is compared with, split, and structures (None: all)."""
 
 NOT = """**What this is not.** LiteMedSAM stands for the segmentation teacher of the paper, a DINOv2-derived ViT-S/14
 for the self-supervised one, the image backbone of Astra for the image-text one. They are *not* MedSAM2, RAD-DINO and
@@ -73,9 +77,10 @@ class Scores:
         }
         return max(means, key=lambda name: means[name]) if means else None
 
-    def compare(self, task: str, arm: str, than: str, **how: Any) -> Comparison | None:
+    def answer(self, question: Question) -> Comparison | None:
         """An arm less another on the runs that both have, as far as seeds and draws are crossed; None without any."""
-        ours, theirs = (self.films(task, name, **how) for name in (arm, than))
+        task, arm, than, split, structures = question
+        ours, theirs = (self.films(task, name, split, structures) for name in (arm, than))
         runs = crossed({key[:2] for key in ours} & {key[:2] for key in theirs})
         table = paired(*({key: value for key, value in some.items() if key[:2] in runs} for some in (ours, theirs)))
         return compare(table, AXES) if table.size else None
@@ -116,19 +121,20 @@ def write_real_page(
     """
     wanted = {run: records[key] for run, key in keys.items() if key in records}
     scores = Scores(wanted.values())
-    claims = _claims(study, scores)
+    claims, claimed = _claims(study, scores)
     tasks = [task for task in study.tasks if any(name == task for name, _ in scores.runs)]
     parts = [f"# {study.text['title']}\n", study.text["question"] + "\n", NOT + "\n"]
-    parts += ["## What was asked, and what came out\n", *_fixed(study), *_missing(study, keys, wanted), *claims]
+    parts += ["## What was asked, and what came out\n", *_fixed(study), *_missing(study, keys, wanted)]
+    parts += [START + "\n", *claims, END + "\n"]
     for task in tasks:
-        parts += _task(study, scores, task)
+        parts += _task(study, scores, task, claimed)
     parts += _structures(study, scores, tasks)
     if draw_curves(study, scores, target):
         parts += ["## Curves\n", "![Dice against labelled films, and against minutes](real_teachers.svg)\n"]
     parts += _probe(study, probed)
     parts += _zero_labels(study, [record for record in records.values() if record.study == ZERO_LABELS])
     parts += _times(wanted.values())
-    return write_text(target / "real_teachers.md", "\n".join(parts))
+    return write_text(target / REAL, "\n".join(parts))
 
 
 def _fixed(study: RealStudy) -> list[str]:
@@ -149,26 +155,28 @@ def _missing(study: RealStudy, keys: Mapping[Any, str], wanted: Mapping[Any, Run
     return ["**Not run.**\n", "\n".join(lines) + "\n"] if lines else []
 
 
-def _claims(study: RealStudy, scores: Scores) -> list[str]:
-    found: dict[int, Comparison] = {}
-    names: dict[int, str] = {}
-    for number, claim in enumerate(study.claims):
+def _claims(study: RealStudy, scores: Scores) -> tuple[list[str], dict[Question, Comparison]]:
+    """The claims in words, and their comparisons, corrected together."""
+    asked: list[Question] = []
+    for claim in study.claims:
         how = {"split": claim.get("split", TEST), "structures": claim.get("structures")}
         than = claim["than"]
         than = scores.best_single(study, claim["task"], **how) if than == BEST_SINGLE else than
-        comparison = scores.compare(claim["task"], claim["arm"], than, **how) if than else None
-        names[number] = than or BEST_SINGLE
-        if comparison:
-            found[number] = comparison
-    corrected = correct(found)
+        asked.append(_question(claim["task"], claim["arm"], than or BEST_SINGLE, how))
+    found = {question: scores.answer(question) for question in asked}
+    corrected = correct({question: comparison for question, comparison in found.items() if comparison})
     lines = [
-        claim_line(claim["text"], corrected.get(number), claim["expected"], names[number])
-        for number, claim in enumerate(study.claims)
+        claim_line(claim["text"], corrected.get(question), claim["expected"], question[2])
+        for claim, question in zip(study.claims, asked, strict=True)
     ]
-    return ["\n".join(lines) + "\n", power_line(list(corrected.values())) + "\n"]
+    words = (
+        "The best single teacher is chosen on the tested films, which makes a gain over it look smaller. A table's row "
+        "that is a claim has the claim's verdict; other rows are corrected for all claims and their own table together."
+    )
+    return ["\n".join(lines) + "\n", power_line(corrected.values()) + "\n", words + "\n"], corrected
 
 
-def _task(study: RealStudy, scores: Scores, task: str) -> list[str]:
+def _task(study: RealStudy, scores: Scores, task: str, claimed: Mapping[Question, Comparison]) -> list[str]:
     wanted = study.tasks[task]
     parts = [f"## {task}: {wanted.labelled} labelled films of {wanted.films}\n"]
     primary = next(
@@ -181,26 +189,39 @@ def _task(study: RealStudy, scores: Scores, task: str) -> list[str]:
         how = {"split": split, "structures": structures}
         single = scores.best_single(study, task, **how)
         for reference in dict.fromkeys(name for name in (RANDOM, single) if name):
+            rows = _rows(study, scores, task, reference, how, claimed)
             parts += [f"**Unseen films {where}, {what}, against {reference}**\n"]
-            parts += [results_table(_rows(study, scores, task, reference, how)) + "\n"]
+            parts += [results_table(rows, of_these_trainings=bool(structures)) + "\n"]
+            parts += [power_line(row.comparison for row in rows if row.comparison) + "\n"]
     return parts
 
 
-def _rows(study: RealStudy, scores: Scores, task: str, reference: str, how: Mapping[str, Any]) -> list[Row]:
-    found = {
-        arm: comparison
-        for arm in study.arms
-        if arm != reference and (comparison := scores.compare(task, arm, reference, **how))
-    }
-    corrected = correct(found)
+def _rows(
+    study: RealStudy,
+    scores: Scores,
+    task: str,
+    reference: str,
+    how: Mapping[str, Any],
+    claimed: Mapping[Question, Comparison],
+) -> list[Row]:
+    """Of one table; what is also a claim has the claim's correction, so that the two cannot disagree."""
+    asked = {arm: _question(task, arm, reference, how) for arm in study.arms if arm != reference}
+    found = {question: comparison for question in asked.values() if (comparison := scores.answer(question))}
+    corrected = correct({**claimed, **found}) | dict(claimed)
     rows = []
     for arm in study.arms:
         films = scores.films(task, arm, **how)
         runs = sorted({key[:2] for key in films})
         means = [fmean(value for key, value in films.items() if key[:2] == run) for run in runs]
         if means:
-            rows.append(Row(arm, means, corrected.get(arm), "reference" if arm == reference else ""))
+            comparison = corrected.get(asked[arm]) if arm in asked else None
+            rows.append(Row(arm, means, comparison, "reference" if arm == reference else "–"))
     return rows
+
+
+def _question(task: str, arm: str, than: str, how: Mapping[str, Any]) -> Question:
+    structures = how["structures"]
+    return task, arm, than, how["split"], None if structures is None else tuple(structures)
 
 
 def _structures(study: RealStudy, scores: Scores, tasks: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from bundle.atomic import write_json
+from bundle.studies.index import write_index
 from bundle.studies.real import RealStudyRunner, read_real_study
 from bundle.studies.real_films import RealFilms
 from bundle.studies.real_page import write_real_page
@@ -46,6 +47,7 @@ def run_real_study(
             signal.signal(number, lambda *_: runner.stop())
         failed = runner.run(minutes)
     page = write_real_page(study, runner.records, runner.probe.results, output_dir, runner.keys())
+    write_index(output_dir)
     write_json(folder / "models.json", runner.models())
     if failed:
         raise RuntimeError("\n".join(f"{name}: {why}" for name, why in failed.items()))

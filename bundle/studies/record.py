@@ -60,8 +60,9 @@ class RunRecord:
                 raise ValueError(f"{name}: Dice must be in [0, 1] or None, got {wrong[0]}")
 
     def to_dict(self) -> dict[str, Any]:
-        """For a JSON file; a NaN among the scores becomes None."""
-        content = asdict(self)
+        """For a JSON file; a NaN among the scores becomes None, and what is not given is left out."""
+        given = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        content = {name: value for name, value in asdict(self).items() if name in given}
         content["splits"] = {
             split: {measure: _without_nan(scores) for measure, scores in measures.items()}
             for split, measures in self.splits.items()

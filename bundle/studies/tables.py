@@ -71,7 +71,7 @@ def power_line(comparisons: Iterable[Comparison]) -> str:
     found = [comparison for comparison in comparisons if comparison.standard_error is not None]
     if not found:
         return ""
-    bound, number = found[0].negligible, found[0].num_comparisons
+    bound, number = found[0].negligible, max(comparison.num_comparisons for comparison in found)
     alone, corrected, detectable = (
         _range([getattr(comparison, name) for comparison in found], form)
         for name, form in (("power", ".0%"), ("corrected_power", ".0%"), ("detectable", ".3f"))

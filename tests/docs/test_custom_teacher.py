@@ -15,9 +15,9 @@ from bundle.engines.preflight import check_keys
 
 @pytest.fixture
 def overlay(bundle_root: Path) -> dict[str, Any]:
-    """The JSON that the page shows."""
+    """The JSON that the page shows of a timm model."""
     page = (bundle_root / "docs" / "how-to" / "custom-teacher.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     return json.loads(block)
 
 

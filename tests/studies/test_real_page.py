@@ -2,11 +2,13 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
+from bundle.studies.index import write_index
 from bundle.studies.real import read_real_study
-from bundle.studies.real_page import Scores, crossed, write_real_page
+from bundle.studies.real_page import Scores, _rows, crossed, write_real_page
 from bundle.studies.record import DICE, HD95, RunRecord
 from tests.studies.test_real import STUDY
 
@@ -62,6 +64,25 @@ def test_the_verdict_of_the_primary_endpoint_comes_first_and_against_the_best_si
     assert "| both | 9 | " in page
     assert "| jsrt_2 | both | 2.0 | 3.0 | 1.5 | 0.5 |" in page
     assert "| random | 1 | 0.500 | 0.300 |" in page
+
+
+def test_a_row_that_is_a_claim_has_the_claims_verdict_and_others_are_corrected_for_both(study):
+    scores, how = Scores(ALL), {"split": "test", "structures": ["heart"]}
+    question = ("jsrt_2", "both", "random", "test", ("heart",))
+    claim = replace(scores.answer(question), corrected_p_value=0.5, num_comparisons=7)
+    claimed = {question: claim, ("jsrt_5", *question[1:]): claim}
+    rows = {row.name: row.comparison for row in _rows(study, scores, "jsrt_2", "random", how, claimed)}
+    assert rows["both"] == claim
+    assert rows["random"] is None
+    assert rows["medclip"].num_comparisons == 4  # three rows, one of them a claim, and the other claim
+
+
+def test_the_index_has_the_claims(study, tmp_path):
+    page_of(study, ALL, tmp_path)
+    index = write_index(tmp_path).read_text()
+    assert "- better than random: **held here**" in index
+    assert "[real teachers](real_teachers.md)" in index
+    assert "## jsrt_2" not in index
 
 
 def test_runs_that_are_missing_are_counted_and_the_rest_is_compared(study, tmp_path):

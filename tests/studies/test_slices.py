@@ -135,7 +135,9 @@ def test_differences_are_of_the_same_patient_and_seed_and_of_unseen_patients_ask
     assert paired_table(scores, *names).tolist() == [[pytest.approx(0.1)]]
 
 
-@pytest.mark.parametrize(("gain", "word"), [(0.1, "higher than random weights by 0.11"), (0.0, "no difference found")])
+@pytest.mark.parametrize(
+    ("gain", "word"), [(0.1, "higher than random weights by 0.11"), (0.0, "equivalent to random weights")]
+)
 def test_the_verdict_follows_the_numbers(gain, word):
     lines = findings(scores_with(gain))
     (line,) = (line for line in lines if "3-D Dice" in line and 'of "random weights"' in line)
