@@ -118,7 +118,8 @@ def _sum(parts: Sequence[Moments]) -> Moments:
 
 
 def _without(whole: Moments, part: Moments) -> Moments:
-    return Moments(*(a - b for a, b in zip(whole, part, strict=True)))
+    parts = zip(whole[1:], part[1:], strict=True)
+    return Moments(whole.number - part.number, *(a - b for a, b in parts))
 
 
 def _predict(features: Tensor, known: Moments) -> Tensor:  # (N, cells, C) -> (penalties, N, cells, S)

@@ -267,6 +267,7 @@ class RealStudyRunner:
         stages = [distillation] if distillation else []
         teachers = [name for stage in stages for name in stage.teachers if name in self.planner.teachers]
         sets = [[name] for name in teachers] + ([teachers] if len(teachers) > 1 else [])
+        found: dict[str, tuple[str, Callable[..., None], tuple[Any, ...]]]
         found = {"probe of position": (self.probe.key("position"), self.probe.position, ())}
         for names in sets:
             entries = {name: self.planner.teachers[name] for name in names}

@@ -41,8 +41,8 @@ def draw_curves(study: RealStudy, scores: "Scores", target: Path) -> Path | None
         by_labels, by_minutes = figure.subplots(1, 2)
         for number, arm in enumerate(arms):
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)], "linewidth": 1}
-            known = {count: films for count, name in tasks.items() if (films := scores.films(name, arm))}
-            points = sorted((count, fmean(films.values())) for count, films in known.items())
+            known = {count: found for count, name in tasks.items() if (found := scores.films(name, arm))}
+            points = sorted((count, fmean(found.values())) for count, found in known.items())
             by_labels.plot(*zip(*points, strict=True), label=arm, markersize=4, **style)
             minutes = [
                 run.measured["distillation"] + run.measured["fine-tuning"]

@@ -31,7 +31,7 @@ SHARES = {
 }
 """Of the films, one of a patient each; those for training are the pool that labelled films are drawn from."""
 
-Item = dict[str, Any]
+Item = Mapping[str, Any]
 
 
 class RealFilms:
@@ -95,7 +95,7 @@ class RealFilms:
         Raises:
             ValueError: If the pool has fewer films.
         """
-        sections = dict(self.sections[films])
+        sections: dict[str, Sequence[Item]] = dict(self.sections[films])
         sections["training"] = self.drawn(films, labelled, draw)
         if elsewhere:
             sections["hard_test"] = [item for name in elsewhere for item in self.sections[name]["test"]]

@@ -101,7 +101,11 @@ def crossed(runs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
 
 
 def write_real_page(
-    study: RealStudy, records: Mapping[str, RunRecord], probed: Mapping[str, Any], target: Path, keys: Mapping[str, Any]
+    study: RealStudy,
+    records: Mapping[str, RunRecord],
+    probed: Mapping[str, Any],
+    target: Path,
+    keys: Mapping[tuple[str, str, int, int], str],
 ) -> Path:
     """Write ``real_teachers.md`` and its figures.
 
@@ -287,10 +291,10 @@ def _zero_labels(study: RealStudy, records: Sequence[RunRecord]) -> list[str]:
             rows.append([arm, str(len(runs)), f"{mean:.4f}", share, f"{fmean(times):.0f}" if times else "–"])
         columns = ["encoder", "distillations", "Dice", "of the teacher's", "ms a film, one core"]
         parts += [f"**By {prompt}**\n", markdown_table(columns, rows) + "\n"]
-    films = " and ".join(study.zero_labels["films"])
+    sets = " and ".join(study.zero_labels["films"])
     text = (
         "The head of the student, its standardization undone, in the frozen decoder of "
-        f"{study.zero_labels['teacher']}, prompted from the true masks; unseen films of {films}."
+        f"{study.zero_labels['teacher']}, prompted from the true masks; unseen films of {sets}."
     )
     return ["## No labels\n", text + "\n", *parts] if parts else []
 
