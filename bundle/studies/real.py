@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bundle.atomic import write_json
@@ -16,7 +17,7 @@ from bundle.studies.plan import PlannedStage, Planner, Run
 from bundle.studies.real_films import UNLABELLED, RealFilms
 from bundle.studies.real_probe import RealProbe
 from bundle.studies.real_zero import TEACHER_ITSELF, ZERO_LABELS, zero_label_records
-from bundle.studies.record import RunRecord
+from bundle.studies.record import DICE, RunRecord
 from bundle.studies.runner import read_records, read_scores, write_records
 from bundle.studies.schedule import Job, run_jobs
 from bundle.studies.stage_runner import StageRunner, minutes
@@ -29,9 +30,9 @@ STUDY = FOLDER / "real" / "study.json"
 TEACHERS = (ROOT / "configs" / "real_teachers.json", FOLDER / "real" / "teachers.json")
 """Teachers beside those of the other studies: the real ones, and their placebos."""
 
-FINE_TUNING, TEACHERS_PROBE = "fine-tuning", "probe of teachers"
+FINE_TUNING, TUNING, TEACHERS_PROBE = "fine-tuning", "tuning", "probe of teachers"
 TEACHER_ZERO = f"{ZERO_LABELS}, teacher"
-TEST, ELSEWHERE = "test", "hard_test"
+TEST, ELSEWHERE, VALIDATION = "test", "hard_test", "validation"
 """Splits: films of the same set, and of others."""
 
 
@@ -66,6 +67,27 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How the encoder's learning rate in phase 2 is chosen: on validation films, once for every arm.
+
+    Attributes:
+        task: That is tried, with a seed and a draw that no run has both of.
+        seed: Of the distillation.
+        draw: Of the labelled films.
+        rates: That are tried.
+        structures: Whose mean Dice decides.
+        borrowed: Arms that take the choice of another, by name.
+    """
+
+    task: str
+    seed: int
+    draw: int
+    rates: tuple[float, ...]
+    structures: tuple[str, ...]
+    borrowed: dict[str, str]
+
+
+@dataclass(frozen=True)
 class RealStudy:
     """The study as it was fixed before its runs.
 
@@ -76,6 +98,7 @@ class RealStudy:
         arms: By name.
         tasks: By name.
         plan: Blocks, the most important first.
+        tuning: Of the encoder's learning rate.
         probe: Of the frozen probe: films, numbers of labelled ones, and of their draws.
         zero_labels: Sets of films, and the teacher whose decoder answers.
         claims: Which arm is compared with which, in which task.
@@ -87,6 +110,7 @@ class RealStudy:
     arms: dict[str, Variant]
     tasks: dict[str, Task]
     plan: tuple[Block, ...]
+    tuning: Tuning
     probe: Keys
     zero_labels: Keys
     claims: tuple[Keys, ...]
@@ -120,6 +144,7 @@ def read_real_study(path: str | Path = STUDY) -> RealStudy:
         "arms",
         "tasks",
         "plan",
+        "tuning",
         "probe",
         "zero_labels",
         "claims",
@@ -139,7 +164,9 @@ def read_real_study(path: str | Path = STUDY) -> RealStudy:
         if unknown := [*set(block.arms) - set(arms), *set(block.tasks) - set(tasks)]:
             raise ValueError(f"{path}: plan names {unknown}, but arms are {list(arms)} and tasks {list(tasks)}")
     scale = Scale("real", tuple(content["seeds"]), {}, content["phase_1"], phase_2, content["num_views"])
-    readouts = content["probe"], content["zero_labels"]
+    tuning = dict(content["tuning"])
+    rates, structures = tuple(tuning.pop("rates")), tuple(tuning.pop("structures"))
+    readouts = Tuning(rates=rates, structures=structures, **tuning), content["probe"], content["zero_labels"]
     return RealStudy(content["text"], scale, steps, arms, tasks, plan, *readouts, tuple(content["claims"]))
 
 
@@ -188,8 +215,8 @@ class RealStudyRunner:
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
-    def plan(self, arm: str, task: str, seed: int, draw: int) -> Run:
-        """The stages of one run."""
+    def plan(self, arm: str, task: str, seed: int, draw: int, rate: float | None = None) -> Run:
+        """The stages of one run; with the learning rate of the encoder that was chosen for its arm, unless given."""
         wanted = self.study.tasks[task]
         name = "_".join([wanted.films, str(wanted.labelled), *wanted.elsewhere, f"draw{draw}"])
         if name not in self.lists:
@@ -198,9 +225,28 @@ class RealStudyRunner:
         batch_size = {**self.planner.scale.phase_2, **variant.phase_2.keys}["batch_size"]
         epochs = math.ceil(self.study.steps / max(1, wanted.labelled // batch_size))
         keys = {"structures": self.films.structures[wanted.films], "epochs": epochs, "val_interval": epochs}
+        if variant.phase_2.configs == ("train.json",):  # another network has no encoder of its own rate
+            keys["encoder_learning_rate"] = rate or self.rate(arm) or self.study.tuning.rates[0]
         phase_1 = tuple(replace(phase, data=UNLABELLED) for phase in variant.phase_1)
         phase_2 = replace(variant.phase_2, data=name, keys={**keys, **variant.phase_2.keys})
         return self.planner.run(task, Variant(arm, phase_1, phase_2), seed)
+
+    def tried(self, arm: str) -> dict[float, float]:
+        """Validation Dice by learning rate of the encoder, of the arm that an arm borrows from, or its own."""
+        tuning = self.study.tuning
+        arm = tuning.borrowed.get(arm, arm)
+        found = {}
+        for rate in tuning.rates:
+            record = self.records.get(self.plan(arm, tuning.task, tuning.seed, tuning.draw, rate).key)
+            if record:
+                films = record.splits[VALIDATION][DICE].values()
+                found[rate] = fmean(film[name] or 0.0 for film in films for name in tuning.structures)
+        return found
+
+    def rate(self, arm: str) -> float | None:
+        """The learning rate of the encoder that is best on the validation films; None until all have been tried."""
+        tried = self.tried(arm)
+        return max(tried, key=lambda rate: tried[rate]) if len(tried) == len(self.study.tuning.rates) else None
 
     def keys(self) -> dict[tuple[str, str, int, int], str]:
         """Of all wanted runs, by arm, task, seed and draw."""
@@ -246,20 +292,41 @@ class RealStudyRunner:
             probe = {**self._probe(arm, run), **self._zero_labels(arm, run)}
             if run.key in self.records and not probe:
                 continue
-            needs: list[str] = []
-            for stage in run.stages[:-1]:
-                names = {f"features of {name}": self._filling(name) for name in stage.teachers if stage.fills}
-                for name, filling in names.items():
-                    jobs.setdefault(name, Job(_call(self.stages.fill, filling)))
-                name = f"distillation of {', '.join(stage.teachers)}, {stage.folder.name}"
-                jobs.setdefault(name, Job(_call(self.stages.train, stage), [*needs, *names]))
-                needs = [name]
+            needs = self._distillations(run, jobs)
             if run.key not in self.records:
                 name = f"{task}, draw {draw}: {arm}, seed {seed}"
-                jobs[name] = Job(_call(self._fine_tune, arm, task, draw, run), needs)
+                tuned = self._tuning(arm, jobs)
+                jobs[name] = Job(_call(self._fine_tune, arm, task, seed, draw), [*needs, *tuned])
             for name, do in probe.items():
                 (last if name.startswith((TEACHERS_PROBE, TEACHER_ZERO)) else jobs).setdefault(name, Job(do, needs))
         return {**jobs, **last}
+
+    def _distillations(self, run: Run, jobs: dict[str, Job]) -> list[str]:
+        """Add a run's distillations, and the features that they need, to the jobs; returns what the run waits for."""
+        needs: list[str] = []
+        for stage in run.stages[:-1]:
+            names = {f"features of {name}": self._filling(name) for name in stage.teachers if stage.fills}
+            for name, filling in names.items():
+                jobs.setdefault(name, Job(_call(self.stages.fill, filling)))
+            name = f"distillation of {', '.join(stage.teachers)}, {stage.folder.name}"
+            jobs.setdefault(name, Job(_call(self.stages.train, stage), [*needs, *names]))
+            needs = [name]
+        return needs
+
+    def _tuning(self, arm: str, jobs: dict[str, Job]) -> list[str]:
+        """Add the trials of an arm's learning rates that are missing to the jobs; returns what the arm waits for."""
+        tuning = self.study.tuning
+        arm = tuning.borrowed.get(arm, arm)
+        if self.study.arms[arm].phase_2.configs != ("train.json",):
+            return []
+        missing = {}
+        for rate in set(tuning.rates) - set(self.tried(arm)):
+            run = self.plan(arm, tuning.task, tuning.seed, tuning.draw, rate)
+            needs = self._distillations(run, jobs)
+            do = _call(self._fine_tune, arm, tuning.task, tuning.seed, tuning.draw, rate)
+            missing[f"learning rate {rate} of {arm}"] = Job(do, needs)
+        jobs |= {name: job for name, job in missing.items() if name not in jobs}
+        return list(missing)
 
     def _probe(self, arm: str, run: Run) -> dict[str, Callable[[], None]]:
         """Missing probes of a run's student before phase 2, of its teachers, together and alone, and of position."""
@@ -313,13 +380,15 @@ class RealStudyRunner:
         phase = Phase(("distill.json",), {}, (teacher,), data=UNLABELLED)
         return self.planner.run("features", Variant(teacher, (phase,), Phase(("train.json",))), 0).stages[0]
 
-    def _fine_tune(self, arm: str, task: str, draw: int, run: Run) -> None:
-        last, splits = run.stages[-1], self.study.tasks[task].splits
+    def _fine_tune(self, arm: str, task: str, seed: int, draw: int, rate: float | None = None) -> None:
+        """Train, evaluate and record; a trial of a learning rate is evaluated on validation films alone."""
+        run = self.plan(arm, task, seed, draw, rate)
+        last, splits = run.stages[-1], (VALIDATION,) if rate else self.study.tasks[task].splits
         self.stages.train(last)
         self.stages.evaluate(last, splits)
         record = RunRecord(
             key=run.key,
-            study=FINE_TUNING,
+            study=TUNING if rate else FINE_TUNING,
             variant=arm,
             seed=run.seed,
             splits={split: read_scores(last.folder / split / "metrics.csv") for split in splits},

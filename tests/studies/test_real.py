@@ -25,6 +25,14 @@ STUDY = {
         {"tasks": ["jsrt_2"], "arms": ["random"], "draws": [0]},
         {"tasks": ["montgomery_2"], "arms": ["one"], "draws": [0]},
     ],
+    "tuning": {
+        "task": "jsrt_2",
+        "seed": 0,
+        "draw": 9,
+        "rates": [0.001, 0.0003],
+        "structures": ["heart"],
+        "borrowed": {"one": "random"},
+    },
     "probe": {"films": "jsrt", "labelled": [9, 2], "draws": 2},
     "zero_labels": {"films": ["montgomery", "shenzhen"], "teacher": "lite_medsam"},
     "claims": [],
@@ -53,7 +61,8 @@ def finished(films, study, tmp_path_factory):
 
 
 def test_every_run_is_recorded_with_films_and_minutes(finished):
-    found = {(record.variant, record.task, record.seed, record.draw): record for record in finished.records.values()}
+    runs = [record for record in finished.records.values() if record.study == "fine-tuning"]
+    found = {(record.variant, record.task, record.seed, record.draw): record for record in runs}
     assert list(found) == [("random", "jsrt_2", 0, 0), ("one", "montgomery_2", 0, 0)]
     assert set(found["random", "jsrt_2", 0, 0].measured) == {"features", "distillation", "fine-tuning", "evaluation"}
     assert found["random", "jsrt_2", 0, 0].measured["distillation"] == 0
@@ -61,6 +70,21 @@ def test_every_run_is_recorded_with_films_and_minutes(finished):
     scores = found["one", "montgomery_2", 0, 0].splits
     assert all(name.startswith("MCU") for name in scores["test"]["dice"])
     assert all(name.startswith("CHN") for name in scores["hard_test"]["dice"])
+
+
+def test_an_arm_learns_at_the_rate_that_is_best_on_validation_films(finished):
+    tried = finished.tried("random")
+    chosen = finished.rate("one")
+    assert set(tried) == {0.001, 0.0003}
+    assert finished.tried("one") == tried
+    assert tried[chosen] == max(tried.values())
+    for arm, task in (("random", "jsrt_2"), ("one", "montgomery_2")):
+        run = finished.plan(arm, task, 0, 0)
+        assert run.stages[-1].keys["encoder_learning_rate"] == chosen
+        assert run.key in finished.records
+    films = [record.splits["validation"]["dice"] for record in finished.records.values() if record.study == "tuning"]
+    assert len(films) == 2
+    assert films[0].keys() == films[1].keys()
 
 
 def test_students_teachers_and_position_are_probed_with_every_draw(finished):
