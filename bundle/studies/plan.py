@@ -155,7 +155,7 @@ class Planner:
             own["val_interval"] = own["epochs"]
             settings |= own
         given = [*self._given, phase.data] if phase.data else self._given
-        counted = _without_descriptions({**settings, "distill_dir": None})
+        counted = what_counts({**settings, "distill_dir": None})
         identity = [counted, parent.digest if parent else None, given]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{digest[:16]}"
@@ -181,9 +181,8 @@ class Planner:
         return self.datalist if phase.data is None else self.others.get(phase.data, Path(f"{phase.data} is missing"))
 
 
-def _without_descriptions(content: Any) -> Any:
+def what_counts(content: Any) -> Any:
+    """A config, or a part of it, without the keys on which no result depends."""
     if isinstance(content, dict):
-        return {
-            key: _without_descriptions(value) for key, value in content.items() if not key.startswith(WITHOUT_EFFECT)
-        }
-    return [_without_descriptions(entry) for entry in content] if isinstance(content, list) else content
+        return {key: what_counts(value) for key, value in content.items() if not key.startswith(WITHOUT_EFFECT)}
+    return [what_counts(entry) for entry in content] if isinstance(content, list) else content

@@ -287,15 +287,17 @@ def _zero_labels(study: RealStudy, records: Sequence[RunRecord]) -> list[str]:
             mean = fmean(films.values())
             teacher = scores.films(prompt, TEACHER)
             share = f"{mean / fmean(teacher.values()):.1%}" if teacher else "–"
-            times = [run.measured["milliseconds"] for run in runs if "milliseconds" in run.measured]
-            rows.append([arm, str(len(runs)), f"{mean:.4f}", share, f"{fmean(times):.0f}" if times else "–"])
-        columns = ["encoder", "distillations", "Dice", "of the teacher's", "ms a film, one core"]
+            rows.append([arm, str(len(runs)), f"{mean:.4f}", share])
+        columns = ["encoder", "distillations", "Dice", "of the teacher's"]
         parts += [f"**By {prompt}**\n", markdown_table(columns, rows) + "\n"]
     sets = " and ".join(study.zero_labels["films"])
     text = (
         "The head of the student, its standardization undone, in the frozen decoder of "
         f"{study.zero_labels['teacher']}, prompted from the true masks; unseen films of {sets}."
     )
+    times = next((run.measured for run in records if run.variant == TEACHER), {})
+    speed = ", ".join(f"{name}: {value:.0f}" for name, value in times.items())
+    parts += [f"Per film, one core, encoders in turn, medians; {speed}.\n"] if speed else []
     return ["## No labels\n", text + "\n", *parts] if parts else []
 
 

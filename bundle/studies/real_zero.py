@@ -12,14 +12,14 @@ from bundle.studies.record import DICE, HD95, RunRecord, Scores
 from bundle.workflows.benchmark_record import describe_machine
 
 ZERO_LABELS = "zero labels"
-TEACHER_ITSELF = (TEACHER, FILLED_BOX)
-"""Sources that are the same for every arm."""
+TEACHER_ITSELF = (TEACHER, STUDENT, FILLED_BOX)
+"""The sources that are the same for every arm, and a student beside the teacher, for their times at the same load."""
 
 
 def zero_label_records(
     folder: Path, datalist: Path, teacher: str, arm: str, seed: int, key: str, sources: Sequence[str] = (STUDENT,)
 ) -> list[RunRecord]:
-    """Prompt from the true masks; a record for every prompt and source.
+    """Prompt from the true masks; a record for every prompt and source, but for a student beside its teacher.
 
     Args:
         folder: Of the distillation.
@@ -31,6 +31,9 @@ def zero_label_records(
         sources: Of :func:`bundle.engines.zero_label.zero_label_scores`.
     """
     found = zero_label_scores(folder, datalist, "test", [LUNG], sources=sources, teacher=teacher)
+    times = {
+        f"milliseconds of {name}": round(median(values), 1) for name, values in found.milliseconds.items() if values
+    }
     return [
         RunRecord(
             key=f"{key} {prompt} {source}",
@@ -38,13 +41,14 @@ def zero_label_records(
             variant=arm if source == STUDENT else source,
             seed=seed,
             splits={"test": {DICE: _scores(table, "dice"), HD95: _scores(table, "hd95_px")}},
-            measured={"milliseconds": round(median(found.milliseconds[source]), 1)} if source != FILLED_BOX else {},
+            measured=times if source == TEACHER else {},
             scale={},
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=describe_machine(),
             task=prompt,
         )
         for (prompt, source), table in found.tables.items()
+        if source != STUDENT or TEACHER not in sources
     ]
 
 

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import psutil
 import torch
 
 from bundle.atomic import write_json
 from bundle.engines.stop_request import EXIT_STATUS
-from bundle.studies.plan import PlannedStage
+from bundle.studies.plan import PlannedStage, what_counts
 from bundle.studies.schedule import Stopped
 from bundle.studies.warm import WarmProcesses
 from bundle.workflows.stages import ROOT, Stage
@@ -31,6 +32,7 @@ class StageRunner:
     def __init__(self, jobs: int = 1) -> None:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
         self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+        self._configs = {path.name: _content(path) for path in (ROOT / "configs").glob("*.json")}
         self._places: Queue[int] = Queue()
         for place in range(jobs):
             self._places.put(place)
@@ -74,6 +76,9 @@ class StageRunner:
 
     def _run(self, stage: Stage, folder: Path) -> None:
         """Raises ``Stopped`` if it was asked to stop, ``RuntimeError`` with its last words if it failed."""
+        changed = [name for name, known in self._configs.items() if name in stage.configs and known != _content(name)]
+        if changed:
+            raise RuntimeError(f"{', '.join(changed)} changed since the study was started: start it again")
         times = folder / TIMES
         before = json.loads(times.read_text())["seconds"] if times.is_file() else []
         write_json(times, {"seconds": [*before, None]})  # as it stays if all is killed
@@ -90,6 +95,10 @@ class StageRunner:
             lines = log.read_text(encoding="utf-8").strip().splitlines()
             raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
         write_json(folder / DONE, {})
+
+
+def _content(name: str | Path) -> Any:
+    return what_counts(json.loads((ROOT / "configs" / name).read_text(encoding="utf-8")))
 
 
 def minutes(folder: Path) -> float | None:

@@ -6,8 +6,9 @@ import pytest
 
 from bundle.data.datalist import read_datalist
 from bundle.studies.definition import teacher_configs
-from bundle.studies.real import RealStudyRunner, read_real_study
+from bundle.studies.real import RealStudyRunner, read_real_study, real_teacher_configs
 from bundle.studies.real_films import RealFilms
+from bundle.studies.real_page import BEST_SINGLE
 from tests.studies.real_films import make_folders
 
 STUDY = {
@@ -109,3 +110,14 @@ def test_draws_are_nested_and_no_film_is_in_two_sections(films):
     trained, tested = (read_datalist(path) for path in lists)
     seen = {item["patient"] for item in trained["training"] + trained["validation"]}
     assert not seen & {item["patient"] for item in tested["test"] + tested["hard_test"]}
+
+
+def test_the_shipped_study_names_arms_tasks_teachers_and_sets_that_there_are(films):
+    study, known = read_real_study(), real_teacher_configs()
+    assert {study.probe["films"], *study.zero_labels["films"]} <= set(films.sections)
+    taught = {name for arm in study.arms.values() for phase in arm.phase_1 for name in phase.teachers}
+    assert taught - {"proxy"} <= set(known)
+    for claim in study.claims:
+        assert {claim["arm"], claim["than"]} <= {*study.arms, BEST_SINGLE}
+        assert claim["task"] in study.tasks
+    assert study.zero_labels["teacher"] in known

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bundle.engines.stop_request import EXIT_STATUS
+from bundle.studies import stage_runner
 from bundle.studies.plan import PlannedStage
 from bundle.studies.schedule import Stopped
 from bundle.studies.stage_runner import StageRunner, minutes
@@ -81,3 +82,16 @@ def test_only_trainings_are_told_to_stop(stage):
     told[0].unlink()
     runner.evaluate(stage, ["test"])
     assert told == [stage.folder / "stop"]
+
+
+def test_a_config_that_changes_under_a_running_study_stops_it(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage_runner, "ROOT", tmp_path)
+    config = tmp_path / "configs" / "train.json"
+    config.parent.mkdir()
+    config.write_text('{"epochs": 1}')
+    runner = runner_of(0)
+    config.write_text('{"epochs": 1, "_desc_": "another word"}')
+    runner.evaluate(stage, ["evaluated"])
+    config.write_text('{"epochs": 2}')
+    with pytest.raises(RuntimeError, match=r"train\.json changed since the study was started: start it again"):
+        runner.train(stage)
