@@ -372,8 +372,9 @@ class RealStudyRunner:
         }
 
     def _zero_label(self, folder: Path, arm: str, seed: int, key: str, sources: tuple[str, ...]) -> None:
-        path = self.films.unseen(self.study.zero_labels["films"])
-        self._keep(zero_label_records(folder, path, self.study.zero_labels["teacher"], arm, seed, key, sources))
+        path, teacher = self.films.unseen(self.study.zero_labels["films"]), self.study.zero_labels["teacher"]
+        prompts = ("box", "click") if seed == self.study.scale.seeds[0] else ("box",)  # a click takes 16 decodings
+        self._keep(zero_label_records(folder, path, teacher, arm, seed, key, sources, prompts))
 
     def _filling(self, teacher: str) -> PlannedStage:
         """A stage with this teacher alone, whose filling is timed for all arms that share it."""

@@ -17,7 +17,14 @@ TEACHER_ITSELF = (TEACHER, STUDENT, FILLED_BOX)
 
 
 def zero_label_records(
-    folder: Path, datalist: Path, teacher: str, arm: str, seed: int, key: str, sources: Sequence[str] = (STUDENT,)
+    folder: Path,
+    datalist: Path,
+    teacher: str,
+    arm: str,
+    seed: int,
+    key: str,
+    sources: Sequence[str] = (STUDENT,),
+    prompts: Sequence[str] = ("box", "click"),
 ) -> list[RunRecord]:
     """Prompt from the true masks; a record for every prompt and source, but for a student beside its teacher.
 
@@ -29,8 +36,9 @@ def zero_label_records(
         seed: Of the distillation.
         key: Of what the result depends on.
         sources: Of :func:`bundle.engines.zero_label.zero_label_scores`.
+        prompts: Likewise.
     """
-    found = zero_label_scores(folder, datalist, "test", [LUNG], sources=sources, teacher=teacher)
+    found = zero_label_scores(folder, datalist, "test", [LUNG], prompts, sources, teacher)
     times = {
         f"milliseconds of {name}": round(median(values), 1) for name, values in found.milliseconds.items() if values
     }
