@@ -13,7 +13,7 @@ from bundle.studies.real_zero import TEACHER_ITSELF, zero_label_records
 
 @pytest.fixture
 def scores(monkeypatch):
-    def score(_folder, _datalist, _section, structures, sources, teacher):
+    def score(_folder, _datalist, _section, structures, _prompts, sources, teacher):
         assert teacher == "lite_medsam"
         tables = {}
         for source in sources:
