@@ -287,7 +287,11 @@ class RealStudyRunner:
     def _wanted_jobs(self) -> dict[str, Job]:
         jobs: dict[str, Job] = {}
         last: dict[str, Job] = {}  # teachers are slow, and no run waits for their probes
+        unlabelled: dict[str, Job] = {}  # slow, too: after the task whose distillations it is about
+        before = None
         for arm, task, seed, draw in self.study.wanted():
+            if task != before:
+                jobs, unlabelled, before = {**jobs, **unlabelled}, {}, task
             run = self.plan(arm, task, seed, draw)
             probe = {**self._probe(arm, run), **self._zero_labels(arm, run)}
             if run.key in self.records and not probe:
@@ -298,8 +302,10 @@ class RealStudyRunner:
                 tuned = self._tuning(arm, jobs)
                 jobs[name] = Job(_call(self._fine_tune, arm, task, seed, draw), [*needs, *tuned])
             for name, do in probe.items():
-                (last if name.startswith((TEACHERS_PROBE, TEACHER_ZERO)) else jobs).setdefault(name, Job(do, needs))
-        return {**jobs, **last}
+                is_last = name.startswith((TEACHERS_PROBE, TEACHER_ZERO))
+                kind = last if is_last else unlabelled if name.startswith(ZERO_LABELS) else jobs
+                kind.setdefault(name, Job(do, needs))
+        return {**jobs, **unlabelled, **last}
 
     def _distillations(self, run: Run, jobs: dict[str, Job]) -> list[str]:
         """Add a run's distillations, and the features that they need, to the jobs; returns what the run waits for."""
