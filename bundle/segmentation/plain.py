@@ -7,7 +7,7 @@ class PlainSegmenter(nn.Module):
     """Give a plain network phase 2's interface; prompts are not used, IoU and presence are not predicted.
 
     Args:
-        network: From frames ``(B, 1, H, W)`` to logits ``(B, S, H, W)``, such as MONAI's ``BasicUNet``.
+        network: From frames ``(B, 1, H, W)`` to logits ``(B, S, H, W)``, such as MONAI's ``BasicUNet`` or ``DynUNet``.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -28,6 +28,7 @@ STACKS = {
     "the shipped model, first half": ["train.json", "fine_tune.json", "shipped_model_coarse.json"],
     "the shipped model": ["train.json", "fine_tune.json", "shipped_model.json"],
     "unet": ["train.json", "unet.json"],
+    "dynunet": ["train.json", "unet.json", "dynunet.json"],
     "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
     "evaluate": ["train.json", "evaluate.json"],
     "distill lungs": ["distill.json", "lungs.json"],
