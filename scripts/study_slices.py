@@ -15,7 +15,10 @@ if __name__ == "__main__":
     parser.add_argument("folder", help="CT_Lesion_*.npz, see docs/reference/datalist.md")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the trainings (0 1 2 unless given)")
     parser.add_argument("--work_dir", default=ROOT / "runs" / "slices", help="for trainings; what is done is kept")
-    parser.add_argument("--output_dir", default=ROOT / "docs" / "evidence", help="for slices.md and slices.json")
+    parser.add_argument("--output_dir", default=ROOT / "docs" / "evidence", help="for slices.md and its JSON files")
+    parser.add_argument(
+        "--without_labels", nargs="+", default=[], help="folders of distillations from LiteMedSAM: score these alone"
+    )
     try:
         print(study_slices(**vars(parser.parse_args())))
     except (ValueError, OSError) as error:

@@ -110,17 +110,7 @@ def zero_label_scores(
     _check(prompts, PROMPTS, "prompts")
     _check(sources, SOURCES, "sources")
     structures = structures or read_datalist(Path(datalist))["structures"]
-    decoder = decoder or load_lite_medsam_decoder(packaged_lite_medsam())
-    teachers = teachers or {teacher: load_lite_medsam(packaged_lite_medsam())}
-    size: int = find_card(Path(distill_folder) / "student.pt")["image_size"]
-    stand_in = load_stand_in(distill_folder, list(teachers))
-    encoders: dict[str, Callable[[Tensor], Features]] = {
-        TEACHER: partial(_teachers_features, teachers),
-        STUDENT: lambda frames: stand_in(frames)["features"],
-    }
-    segmenters = {
-        source: TeacherSegmenter(encode, decoder, teacher) for source, encode in encoders.items() if source in sources
-    }
+    segmenters, size = load_segmenters(distill_folder, sources, teacher, teachers, decoder)
     answers = [
         (prompt, source) for prompt in prompts for source in sources if (prompt, source) != ("click", FILLED_BOX)
     ]
@@ -146,6 +136,35 @@ def zero_label_scores(
     return scores
 
 
+def load_segmenters(
+    distill_folder: str | Path,
+    sources: Sequence[str] = SOURCES,
+    teacher: str = "lite_medsam",
+    teachers: Mapping[str, Teacher] | None = None,
+    decoder: TeacherDecoder | None = None,
+) -> tuple[dict[str, TeacherSegmenter], int]:
+    """The sources that answer by a decoder, and the side of the student's frames; as for :func:`zero_label_scores`."""
+    decoder = decoder or load_lite_medsam_decoder(packaged_lite_medsam())
+    teachers = teachers or {teacher: load_lite_medsam(packaged_lite_medsam())}
+    stand_in = load_stand_in(distill_folder, list(teachers))
+    encoders: dict[str, Callable[[Tensor], Features]] = {
+        TEACHER: partial(_teachers_features, teachers),
+        STUDENT: lambda frames: stand_in(frames)["features"],
+    }
+    segmenters = {
+        source: TeacherSegmenter(encode, decoder, teacher) for source, encode in encoders.items() if source in sources
+    }
+    return segmenters, find_card(Path(distill_folder) / "student.pt")["image_size"]
+
+
+def filled(box: Tensor, shape: Sequence[int]) -> Tensor:
+    """A box ``(4,)``, left, top, right and bottom pixel, as a mask of this shape ``(H, W)``, bool."""
+    left, top, right, bottom = box.round().int().tolist()
+    mask = torch.zeros(*shape, dtype=torch.bool)
+    mask[top : bottom + 1, left : right + 1] = True
+    return mask
+
+
 def _masks(
     prompt: str, parts: Sequence[Tensor], segmenter: TeacherSegmenter | None, features: Features | None
 ) -> Tensor:  # -> bool (N, H, W)
@@ -153,19 +172,12 @@ def _masks(
     if not parts:
         return torch.zeros(0)
     if segmenter is None or features is None:
-        return torch.stack([_filled(part) for part in parts])
+        return torch.stack([filled(box_around(part), part.shape) for part in parts])
     if prompt == "box":
         asked = {"boxes": torch.stack([box_around(part) for part in parts])}
     else:
         asked = {"points": torch.stack([inner_point(part) for part in parts])}
     return segmenter.answer(features, parts[0].shape[-1], **asked)[:, 0] > 0
-
-
-def _filled(part: Tensor) -> Tensor:
-    left, top, right, bottom = box_around(part).int().tolist()
-    box = torch.zeros_like(part)
-    box[top : bottom + 1, left : right + 1] = True
-    return box
 
 
 def _teachers_features(teachers: Mapping[str, Teacher], frames: Tensor) -> Features:

@@ -16,5 +16,6 @@ index       the first page of the evidence, from the other pages
 inside      feature maps, feature space and CKA of teachers and student; failures of the model that ships. Its parts:
             held_out, networks, feature_maps, embedding_map, layer_similarity, failures, failure_causes,
             failure_pictures, failure_report
-slices      slice-wise students on real CT sub-volumes, scored on unseen patients; volume_masks, slices_page
+slices      slice-wise students on real CT sub-volumes, scored on unseen patients; volume_masks, slices_zero,
+            slices_page
 """

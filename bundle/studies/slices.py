@@ -5,9 +5,10 @@ students of so few patients found nothing in others.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ IMAGE_SIZE, BATCH_SIZE, NUM_FOLDS = 128, 8, 3
 EPOCHS = {"distill.json": 4, "train.json": 20}
 """Of phase 1 and of phase 2: few, so that all trainings together take minutes on one core."""
 
+MasksOf = Callable[[Tensor, Tensor], Mapping[tuple[str, str], Tensor]]
+"""Slices in [0, 1] and true masks, both ``(Z, 1, H, W)`` -> masks alike, bool, by variant and way."""
+
 NEVER = 1000
 """Epochs between two validations: nothing is chosen by them, so no patient is spent on them."""
 
@@ -54,8 +58,9 @@ class VolumeScore:
 
     Attributes:
         variant: How the student began, or that there is none.
-        masks: How they were got: automatically, or with the lesion's true 3-D box in every slice that it has.
-        seed: Of the training.
+        masks: How they were got: automatically, or with the lesion's true 3-D box in every slice that it has; without
+            labels as in :mod:`bundle.studies.slices_zero`.
+        seed: Of the training; without labels the number of the distillation.
         section: "test" for a patient whom the model has not seen, "training" for one whom it has.
         patient: Number of the patient.
         volume: Name of the sub-volume.
@@ -101,7 +106,7 @@ def run_slices(folder: str | Path, work_dir: str | Path, seeds: Sequence[int] = 
             target = work_dir / f"seed{seed}_fold{fold}"
             cpu_seconds += sum(train(stage, every.parent) for stage in training_stages(datalist, target, seed))
             models = {variant: load_segmenter(target / _slug(variant) / "model.pt") for variant in VARIANTS}
-            scores += score_volumes(models, datalist, seed)
+            scores += score_volumes(partial(_all_masks, models), datalist, seed)
     return {
         "data": {key: read_datalist(every)[key] for key in ("source", "license")},
         "scale": {
@@ -193,21 +198,21 @@ def train(stage: Stage, volumes: Path) -> float:
     return cpu_seconds
 
 
-def score_volumes(models: Mapping[str, Segmenter], datalist: Path, seed: int) -> list[VolumeScore]:
+def score_volumes(masks_of: MasksOf, datalist: Path, seed: int) -> list[VolumeScore]:
     """Segment every sub-volume slice by slice, and compare the masks with the true one on the CT's own pixels.
 
     Args:
-        models: Variant -> what was trained on the data list's training section.
-        datalist: A fold.
+        masks_of: Gives the masks of a sub-volume.
+        datalist: With sections ``test``, ``training``, or both, such as a fold.
         seed: Of the trainings.
     """
     scores = []
     content = read_datalist(datalist)
     for section in (HELD_OUT, TRAINED):
-        for item in content[section]:
+        for item in content.get(section, ()):
             image = datalist.parent / item["image"]
             label = torch.from_numpy(read_labels(parse_label(item["label"], datalist.parent, ()), [STRUCTURE])).bool()
-            for (variant, way), masks in _all_masks(models, torch.from_numpy(read_clip(image).frames), label).items():
+            for (variant, way), masks in masks_of(torch.from_numpy(read_clip(image).frames), label).items():
                 values = (float(dice(masks, label).nanmean()), volume_dice(masks, label), float(flicker(masks, label)))
                 where = (section, item["patient"], image.name.removesuffix(".nii.gz"))
                 scores.append(VolumeScore(variant, way, seed, *where, *(round(value, 4) for value in values)))

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from bundle.atomic import write_json, write_text
+from bundle.engines.zero_label import FILLED_BOX, SOURCES, TEACHER
 from bundle.studies.slices import AUTOMATIC, BOX, DISTILLED, ELLIPSOID, HELD_OUT, RANDOM, TRAINED, VARIANTS, run_slices
+from bundle.studies.slices_zero import CARRIED, OWN_BOX, run_without_labels
 from bundle.studies.statistics import Comparison, compare, correct, count, explain
+from bundle.text import read_json
 
 MEASURES = {"volume_dice": "3-D Dice", "slice_dice": "mean slice Dice", "flicker": "inter-slice flicker"}
 SECTIONS = {HELD_OUT: "held out", TRAINED: "trained on"}
@@ -58,33 +61,90 @@ trainings together took {minutes:.0f} minutes of processor time: {machine}.
 `{command}`, finished {finished}. Every score is in [slices.json](slices.json).
 """
 
+WITHOUT_LABELS = """
+## Without any label of a CT
+
+{table}
+
+**No student here has seen a CT, or a mask of one: they were distilled on chest radiographs.** {students}. Each stands
+in for the encoder of its teacher, LiteMedSAM, whose own decoder answers boxes; "{teacher}" is LiteMedSAM itself. The
+sub-volumes and their squares are those above. *{box}*: as above. *{own}*: the lesion's box in that slice. *{carried}*:
+only the box in the middle slice of the lesion is true; in both directions every next slice is asked by the box around
+the mask found in the slice before, with {margin:.0%} of its width and height added at each side, until a slice in
+which nothing is found. "{filled}" looks at no image; carried, it is the middle slice's box in every slice. Mean over
+patients, ± standard deviation between students where there are several. Few sub-volumes: a check, no claim. {machine}.
+`{command}`, finished {finished}. Every score is in [{file}]({file}).
+"""
+
+LABELLESS_FILE = "slices_without_labels.json"
+
 Scores = Sequence[Mapping[str, Any]]
 """Of :class:`bundle.studies.slices.VolumeScore`, as dictionaries."""
 
 
-def study_slices(folder: str | Path, work_dir: str | Path, output_dir: str | Path, seeds: Sequence[int]) -> Path:
-    """Run what is missing, and write ``slices.json`` and ``slices.md``.
+def study_slices(
+    folder: str | Path,
+    work_dir: str | Path,
+    output_dir: str | Path,
+    seeds: Sequence[int],
+    without_labels: Sequence[str | Path] = (),
+) -> Path:
+    """Run what is missing, and write ``slices.json`` and ``slices.md``; or its last part alone.
 
     Args:
         folder: CT sub-volumes, as for :func:`bundle.data.ct_lesions.make_ct_lesion_datalist`.
         work_dir: For volumes, data lists and trainings.
         output_dir: For the results.
         seeds: Of the trainings.
+        without_labels: Distillations from LiteMedSAM, as for :func:`bundle.studies.slices_zero.run_without_labels`.
+            If given, only they are scored, to ``slices_without_labels.json``; ``slices.json`` must be there.
 
     Returns:
         Path of ``slices.md``.
 
     Raises:
-        FileNotFoundError: If there are no sub-volumes.
-        ValueError: If there are fewer patients than folds, or a sub-volume is wrong in any way.
+        FileNotFoundError: If there are no sub-volumes, or phase 1's files or ``slices.json`` are missing.
+        ValueError: If there are fewer patients than folds, or a sub-volume or a distillation is wrong in any way.
     """
-    report = run_slices(folder, work_dir, seeds)
-    write_json(Path(output_dir) / "slices.json", report)
-    return write_text(Path(output_dir) / "slices.md", slices_page(report))
+    every, labelless = Path(output_dir) / "slices.json", Path(output_dir) / LABELLESS_FILE
+    if without_labels:
+        report = read_json(every)
+        write_json(labelless, run_without_labels(folder, work_dir, without_labels))
+    else:
+        report = run_slices(folder, work_dir, seeds)
+        write_json(every, report)
+    page = slices_page(report) + (labelless_part(read_json(labelless)) if labelless.is_file() else "")
+    return write_text(Path(output_dir) / "slices.md", page)
+
+
+def labelless_part(report: Mapping[str, Any]) -> str:
+    """The page's last part, from what :func:`bundle.studies.slices_zero.run_without_labels` gives."""
+    rows = [
+        [way, source, *(_cell(_select(report["scores"], variant=source, masks=way), measure) for measure in MEASURES)]
+        for way in (BOX, OWN_BOX, CARRIED)
+        for source in SOURCES
+    ]
+    told = [
+        f"{student['student_backbone']} at {student['image_size']}², of {', '.join(student['teachers'])}"
+        for student in report["students"]
+    ]
+    return WITHOUT_LABELS.format(
+        table=_table(["masks", "source", *MEASURES.values()], rows),
+        students=f"{count(len(told), 'student')}: {'; '.join(told)}",
+        teacher=TEACHER,
+        filled=FILLED_BOX,
+        box=BOX.capitalize(),
+        own=OWN_BOX.capitalize(),
+        carried=CARRIED.capitalize(),
+        **{key: report[key] for key in ("margin", "machine", "finished")},
+        command="python scripts/study_slices.py path/to/ct_lesions --without_labels path/to/distillation"
+        + (" ..." if len(told) > 1 else ""),
+        file=LABELLESS_FILE,
+    )
 
 
 def slices_page(report: Mapping[str, Any]) -> str:
-    """The page, from what :func:`bundle.studies.slices.run_slices` gives."""
+    """The page without its last part, from what :func:`bundle.studies.slices.run_slices` gives."""
     scores, scale = report["scores"], report["scale"]
     seeds = " ".join(map(str, report["seeds"]))
     return PAGE.format(

@@ -8,7 +8,7 @@ import torch
 from bundle.segmentation.segmenter import Segmenter
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
-from bundle.studies.volume_masks import VolumeBox, asked_by_box, ellipsoid, volume_dice
+from bundle.studies.volume_masks import VolumeBox, asked_by_box, carried, ellipsoid, volume_dice
 
 
 def test_a_mask_in_a_slice_without_the_lesion_counts_against_the_volume():
@@ -47,3 +47,45 @@ def test_a_segmenter_is_asked_in_the_slices_of_the_box_only_and_every_slice_for_
     alone = asked_by_box(segmenter, slices[2:3], VolumeBox((0, 0), box.rows, box.columns), "lesion")
     assert masks[1:3].any()
     assert torch.equal(alone[0], masks[2])
+
+
+def disc(radii, size=40):
+    """A disc whose middle moves a pixel from slice to slice; none where the radius is 0: ``(Z, 1, size, size)``."""
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    return torch.stack([((y - 18) ** 2 + (x - 14 - z) ** 2 < r**2)[None] for z, r in enumerate(radii)])
+
+
+def sees(label, asked):
+    """An answer that is perfect inside its box, and notes which box it got in which slice."""
+
+    def answer(index, box):
+        asked[index] = left, top, right, bottom = box.tolist()
+        y, x = torch.meshgrid(torch.arange(label.shape[2]), torch.arange(label.shape[3]), indexing="ij")
+        return label[index, 0] & (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+
+    return answer
+
+
+def test_what_is_carried_from_the_middle_slice_finds_a_moving_disc_and_stops_where_it_ends():
+    label, asked = disc([0, 0, 8, 8, 9, 9, 8, 8, 0, 0]), {}
+    assert torch.equal(carried(sees(label, asked), label, margin=0.2), label)
+    assert sorted(asked) == [1, 2, 3, 4, 5, 6, 7, 8]  # of each empty side, the first slice alone
+    assert asked[5] == VolumeBox.around(label[5:6]).boxes()[0].tolist() == [11, 10, 27, 26]  # without a margin
+    assert asked[6] == pytest.approx([11 - 0.2 * 17, 10 - 0.2 * 17, 27 + 0.2 * 17, 26 + 0.2 * 17])
+
+
+def test_without_a_margin_what_moves_is_lost_in_part():
+    label = disc([8] * 7)
+    assert volume_dice(carried(sees(label, {}), label, margin=0.0), label) < 0.97
+    assert volume_dice(carried(sees(label, {}), label), label) == 1.0
+
+
+def test_a_carried_box_ends_with_the_slice_and_only_the_middle_mask_is_looked_at():
+    label, asked = disc([8] * 5), {}
+    only = torch.zeros_like(label)
+    only[2] = label[2]
+    whole = lambda index, box: asked.update({index: box.tolist()}) or torch.ones(40, 40, dtype=torch.bool)  # noqa: E731
+    assert carried(whole, only).all()
+    assert asked[0] == asked[4] == [0, 0, 39, 39]
+    with pytest.raises(ValueError, match="an empty mask has no middle slice"):
+        carried(whole, torch.zeros_like(label))
