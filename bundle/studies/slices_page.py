@@ -66,13 +66,14 @@ WITHOUT_LABELS = """
 
 {table}
 
-**No student here has seen a CT, or a mask of one: they were distilled on chest radiographs.** {students}. Each stands
-in for the encoder of its teacher, LiteMedSAM, whose own decoder answers boxes; "{teacher}" is LiteMedSAM itself. The
-sub-volumes and their squares are those above. *{box}*: as above. *{own}*: the lesion's box in that slice. *{carried}*:
-only the box in the middle slice of the lesion is true; in both directions every next slice is asked by the box around
-the mask found in the slice before, with {margin:.0%} of its width and height added at each side, until a slice in
-which nothing is found. "{filled}" looks at no image; carried, it is the middle slice's box in every slice. Mean over
-patients, ± standard deviation between students where there are several. Few sub-volumes: a check, no claim. {machine}.
+**No student here has seen a CT, or a mask of one: they were distilled on chest radiographs** (teachers may have).
+{students}. Each stands in for the encoder of its teacher, LiteMedSAM, whose own decoder answers boxes; "{teacher}" is
+LiteMedSAM itself. The sub-volumes and their squares are those above. *{box}*: as above. *{own}*: the lesion's
+box in that slice. *{carried}*: only the box in the middle slice of the lesion is true; in both directions every next
+slice is asked by the box around the mask found in the slice before, with {margin:.0%} of its width and height added at
+each side, until a slice in which nothing is found. "{filled}" looks at no image; carried, it is the middle slice's box
+in every slice. Mean over patients, ± standard deviation between students where there are several. Few sub-volumes: a
+check, no claim. {machine}.
 `{command}`, finished {finished}. Every score is in [{file}]({file}).
 """
 
