@@ -227,7 +227,7 @@ def test_a_tracking_server_gets_balancing_validation_and_pictures(distilled, mlf
     artifacts = [artifact.path for artifact in client.list_artifacts(record.info.run_id)]
     assert any(path.startswith("features_") for path in artifacts)
     model = {artifact.path for artifact in client.list_artifacts(record.info.run_id, "model")}
-    assert model == {"model/student.pt", "model/student.json", "model/heads.pt"}
+    assert model == {"model/student.pt", "model/student.json", "model/heads.pt", "model/heads.json"}
 
 
 def test_evaluation_writes_a_row_per_patient_and_structure(evaluated):
