@@ -1,10 +1,12 @@
 """Fixtures every test may use, and which tests run in the same process where there are several."""
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +32,14 @@ def together(file: str) -> str:
     conftest = (ROOT / file).parent / "conftest.py"
     is_shared = conftest.is_file() and 'scope="session"' in conftest.read_text()
     return Path(file).parent.as_posix() if is_shared else file
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """A test that asks for fewer threads leaves the next ones theirs: trainings are equal with equal threads only."""
+    number = torch.get_num_threads()
+    yield
+    torch.set_num_threads(number)
 
 
 @pytest.fixture
