@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full study-real clean FORCE
+.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full study-real films-given clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -36,8 +36,10 @@ study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what i
 	$(PYTHON_IN_VENV) scripts/study.py --scale full --jobs 2 --output_dir docs/evidence
 	$(PYTHON_IN_VENV) scripts/look_inside.py
 
-study-real: $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: 10 hours on two cores, resumable
-	@test -n "$(JSRT)" -a -n "$(CHEST_XRAYS)" || { echo "say where the films are: make study-real JSRT=folder CHEST_XRAYS=folder"; exit 1; }
+films-given: # before the set-up, which takes minutes
+	@test -d "$(JSRT)" -a -d "$(CHEST_XRAYS)" || { echo "expected two folders of films, got JSRT='$(JSRT)' CHEST_XRAYS='$(CHEST_XRAYS)': make study-real JSRT=folder CHEST_XRAYS=folder"; exit 1; }
+
+study-real: films-given $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: many hours, resumable
 	$(PYTHON_IN_VENV) scripts/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/evidence $(OPTIONS)
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
