@@ -23,24 +23,24 @@ check: $(STAMP) ## lint, format and types only
 	$(PYTHON_IN_VENV) -m mypy
 
 baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
-	$(PYTHON_IN_VENV) scripts/baseline.py
+	$(PYTHON_IN_VENV) scripts/laboratory/baseline.py
 
 bench: $(STAMP) ## measure speed and memory on this machine: docs/benchmarks.md and docs/benchmarks.json
-	$(PYTHON_IN_VENV) scripts/bench.py
+	$(PYTHON_IN_VENV) scripts/laboratory/bench.py
 
 study: $(STAMP) ## every evidence study at a small scale, in runs/study_small: a check that all works
-	$(PYTHON_IN_VENV) scripts/study.py --scale small --jobs 2
-	$(PYTHON_IN_VENV) scripts/look_inside.py --scale small --output_dir runs/study_small
+	$(PYTHON_IN_VENV) scripts/laboratory/study.py --scale small --jobs 2
+	$(PYTHON_IN_VENV) scripts/laboratory/look_inside.py --scale small --output_dir runs/study_small
 
-study-full: $(STAMP) ## the studies of docs/evidence: hours on two cores; what is done is not done again
-	$(PYTHON_IN_VENV) scripts/study.py --scale full --jobs 2 --output_dir docs/evidence
-	$(PYTHON_IN_VENV) scripts/look_inside.py
+study-full: $(STAMP) ## the studies of docs/laboratory: hours on two cores; what is done is not done again
+	$(PYTHON_IN_VENV) scripts/laboratory/study.py --scale full --jobs 2 --output_dir docs/laboratory
+	$(PYTHON_IN_VENV) scripts/laboratory/look_inside.py
 
 films-given: # before the set-up, which takes minutes
 	@test -d "$(JSRT)" -a -d "$(CHEST_XRAYS)" || { echo "expected two folders of films, got JSRT='$(JSRT)' CHEST_XRAYS='$(CHEST_XRAYS)': make study-real JSRT=folder CHEST_XRAYS=folder"; exit 1; }
 
 study-real: films-given $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: many hours, resumable
-	$(PYTHON_IN_VENV) scripts/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/evidence $(OPTIONS)
+	$(PYTHON_IN_VENV) scripts/laboratory/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/laboratory $(OPTIONS)
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done
@@ -48,13 +48,13 @@ docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 teachers: $(STAMP) ## train the small teachers that ship in models/teachers/ again
 	@mkdir -p runs/teachers
 	for teacher in $(TEACHERS) compare; do \
-	  $(PYTHON_IN_VENV) scripts/train_teacher.py $$teacher --frames runs/teachers/frames.npz || exit 1; done
+	  $(PYTHON_IN_VENV) scripts/laboratory/train_teacher.py $$teacher --frames runs/teachers/frames.npz || exit 1; done
 
 model: $(STAMP) ## train models/model.pt again, from the demo's model: run `make demo` first
-	$(PYTHON_IN_VENV) scripts/make_model.py
+	$(PYTHON_IN_VENV) scripts/laboratory/make_model.py
 
 memory: $(STAMP) ## train models/memory.pt again, SAM 2's memory for models/model.pt
-	$(PYTHON_IN_VENV) scripts/make_memory.py
+	$(PYTHON_IN_VENV) scripts/laboratory/make_memory.py
 
 package: $(STAMP) ## the bundle as one zip with checksums, for sites: dist/
 	$(PYTHON_IN_VENV) scripts/package.py

@@ -4,11 +4,13 @@ The folders are the data flow; a module imports only from its own stage or an ea
 
     keys, structures   names of the batch's entries; the default label set
     atomic, text       files that are complete or not there; text that a person wrote
+    paths              where the bundle is
     extras             optional packages, and what is said where one is missing
     one_line           errors as one line with the remedy
     weight_decay       which parameters an optimizer shrinks
     spinning           how threads of PyTorch wait for one another
-    data               DICOM, video, stills, NIfTI, phantom -> clip (T, 1, H, W)
+    data               DICOM, video, stills, NIfTI -> clip (T, 1, H, W)
+    phantom            synthetic studies of a swallow, with true masks
     transforms         clip or frame -> normalized, letterboxed model input
     teachers           frozen encoders: frames -> features (B, C, h, w)
     students           light encoder in SAM 2's image encoder, and projection heads
@@ -21,9 +23,9 @@ The folders are the data flow; a module imports only from its own stage or an ea
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
     export             checkpoints, TorchScript, ONNX, OpenVINO, int8; the packaged bundle
     inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
-    workflows          whole runs made of the stages' configs: the demo, the baselines
-    studies            variants trained with several seeds and compared: runs, statistics, tables, figures
     annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
+    command            what a user starts: the demo
+    laboratory         studies, benchmarks, trials, recipes, shipped weights; not packed
 """
 
 from bundle.spinning import spin_briefly

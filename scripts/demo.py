@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bundle.workflows.demo import format_summary, run_demo
+from bundle.command.demo import format_summary, run_demo
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.data.phantom import make_phantom_dataset
-from bundle.data.phantom.benchmark import frames_per_second
+from bundle.phantom.benchmark import frames_per_second
+
 from bundle.one_line import in_words
+from bundle.phantom import make_phantom_dataset
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -23,11 +23,12 @@ from bundle.data.kinds import is_dicom
 from bundle.data.make_datalist import FIRST_PART_OF_THE_NAME
 from bundle.data.sources import own_files
 from bundle.deidentify.pseudonyms import Pseudonyms
+from bundle.engines.stages import Stage
 from bundle.export.model_card import load_segmenter, read_model_card
 from bundle.inference.predictor import ClipInferer
 from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
 from bundle.metrics.overlap import dice
-from bundle.workflows.stages import ROOT, Stage
+from bundle.paths import ROOT
 
 CONFIGS = ("train.json", "fine_tune.json")
 HELD_OUT_EVERY = 3

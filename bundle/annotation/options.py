@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bundle.workflows.stages import ROOT
+from bundle.paths import ROOT
 
 CACHE_MEGABYTES = 256
 """Unless an option says otherwise. It stands here and not with the cache, so that `--help` need not load PyTorch."""

@@ -17,6 +17,7 @@ from bundle.annotation.images import StudyImage
 from bundle.annotation.options import CACHE_MEGABYTES
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.export.model_card import load_segmenter, read_model_card
+from bundle.paths import ROOT
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, encode_frame
 from bundle.segmentation.propagation import ClipTracker, TrackedMask
@@ -24,7 +25,6 @@ from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
 from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import unletterbox
-from bundle.workflows.stages import ROOT
 
 NUM_SAMPLED = 8
 """Frames of a clip that its uncertainty is taken from, evenly spread."""

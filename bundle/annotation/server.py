@@ -16,7 +16,7 @@ import requests
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
 from bundle.extras import needs_extra
-from bundle.workflows.stages import ROOT
+from bundle.paths import ROOT
 
 APP_DIR = Path(__file__).parent / "app"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

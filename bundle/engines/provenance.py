@@ -11,7 +11,8 @@ from bundle.teachers.checkpoint import file_sha256
 with needs_extra("train", "training"):
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-ROOT = Path(__file__).resolve().parents[2]
+from bundle.paths import ROOT
+
 NAME = "vfss-agglomerative-distillation"
 LONGEST_DIGEST = 36
 """Of MLflow."""

@@ -9,9 +9,9 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from bundle.data.datalist import load_datalist
-from bundle.data.phantom import generate_study
-from bundle.data.phantom.dataset import GENERATOR_VERSION
 from bundle.keys import IMAGE
+from bundle.phantom import generate_study
+from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed

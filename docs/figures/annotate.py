@@ -13,8 +13,8 @@ from scipy.ndimage import distance_transform_edt
 from bundle.annotation.images import ImageCache, StudyImage
 from bundle.annotation.options import AppOptions
 from bundle.annotation.served_model import ServedModel
-from bundle.data.phantom import generate_study
-from bundle.data.phantom.writer import write_dicom
+from bundle.phantom import generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.segmentation.prompting import Prompt
 from bundle.structures import COLOURS, STRUCTURES
 

@@ -1,6 +1,6 @@
 """Draw ``memory.png``: memory while a long film is segmented and its results are written.
 
-Run from the repository's root, after ``python scripts/bench.py streaming``, which measures and writes
+Run from the repository's root, after ``python scripts/laboratory/bench.py streaming``, which measures and writes
 ``docs/figures/memory.json``: ``python docs/figures/memory.py``.
 """
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.data.phantom import PhantomStudy, generate_study
+from bundle.phantom import PhantomStudy, generate_study
 from bundle.structures import COLOURS, STRUCTURES
 
 SWALLOW_SEED, PATIENT_SEEDS, SIZE = 2, (0, 6, 11, 13, 1, 14), 288

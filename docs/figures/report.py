@@ -17,8 +17,8 @@ sys.path.insert(0, str(FIGURES.parents[1]))
 from selenium import webdriver  # noqa: E402 - the repository's root comes first
 
 from bundle.data.clip import Clip, FrameOrigin  # noqa: E402
-from bundle.data.phantom import generate_study  # noqa: E402
 from bundle.metrics.kinematics import measure_swallow  # noqa: E402
+from bundle.phantom import generate_study  # noqa: E402
 from bundle.report import write_report  # noqa: E402
 from bundle.structures import STRUCTURES  # noqa: E402
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.data.phantom import generate_study
 from bundle.engines.example_pictures import draw_examples
+from bundle.phantom import generate_study
 from bundle.structures import STRUCTURES
 
 FIGURES = Path(__file__).resolve().parent

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bundle.data.dicom_grayscale import GreySteps, display_table, modality_values
-from bundle.data.phantom import generate_study
+from bundle.phantom import generate_study
 
 SIZE, HIGHEST = 256, 4095
 STEPS = GreySteps("u2", slope=2.0, intercept=-1024.0, window=(2600.0, 5200.0, "LINEAR"), is_inverted=True)

@@ -20,11 +20,11 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from bundle.data.clip import Clip
-from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.data.phantom.writer import write_avi, write_dicom
 from bundle.data.readers import read_clip
 from bundle.export.model_card import load_segmenter
 from bundle.keys import FIELD_OF_VIEW, PIXEL_ASPECT
+from bundle.phantom.study import PhantomStudy, generate_study
+from bundle.phantom.writer import write_avi, write_dicom
 from bundle.segmentation.memory import Memory
 from bundle.segmentation.sam2 import build_tracker
 from bundle.segmentation.segmenter import Segmenter

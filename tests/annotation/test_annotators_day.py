@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.data.phantom.writer import write_dicom
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from bundle.teachers.checkpoint import file_sha256, read_state_dict
 from tests.annotation.conftest import make_study

@@ -28,8 +28,8 @@ from bundle.annotation.server import (
     listen,
 )
 from bundle.data.datalist import load_datalist
-from bundle.data.phantom.writer import write_dicom
 from bundle.deidentify.pseudonyms import Pseudonyms
+from bundle.phantom.writer import write_dicom
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import EncodedFrame, Prompt, encode_frame
 from bundle.segmentation.segmenter import ImageFeatures

@@ -8,7 +8,7 @@ import pytest
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import Annotation
 from bundle.annotation.proposals import Proposals
-from bundle.data.phantom.writer import write_dicom
+from bundle.phantom.writer import write_dicom
 from tests.annotation.conftest import make_study
 
 NAMES = ("hyoid", "c2", "c3")

@@ -8,8 +8,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.data.phantom.writer import write_dicom
+from bundle.phantom.study import PhantomStudy, generate_study
+from bundle.phantom.writer import write_dicom
 
 SECRETS = [
     *(

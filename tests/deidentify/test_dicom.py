@@ -15,13 +15,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedXAImageStorage
 
 from bundle.data.clip import UnreadableStudyError
-from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
 from bundle.deidentify.dicom import deidentify_dicom
 from bundle.deidentify.profile import IDS, KEPT_TEXT, apply_basic_profile
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.inference.dicom_seg import write_dicom_seg
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from tests.deidentify.conftest import SECRETS, secrets_in, write_stuffed
 

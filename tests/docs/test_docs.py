@@ -106,7 +106,7 @@ def test_every_picture_has_alternative_text(page: Path):
     assert [tag for tag in re.findall(r"<img\s[^>]*>", page.read_text()) if 'alt="' not in tag] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
 def test_every_command_names_targets_scripts_and_configs_that_exist(page: Path):
     missing = {command: parts for command in commands(page.read_text()) if (parts := missing_parts(command))}
     assert missing == {}

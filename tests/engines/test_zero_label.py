@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.data.chest_xrays import make_chest_xray_datalist
 from bundle.engines.zero_label import zero_label_scores
+from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
 from bundle.losses.restore import with_inverses
 from bundle.losses.standardize.identity import Identity
 from bundle.segmentation.segmenter import make_decoder

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
 
-from bundle.data.phantom import generate_study
+from bundle.phantom import generate_study
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder

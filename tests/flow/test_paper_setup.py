@@ -16,8 +16,9 @@ from sam2.build_sam import build_sam2
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, SwinConfig, SwinModel
 
-from bundle.data.phantom import make_phantom_dataset
-from bundle.workflows.stages import ROOT, Stage
+from bundle.engines.stages import Stage
+from bundle.paths import ROOT
+from bundle.phantom import make_phantom_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,10 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigWorkflow
 
+from bundle.engines.stages import Stage
 from bundle.engines.tracking import prepare_tracking, sqlite_uri
-from bundle.workflows.kill_trials import curve_difference, weight_difference
-from bundle.workflows.stages import ROOT, Stage
+from bundle.laboratory.trials.kill_trials import curve_difference, weight_difference
+from bundle.paths import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -16,13 +16,13 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MPEG2MPML, SecondaryCaptureImageStorage, generate_uid
 
 from bundle.data.clip import Clip, FrameOrigin
-from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg
 from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
 from bundle.inference.segment_codes import PRIVATE_SCHEME, SEGMENT_CODES, segment_code
 from bundle.inference.study_key import study_key
+from bundle.phantom.study import PhantomStudy, generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from tests.inference.conftest import STRUCTURES as THREE
 from tests.inference.conftest import make_clip

@@ -16,13 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from bundle.data.clip import Clip, FrameOrigin
-from bundle.data.phantom.study import PhantomStudy, generate_study
-from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import segment_studies
 from bundle.inference.study_key import study_key
 from bundle.inference.writers import Study
+from bundle.phantom.study import PhantomStudy, generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 
 SIZE = 192

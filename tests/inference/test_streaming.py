@@ -16,8 +16,6 @@ from monai.data import MetaTensor
 from PIL import Image
 from torch import nn
 
-from bundle.data.phantom.study import generate_study
-from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg, writers
 from bundle.inference.predictor import ClipInferer
@@ -26,6 +24,8 @@ from bundle.inference.runtimes.enlarge import MaskEnlarger
 from bundle.inference.study_key import study_key
 from bundle.inference.writers import WRITERS, Study
 from bundle.keys import FIELD_OF_VIEW
+from bundle.phantom.study import generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from bundle.transforms.letterbox import LetterboxGeometry
 

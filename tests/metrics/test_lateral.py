@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bundle.data.phantom.study import generate_study
 from bundle.metrics.kinematics import measure_if_lateral, measure_swallow
 from bundle.metrics.kinematics.lateral import REFUSAL, is_lateral
+from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bundle.data.phantom.study import generate_study
 from bundle.metrics.plausibility import RULES, Frame, plausibility
+from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 
 # Rows and columns of boxes, in a frame of 100 x 100, of a patient who looks to the right.

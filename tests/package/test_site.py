@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.data.phantom import generate_study
-from bundle.data.phantom.writer import write_avi, write_dicom
 from bundle.export.package import package_bundle
+from bundle.phantom import generate_study
+from bundle.phantom.writer import write_avi, write_dicom
 from bundle.structures import STRUCTURES
 from tests.docs.test_docs import FENCE
 from tests.package.conftest import copy_of, serve

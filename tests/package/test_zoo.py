@@ -8,8 +8,8 @@ import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_net_in_out
 from torch.jit.frontend import NotSupportedError
 
-from bundle.data.phantom import generate_study
-from bundle.data.phantom.writer import write_dicom
+from bundle.phantom import generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 
 pytestmark = pytest.mark.slow

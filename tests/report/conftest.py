@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bundle.data.clip import Clip, FrameOrigin
-from bundle.data.phantom import generate_study
 from bundle.metrics.kinematics import SwallowMeasures, measure_swallow
+from bundle.phantom import generate_study
 from bundle.report import write_report
 from bundle.structures import STRUCTURES
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from monai.bundle import ConfigParser
 
-from bundle.studies.real import real_teacher_configs
+from bundle.laboratory.studies.real import real_teacher_configs
 from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.packaged import packaged_astra, packaged_file
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.data.phantom.study import generate_study
+from bundle.phantom.study import generate_study
 from bundle.transforms.field_of_view import Window, find_field_of_view
 
 

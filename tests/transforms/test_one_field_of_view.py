@@ -16,10 +16,10 @@ from bundle.annotation import fine_tuning, served_model
 from bundle.annotation.fine_tuning import LabelledImage, mean_dice
 from bundle.annotation.images import ImageCache
 from bundle.data.datalist import load_datalist
-from bundle.data.phantom.study import generate_study
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
 from bundle.inference.study_dataset import StudyDataset
+from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 from bundle.transforms.windows import group_clips
 

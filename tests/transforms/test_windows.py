@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bundle.data.datalist import load_datalist
-from bundle.data.phantom import make_phantom_dataset
+from bundle.phantom import make_phantom_dataset
 from bundle.structures import STRUCTURES
 from bundle.transforms.windows import LoadClipd, RandWindowd, Windowd, group_clips
 

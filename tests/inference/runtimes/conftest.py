@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.data.phantom import PhantomStudy, generate_study
+from bundle.phantom import PhantomStudy, generate_study
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder

@@ -7,8 +7,6 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.data.phantom import generate_study
-from bundle.data.phantom.writer import write_dicom
 from bundle.data.readers import read_clip
 from bundle.export.checkpoint import load_weights
 from bundle.inference.predictor import ClipInferer
@@ -16,6 +14,8 @@ from bundle.inference.runtimes import load as loading
 from bundle.inference.runtimes.enlarge import MaskEnlarger
 from bundle.inference.runtimes.load import PRECISIONS, choose_precision, choose_runtime, load_runtime
 from bundle.metrics.overlap import dice
+from bundle.phantom import generate_study
+from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox
 

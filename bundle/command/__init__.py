@@ -1,0 +1,1 @@
+"""What a user starts: the demo, and stages as processes of their own."""

@@ -1,0 +1,1 @@
+"""Experiments, benchmarks, trials and recipes: imports the product, never the other way, never packed."""

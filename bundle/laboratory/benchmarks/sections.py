@@ -1,0 +1,262 @@
+"""Every benchmark of ``docs/benchmarks.md``: what it measures, and with which command."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+
+from bundle.export.model_card import load_segmenter
+from bundle.inference.runtimes.load import load_runtime
+from bundle.laboratory.benchmarks.clicks import measure_clicks
+from bundle.laboratory.benchmarks.deployment import measure_deployment, measure_stages
+from bundle.laboratory.benchmarks.epochs import measure_epochs
+from bundle.laboratory.benchmarks.finished import measure_finished
+from bundle.laboratory.benchmarks.generation import frames_per_second
+from bundle.laboratory.benchmarks.neighbour import measure_neighbour
+from bundle.laboratory.benchmarks.reading import measure_reading
+from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
+from bundle.laboratory.benchmarks.streaming import streaming_rows
+from bundle.laboratory.benchmarks.training import Setting, measure_training
+from bundle.laboratory.benchmarks.video import measure_video, shipped_tracker
+from bundle.laboratory.experiments.stored_views import compare_stored_views
+from bundle.laboratory.trials.kill_trials import run_kill_trials
+from bundle.laboratory.trials.store_kill_trials import run_store_trials
+from bundle.paths import ROOT
+from bundle.phantom.study import Domain
+
+JSON_PATH = ROOT / "docs" / "benchmarks.json"
+PAGE_PATH = ROOT / "docs" / "benchmarks.md"
+
+
+def _phantom() -> list[Row]:
+    return [{"size": size, "frames/s": frames_per_second(size)} for size in (256, 512)]
+
+
+def _reading() -> list[Row]:
+    return [
+        {
+            "file": speed.kind,
+            "bare decoder, frames/s": speed.bare,
+            "decode_clip": speed.in_process,
+            "read_clip": speed.read,
+            "read_clip / bare": speed.ratio,
+        }
+        for speed in measure_reading(num_frames=600)
+    ]
+
+
+def _epochs() -> list[Row]:
+    return [
+        {
+            "student": times.backbone,
+            "live, s": times.live_seconds,
+            "stored, s": times.stored_seconds,
+            "live / stored": times.speedup,
+            "FLOP ratio": times.compute_ratio,
+            "share of it": times.speedup / times.compute_ratio,
+            "waiting for data": times.waiting,
+        }
+        for times in measure_epochs()
+    ]
+
+
+def _folder() -> tempfile.TemporaryDirectory:
+    """On the disk that trainings use."""
+    (ROOT / "runs").mkdir(exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=ROOT / "runs")
+
+
+def _named(row: Row) -> Row:
+    return {name.replace("_", " "): value for name, value in row.items()}
+
+
+def _store_students() -> list[Row]:
+    with _folder() as name:
+        report = compare_stored_views(name)
+    return [
+        {"teachers": variant, **{f"{metric}, mean": mean(values[metric]) for metric in ("val_loss", "val_cosine")}}
+        | {f"val_loss, seed {seed}": value for seed, value in zip(report["seeds"], values["val_loss"], strict=True)}
+        for variant, values in report["variants"].items()
+    ]
+
+
+def _kills() -> list[Row]:
+    with _folder() as name:
+        store = run_store_trials(Path(name) / "store")
+        training = run_kill_trials(Path(name) / "training")
+    return [
+        {
+            "of": "the cache stage",
+            "runs": store["num_trials"],
+            "killed": store["num_killed"],
+            "equal": store["num_equal"],
+            "loss differs by": None,
+        },
+        {
+            "of": "both phases",
+            "runs": training["num_trials"],
+            "killed": training["num_killed"],
+            "equal": training["num_equal"],
+            "loss differs by": training["largest_loss_difference"],
+        },
+    ]
+
+
+def _training_step() -> list[Row]:
+    report = measure_training(Setting())
+    columns = {"name": "option", "images_per_second": "images/s", "ratio": "ratio", "lowest_ratio": "lowest"}
+    columns |= {"highest_ratio": "highest", "peak_memory_mb": "peak memory, MiB"}
+    return [{shown: option[key] for key, shown in columns.items()} for option in report["options"]]
+
+
+def _streaming() -> list[Row]:
+    checkpoint = ROOT / "models" / "model.pt"
+    segmenter = load_segmenter(checkpoint)
+    curve = ROOT / "docs" / "figures" / "memory.json"
+    with _folder() as name:
+        network = load_runtime(segmenter, checkpoint)
+        return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
+
+
+def _clicks() -> list[Row]:
+    return [_named(asdict(score)) for score in measure_clicks(load_segmenter(ROOT / "models" / "model.pt"))]
+
+
+def _video() -> list[Row]:
+    segmenter, tracker = shipped_tracker(ROOT / "models")
+    domains: tuple[Domain, ...] = ("standard", "hard")
+    return [
+        {"patients": domain, **_named(asdict(score))}
+        for domain in domains
+        for score in measure_video(segmenter, tracker, num_patients=2, num_frames=20, domain=domain)
+    ]
+
+
+SECTIONS = {
+    "phantom": Section(
+        title="Phantom",
+        text="Synthetic frames made in one process.",
+        measure=_phantom,
+    ),
+    "reading": Section(
+        title="Reading against the bare decoder",
+        text=(
+            "600 frames of 512 x 512, 20 s at 30 frames/s. The bare decoder gives stored values (of video the luma) in "
+            "a list; `read_clip` gives the same in one array, with how it is shown, times and warnings, by way of the "
+            "decoding process. The best of three turns. Of short clips the fixed cost, about 10 ms a file, is a larger "
+            "share."
+        ),
+        measure=_reading,
+    ),
+    "epochs": Section(
+        title="An epoch from the store against live full-size teachers",
+        text=(
+            "Phase 1 at 512 x 512, the same batches of 2 synthetic frames; teachers of the published architectures "
+            "with random weights. FLOP ratio: operations of teachers and student over the student's own (forward and "
+            "backward), which the speed-up would be if every operation took the same time. Medians of 3 epochs of 8 "
+            "frames."
+        ),
+        measure=_epochs,
+    ),
+    "store-students": Section(
+        title="Feature store: what the student loses",
+        text=(
+            "EfficientViT-B0, small teachers, 160 phantom frames of 20 patients at 128 x 128, 8 epochs, the same "
+            "validation frames and standardizers: loss and cosine of the validation."
+        ),
+        measure=_store_students,
+    ),
+    "kills": Section(
+        title="Killed with signal 9 at random moments, and given the same command again",
+        text=(
+            "Equal: the store has the bits, the training every step's loss and the final weights, of a run left in "
+            "peace. Runs that were done before they could be killed are compared, too. float16 and int8 in turn; "
+            "phases 1 and 2 in turn, with no and with two loader workers."
+        ),
+        measure=_kills,
+    ),
+    "training-step": Section(
+        title="Engine options of phase 1's step",
+        text=(
+            "EfficientViT-B0, 512 x 512, batch 4, features of full-size teachers given. Each option against the "
+            "default of its own round; above 1 is faster. What does not help is off by default."
+        ),
+        measure=_training_step,
+    ),
+    "neighbour": Section(
+        title="A busy neighbour",
+        text=(
+            "Frames per second alone and beside one process that computes without end: phase 1's step "
+            "(EfficientViT-B0, 256 x 256, batch 8, features of full-size teachers given), and the shipped model on "
+            "single frames of 512 x 512. libgomp's own: threads that wait for one another spin for 10 ms. Set before "
+            "PyTorch: briefly, as in every script and in the environment that `make` makes. Set after: as in "
+            "`python -m monai.bundle` elsewhere. Medians of 5 rounds in which the ways take turns, and of their ratios."
+        ),
+        measure=measure_neighbour,
+    ),
+    "deployment-stages": Section(
+        title="Deployment: where the time of the real-time preset goes",
+        text="Each stage alone, then all overlapped.",
+        measure=measure_stages,
+    ),
+    "deployment": Section(
+        title="Deployment: runtimes, precisions and other networks",
+        text=(
+            "512 x 512, all cores. Alone: batches of up to 8. End to end: a DICOM cine decoded, letterboxed, "
+            "segmented, brought to its own size, NIfTI, areas and measures written. SAM 2.1 Hiera-T and the U-Nets "
+            "have random weights. Dice: held-out synthetic patients."
+        ),
+        measure=measure_deployment,
+    ),
+    "streaming": Section(
+        title="Ten minutes of film through inference",
+        text=(
+            "18,000 synthetic frames of 512 x 512 (60 different ones, repeated), the shipped model. Alone: each part "
+            "by itself. Segment: decoding, inference and putting away, which overlap; then each output. Memory is that "
+            "of inference and its decoding process."
+        ),
+        measure=_streaming,
+    ),
+    "finished": Section(
+        title="A second run over finished studies",
+        text=(
+            "From the folder to the table, for small studies that an earlier run has finished with the same settings: "
+            "search, headers, hashes, records. Add what the command needs to start, and to read large files once."
+        ),
+        measure=measure_finished,
+    ),
+    "clicks": Section(
+        title="Clicks",
+        text=(
+            "Held-out synthetic frames at 512 x 512, the shipped model: mean Dice over structures, of standard and of "
+            "hard patients. By name: the automatic mask, changed where the prompt contradicts it; else SAM 2's "
+            "prompted mask. A click falls into the middle of the largest wrong region; a box is the true mask's."
+        ),
+        measure=_clicks,
+    ),
+    "video": Section(
+        title="Masks over time",
+        text=(
+            "Held-out synthetic swallows, 2 patients of each domain, 20 frames at 15 frames/s, structures that the "
+            "first frame shows; Dice without that frame, late: its last quarter. Flicker: change between frames "
+            "beyond the truth's ([definitions](concepts/video.md))."
+        ),
+        measure=_video,
+    ),
+}
+
+
+def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path: Path = PAGE_PATH) -> None:
+    """Measure some sections again; the others keep their figures.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise ValueError(f"benchmarks are {list(SECTIONS)}, got {unknown}")
+    for name in names:
+        section = measure_section(name, SECTIONS[name])
+        record = load_record(json_path) | {name: section}
+        write_record({key: record[key] for key in SECTIONS if key in record}, json_path, page_path)

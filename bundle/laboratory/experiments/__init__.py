@@ -1,0 +1,1 @@
+"""Single experiments beside the studies."""

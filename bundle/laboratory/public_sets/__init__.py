@@ -1,0 +1,1 @@
+"""Data lists of public films and scans."""

@@ -1,0 +1,127 @@
+"""Recipe of the small MedCLIP: contrast between frames and generated report phrases, after MedCLIP (arXiv 2210.10163).
+
+As in MedCLIP the targets are soft: a phrase that also holds for another patient's frame is no negative there. How far
+report ``j`` holds for frame ``i`` is the share of its statements that agree with the frame's findings. Added to this,
+since training takes minutes: of each finding, the true sentence against those that contradict it.
+"""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bundle.laboratory.recipes.frames import FrameBatch, PhantomFrames, augment, images_for
+from bundle.laboratory.recipes.phrases import FINDINGS, Statement, draw_report, draw_statement, vocabulary, words_of
+from bundle.teachers.medclip import PROJECTION_DIM, MedClipSwin
+
+
+class ReportEncoder(nn.Module):
+    """Bag of words and word pairs of each sentence, mixed by an MLP; a report is the mean of its sentences."""
+
+    def __init__(self, embed_dim: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.index = {word: i for i, word in enumerate(vocabulary())}
+        self.words = nn.EmbeddingBag(len(self.index), hidden, mode="mean")
+        self.mix = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, embed_dim)
+        )
+
+    def forward(self, reports: list[list[str]]) -> Tensor:  # reports of sentences -> (R, C), unit length
+        tokens = [[self.index[word] for word in words_of(sentence)] for report in reports for sentence in report]
+        offsets = torch.tensor([0, *[len(sentence) for sentence in tokens[:-1]]]).cumsum(0)
+        words = torch.tensor(list(itertools.chain.from_iterable(tokens)))
+        sentences = self.mix(self.words(words, offsets))
+        lengths = [len(report) for report in reports]
+        return F.normalize(torch.stack([part.mean(0) for part in sentences.split(lengths)]), dim=-1)
+
+
+class ImageTextContrast(nn.Module):
+    """An image encoder whose pooled features name what a report would say.
+
+    The frames' vectors are standardized over the batch, without weights: of an untrained encoder they all point the
+    same way, and a short run would spend itself on telling them apart.
+
+    Args:
+        encoder: The encoder to train; its projection leads to the space that images and reports share.
+        reports_per_frame: Reports drawn for each frame of a batch.
+    """
+
+    target_temperature = 0.1
+
+    def __init__(self, encoder: MedClipSwin, reports_per_frame: int = 4) -> None:
+        super().__init__()
+        self.encoder, self.reports_per_frame = encoder, reports_per_frame
+        self.standardize = nn.BatchNorm1d(PROJECTION_DIM, affine=False)
+        self.report_encoder = ReportEncoder(PROJECTION_DIM)
+        self.log_scale = nn.Parameter(torch.tensor(2.0))
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> Tensor:
+        image, _ = augment(batch.image, batch.label[:, :0], generator)
+        reports = [draw_report(f, generator) for f in batch.findings for _ in range(self.reports_per_frame)]
+        texts = self.report_encoder([[statement.sentence for statement in report] for report in reports])
+        embedding = self.embed(image)
+        logits = self._logits(embedding, texts)  # (B, R)
+        agreement = agreement_of(reports, batch.findings) / self.target_temperature
+        to_reports = F.cross_entropy(logits, agreement.softmax(dim=1))
+        to_frames = F.cross_entropy(logits.T, agreement.T.softmax(dim=1))
+        return (to_reports + to_frames) / 2 + self._contradiction_loss(embedding, batch.findings, generator)
+
+    def after_step(self, progress: float) -> None:
+        """Nothing here is learned otherwise than by gradient."""
+
+    def _logits(self, embedding: Tensor, texts: Tensor) -> Tensor:
+        return self.log_scale.exp().clamp(max=100) * (embedding @ texts.T).float()
+
+    def _contradiction_loss(
+        self, embedding: Tensor, findings: list[dict[str, str]], generator: torch.Generator
+    ) -> Tensor:
+        """Of each finding, which of one sentence per value is true? Mean over the findings."""
+        losses = []
+        for finding, wordings in FINDINGS.items():
+            statements = [draw_statement(finding, value, generator) for value in wordings]
+            logits = self._logits(embedding, self.report_encoder([[statement.sentence] for statement in statements]))
+            truth = torch.tensor([list(wordings).index(frame[finding]) for frame in findings])
+            losses.append(balanced_cross_entropy(logits, truth))
+        return torch.stack(losses).mean()
+
+    def embed(self, image: Tensor) -> Tensor:  # (B, 1, H, W) -> (B, C), unit length
+        return F.normalize(self.standardize(self.encoder.summary(images_for(self.encoder, image)).float()), dim=-1)
+
+    @torch.no_grad()
+    def evaluate(self, train: PhantomFrames, held_out: PhantomFrames) -> dict[str, float]:
+        """Zero-shot reading of held-out patients: the wording nearest to the frame names its finding."""
+        del train
+        self.eval()
+        images = torch.cat([self.embed(batch.image) for batch in held_out.batches(32)])
+        result, accuracies, chances = {}, [], []
+        for finding, wordings in FINDINGS.items():
+            values = list(wordings)
+            texts = torch.stack([self.report_encoder([[s] for s in wordings[value]]).mean(0) for value in values])
+            truth = torch.tensor([values.index(f[finding]) for f in held_out.findings])
+            present = truth.unique()
+            if len(present) < 2:
+                continue  # nothing to tell apart in these patients
+            named = (images @ texts.T).argmax(dim=1)
+            recalls = torch.stack([(named[truth == value] == value).float().mean() for value in present])
+            result[f"zero_shot_balanced_accuracy_{finding}"] = recalls.mean().item()
+            accuracies.append(recalls.mean().item())
+            chances.append(1 / len(values))
+        result["zero_shot_balanced_accuracy"] = sum(accuracies) / len(accuracies)
+        result["chance"] = sum(chances) / len(chances)
+        return result
+
+
+def balanced_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of logits ``(B, V)`` in which each value that occurs in ``truth`` ``(B,)`` weighs the same."""
+    each = F.cross_entropy(logits, truth, reduction="none")
+    return torch.stack([each[truth == value].mean() for value in truth.unique()]).mean()
+
+
+def agreement_of(reports: list[list[Statement]], findings: list[dict[str, str]]) -> Tensor:
+    """Share ``(B, R)`` of each report's statements that hold for each frame."""
+    return torch.tensor([[_share_true(report, frame) for report in reports] for frame in findings])
+
+
+def _share_true(report: list[Statement], findings: dict[str, str]) -> float:
+    return sum(findings[statement.finding] == statement.value for statement in report) / len(report)

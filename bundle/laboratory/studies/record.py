@@ -1,0 +1,95 @@
+"""One finished run of a study: a variant trained with one seed, and its scores on the held-out synthetic patients."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
+
+DICE, HD95 = "dice", "hd95"
+"""Names, within a split, of the Dice and of the HD95 in pixels."""
+
+Scores = Mapping[str, Mapping[str, float | None]]
+"""Patient -> structure -> value; None where no frame of the patient gives one."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is kept of one run.
+
+    Args:
+        key: SHA-256 of everything that determines the run.
+        study: Name of the study.
+        variant: Name of what was trained.
+        seed: Of the training.
+        splits: Split -> ``"dice"`` (in [0, 1]) and ``"hd95"`` (pixels) -> scores.
+        measured: Further numbers, such as ``CPU minutes`` or ``parameters``; may be empty.
+        scale: What bounds the run, such as ``image_size``.
+        finished: Date and time, ISO 8601.
+        machine: Hardware, in words.
+        phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
+            ``val_cosine`` by teacher (:mod:`bundle.laboratory.studies.traces`); ``unexplained`` by teacher
+            (:mod:`bundle.laboratory.studies.knowledge`).
+        task: On real films: what was learned, of how many labelled films.
+        draw: On real films: which labelled films.
+        names: Study and variant of every table in which it stands.
+
+    Raises:
+        ValueError: If a split has no patient, or a Dice is outside [0, 1].
+    """
+
+    key: str
+    study: str
+    variant: str
+    seed: int
+    splits: Mapping[str, Mapping[str, Scores]]
+    measured: Mapping[str, float]
+    scale: Mapping[str, Any]
+    finished: str
+    machine: str
+    phases: Sequence[Mapping[str, Any]] = ()
+    task: str = ""
+    draw: int = 0
+    names: Sequence[Sequence[str]] = ()
+
+    def __post_init__(self) -> None:
+        for split, scores in self.splits.items():
+            name = f"{self.variant}, seed {self.seed}, split {split}"
+            if not scores.get(DICE):
+                raise ValueError(f"{name}: expected Dice of one patient or more under {DICE!r}, got {list(scores)}")
+            values = [value for patient in scores[DICE].values() for value in patient.values()]
+            if wrong := [value for value in values if value is not None and (value < 0 or value > 1)]:
+                raise ValueError(f"{name}: Dice must be in [0, 1] or None, got {wrong[0]}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a JSON file; a NaN among the scores becomes None, and what is not given is left out."""
+        given = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        content = {name: value for name, value in asdict(self).items() if name in given}
+        content["splits"] = {
+            split: {measure: _without_nan(scores) for measure, scores in measures.items()}
+            for split, measures in self.splits.items()
+        }
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "RunRecord":
+        """What :meth:`to_dict` made.
+
+        Raises:
+            ValueError: If an entry is missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(content) <= known:
+            raise ValueError(f"a run's record has the entries {sorted(known)}, got {sorted(content)}")
+        return cls(**{**content, "names": tuple(map(tuple, content.get("names", ())))})
+
+
+def split_names(records: Sequence[RunRecord]) -> list[str]:
+    """Splits of all runs, in the order in which they first occur."""
+    return list(dict.fromkeys(split for record in records for split in record.splits))
+
+
+def _without_nan(scores: Scores) -> dict[str, dict[str, float | None]]:
+    return {
+        patient: {structure: None if value != value else value for structure, value in values.items()}
+        for patient, values in scores.items()
+    }

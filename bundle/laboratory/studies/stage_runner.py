@@ -1,0 +1,110 @@
+"""Trainings and evaluations as commands that can be stopped and go on, with the processor time that they took."""
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import psutil
+import torch
+
+from bundle.atomic import write_json
+from bundle.engines.stages import Stage
+from bundle.engines.stop_request import EXIT_STATUS
+from bundle.laboratory.studies.plan import PlannedStage, what_counts
+from bundle.laboratory.studies.schedule import Stopped
+from bundle.laboratory.studies.warm import WarmProcesses
+from bundle.paths import ROOT
+
+DONE, TIMES = "done.json", "seconds.json"
+
+
+class StageRunner:
+    """Runs stages in processes of their own; what is done is not done again, and what was stopped goes on.
+
+    Args:
+        jobs: Stages at the same time; each gets its share of the cores (or ``OMP_NUM_THREADS``), and a GPU of its own
+            if there are several.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
+        self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+        self._configs = {path.name: _content(path) for path in (ROOT / "configs").glob("*.json")}
+        self._places: Queue[int] = Queue()
+        for place in range(jobs):
+            self._places.put(place)
+        self._trainings: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def train(self, stage: PlannedStage) -> None:
+        """Run a training, or what is left of it."""
+        if not (stage.folder / DONE).is_file():
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            write_json(stage.folder / "overlay.json", stage.keys)
+            with self._lock:
+                self._trainings.add(stage.folder)
+            try:
+                self._run(stage.stage, stage.folder)
+            finally:
+                with self._lock:
+                    self._trainings.discard(stage.folder)
+
+    def fill(self, stage: PlannedStage) -> None:
+        """Fill the store with the features of a stage's teachers."""
+        folder = stage.folder / "features"
+        if not (folder / DONE).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(stage.folder / "overlay.json", stage.keys)
+            self._run(stage.filling, folder)
+
+    def evaluate(self, stage: PlannedStage, splits: Sequence[str]) -> None:
+        """Evaluate what was trained."""
+        for split in splits:
+            folder = stage.folder / split
+            if not (folder / DONE).is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                self._run(stage.evaluation(split), folder)
+
+    def stop(self) -> None:
+        """Ask all trainings to save a checkpoint and to end; the rest ends on its own soon, or can be killed."""
+        with self._lock:
+            for folder in self._trainings:
+                (folder / "stop").touch()
+
+    def _run(self, stage: Stage, folder: Path) -> None:
+        """Raises ``Stopped`` if it was asked to stop, ``RuntimeError`` with its last words if it failed."""
+        changed = [name for name, known in self._configs.items() if name in stage.configs and known != _content(name)]
+        if changed:
+            raise RuntimeError(f"{', '.join(changed)} changed since the study was started: start it again")
+        times = folder / TIMES
+        before = json.loads(times.read_text())["seconds"] if times.is_file() else []
+        write_json(times, {"seconds": [*before, None]})  # as it stays if all is killed
+        log, gpus, place = folder / "log.txt", torch.cuda.device_count(), self._places.get()
+        try:
+            environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
+            status, seconds = self._processes.run(stage.command(), ROOT, log, environment)
+        finally:
+            self._places.put(place)
+        write_json(times, {"seconds": [*before, seconds]})
+        if status == EXIT_STATUS:
+            raise Stopped
+        if status:
+            lines = log.read_text(encoding="utf-8").strip().splitlines()
+            raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
+        write_json(folder / DONE, {})
+
+
+def _content(name: str | Path) -> Any:
+    return what_counts(json.loads((ROOT / "configs" / name).read_text(encoding="utf-8")))
+
+
+def minutes(folder: Path) -> float | None:
+    """Processor time that a stage took in all its parts; None if a part was killed, or it is not done."""
+    if not (folder / DONE).is_file() or not (folder / TIMES).is_file():
+        return None
+    seconds = json.loads((folder / TIMES).read_text())["seconds"]
+    return None if None in seconds else round(sum(seconds) / 60, 3)

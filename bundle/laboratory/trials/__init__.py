@@ -1,0 +1,1 @@
+"""Killing runs and damaging files, to see that nothing is lost."""

@@ -1,0 +1,111 @@
+"""How machines and views differ: field, pixel spacing, frame rate, dose, grey scale, glare, noise, lag."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bundle.phantom.raster import Canvas
+
+Marker = Literal["disc", "rings", "none"]
+_MARKERS: tuple[Marker, ...] = ("disc", "rings", "none")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One fluoroscope and one way to place a patient before it.
+
+    Attributes:
+        field_mm: Width of the square frame in the plane of the pharynx.
+        magnification: Source-detector over source-patient distance.
+        frame_rate: Frames per second.
+        grey_scale: ``linear`` in the number of X-rays or ``log``.
+        gamma: Exponent of the display curve of a linear machine.
+        photons: X-rays per pixel of a 512 frame at grey 0.5; fewer means more noise.
+        blur_mm: Standard deviation of the detector's blur.
+        lag: Share of the previous frame that stays.
+        scatter: Scatter-to-primary ratio behind the neck.
+        glare: Share of the light that spreads over the image intensifier.
+        saturation: Grey at which direct exposure saturates.
+        is_round: Whether an image intensifier cuts the field to a circle.
+        shutter_mm: Left, top, right and bottom edge of the collimator from the frame's centre.
+        cut_corner_mm: Length cut off the upper anterior corner; 0 none.
+        edge_mm: Width of the collimator's penumbra.
+        centre_mm: Point of the template in the middle of the frame.
+        rotation: Rotation of the view in degrees.
+        sway_mm: Amplitude of the head's motion.
+        marker: A coin-like disc, a ring pair or nothing, for the calibration of lengths.
+        marker_diameter_mm: True diameter of the disc or rings.
+        marker_mm: Position of the marker in the template.
+    """
+
+    field_mm: float
+    magnification: float
+    frame_rate: float
+    grey_scale: Literal["linear", "log"]
+    gamma: float
+    photons: float
+    blur_mm: float
+    lag: float
+    scatter: float
+    glare: float
+    saturation: float
+    is_round: bool
+    shutter_mm: tuple[float, float, float, float]
+    cut_corner_mm: float
+    edge_mm: float
+    centre_mm: tuple[float, float]
+    rotation: float
+    sway_mm: float
+    marker: Marker
+    marker_diameter_mm: float
+    marker_mm: tuple[float, float]
+
+
+def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) -> Machine:
+    """Draw one machine and view; the default marker is a US quarter."""
+    field = rng.uniform(196.0, 252.0)
+    half = field / 2
+    is_round = bool(rng.random() < 0.6)
+    left, right = rng.uniform(0.70, 1.0) * half, rng.uniform(0.66, 1.0) * half
+    top, bottom = rng.uniform(0.86, 1.02, 2) * half
+    return Machine(
+        field_mm=field,
+        magnification=rng.uniform(1.15, 1.4),
+        frame_rate=float(rng.choice([12.0, 15.0, 25.0, 30.0], p=[0.15, 0.25, 0.15, 0.45])),
+        grey_scale="linear" if rng.random() < 0.6 else "log",
+        gamma=rng.uniform(0.75, 1.1),
+        photons=float(np.exp(rng.uniform(np.log(350.0), np.log(2500.0)))),
+        blur_mm=rng.uniform(0.12, 0.34),
+        lag=rng.uniform(0.03, 0.25),
+        scatter=rng.uniform(0.0, 0.5),
+        glare=rng.uniform(0.03, 0.10),
+        saturation=rng.uniform(0.93, 1.0),
+        is_round=is_round,
+        shutter_mm=(-left, -top, right, bottom),
+        cut_corner_mm=float(rng.uniform(10.0, 26.0)) if rng.random() < 0.4 else 0.0,
+        edge_mm=rng.uniform(0.8, 2.2),
+        centre_mm=(rng.normal(108.0, 6.0), rng.normal(128.0, 6.0)),
+        rotation=rng.normal(0.0, 3.5),
+        sway_mm=abs(rng.normal(0.0, 0.8)),
+        marker=_MARKERS[rng.choice(3, p=[0.35, 0.25, 0.4])],
+        marker_diameter_mm=marker_diameter_mm,
+        marker_mm=(rng.uniform(128.0, 170.0), rng.uniform(172.0, 205.0)),
+    )
+
+
+def canvas_at(machine: Machine, scale: float, size: int, shift_mm: np.ndarray, turn: float) -> Canvas:
+    """Canvas of one frame.
+
+    Args:
+        machine: Field and view.
+        scale: Body size; one template millimetre is ``scale`` true ones.
+        size: Rows and columns.
+        shift_mm: Head motion ``(2,)``.
+        turn: Head motion, degrees.
+    """
+    angle = np.deg2rad(machine.rotation + turn)
+    pixels = size / machine.field_mm * scale
+    matrix = pixels * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = (size - 1) / 2
+    return Canvas(size, matrix, middle - matrix @ (np.array(machine.centre_mm) - shift_mm))

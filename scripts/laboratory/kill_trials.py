@@ -1,0 +1,25 @@
+"""Kill training with signal 9 at random moments, resume it, and compare with an uninterrupted run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bundle.laboratory.trials.kill_trials import run_kill_trials
+
+
+def main() -> None:
+    """Run the trials; exit status 1 if a resumed run differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output_dir", type=Path, help="a new folder")
+    parser.add_argument("--trials", type=int, default=20, help="runs that are killed, both phases in turn")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    arguments = parser.parse_args()
+    report = run_kill_trials(arguments.output_dir, arguments.trials, seed=arguments.seed)
+    print(f"{report['num_equal']} of {report['num_trials']} runs, {report['num_killed']} of them killed, end equal")
+    sys.exit(report["num_equal"] < report["num_trials"])
+
+
+if __name__ == "__main__":
+    main()

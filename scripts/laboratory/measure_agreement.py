@@ -1,0 +1,36 @@
+"""Bland-Altman agreement of clinical measures with the synthetic phantom's truth, from true and predicted masks."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from monai.bundle import ConfigParser
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bundle.engines.preflight import check_files, report_in_one_line
+from bundle.laboratory.experiments.agreement import format_agreement, measure_agreement
+from bundle.paths import ROOT
+
+
+def main() -> None:
+    sys.excepthook = report_in_one_line
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default=ROOT / "models" / "model.pt", type=Path)
+    parser.add_argument("--output_dir", default=ROOT / "runs" / "agreement", type=Path)
+    parser.add_argument("--patients", default=30, type=int)
+    parser.add_argument("--size", default=384, type=int, help="rows and columns of the frames")
+    parser.add_argument("--true_only", action="store_true", help="leave out the predicted masks and the network")
+    arguments = parser.parse_args()
+    config = ConfigParser()
+    config.read_config(ROOT / "configs" / "inference.json")
+    config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
+    check_files([arguments.checkpoint])
+    network = None if arguments.true_only else config.get_parsed_content("network").eval()
+    image_size = config.get_parsed_content("image_size")
+    rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
+    print(format_agreement(rows))
+
+
+if __name__ == "__main__":
+    main()

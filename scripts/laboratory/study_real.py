@@ -1,0 +1,31 @@
+"""Run the study on real films, and write its page: `make study-real JSRT=folder CHEST_XRAYS=folder`; resumable."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bundle.laboratory.studies.real_report import run_real_study
+from bundle.one_line import in_words
+
+
+def main() -> None:
+    """Run what is missing, or for some minutes, and write the page of what there is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("jsrt", type=Path, help="folder with images/*.png and masks/STRUCTURE/*.png")
+    parser.add_argument("chest_xrays", type=Path, help="folder with images/*.png and masks/*.png")
+    parser.add_argument("--folder", type=Path, default=Path("runs/study_real"), help="for lists, stages and the store")
+    parser.add_argument("--output_dir", type=Path, help="for records and page (the folder unless given)")
+    parser.add_argument("--jobs", type=int, default=1, help="stages at the same time (1 unless given)")
+    parser.add_argument("--minutes", type=float, help="then stop, to go on with the same command")
+    parser.add_argument("--page_only", action="store_true", help="run nothing, write the page")
+    given = vars(parser.parse_args())
+    try:
+        print(run_real_study(**given))
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {in_words(error)}")
+
+
+if __name__ == "__main__":
+    main()
