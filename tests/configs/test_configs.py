@@ -25,18 +25,23 @@ STACKS = {
     "memory": ["train_memory.json"],
     "memory smoke": ["train_memory.json", "smoke.json"],
     "inference in real time": ["inference.json", "realtime.json"],
-    "the shipped model, first half": ["train.json", "fine_tune.json", "shipped_model_coarse.json"],
-    "the shipped model": ["train.json", "fine_tune.json", "shipped_model.json"],
-    "unet": ["train.json", "unet.json"],
-    "dynunet": ["train.json", "unet.json", "dynunet.json"],
-    "unet in a given time": ["train.json", "unet.json", "time_budget.json"],
+    "the shipped model, first half": ["train.json", "fine_tune.json", "laboratory/overlays/shipped_model_coarse.json"],
+    "the shipped model": ["train.json", "fine_tune.json", "laboratory/overlays/shipped_model.json"],
+    "unet": ["train.json", "laboratory/overlays/unet.json"],
+    "dynunet": ["train.json", "laboratory/overlays/unet.json", "laboratory/overlays/dynunet.json"],
+    "unet in a given time": ["train.json", "laboratory/overlays/unet.json", "laboratory/overlays/time_budget.json"],
     "evaluate": ["train.json", "evaluate.json"],
-    "distill lungs": ["distill.json", "lungs.json"],
+    "distill lungs": ["distill.json", "laboratory/overlays/lungs.json"],
     "distill real teachers": ["distill.json", "real_teachers.json"],
     "distill real teachers, stored features": ["distill.json", "stored_features.json", "real_teachers.json"],
-    "train lungs": ["train.json", "lungs_train.json"],
-    "evaluate lungs": ["train.json", "lungs_train.json", "evaluate.json"],
-    "unet on lungs": ["train.json", "lungs_train.json", "unet.json", "time_budget.json"],
+    "train lungs": ["train.json", "laboratory/overlays/lungs_train.json"],
+    "evaluate lungs": ["train.json", "laboratory/overlays/lungs_train.json", "evaluate.json"],
+    "unet on lungs": [
+        "train.json",
+        "laboratory/overlays/lungs_train.json",
+        "laboratory/overlays/unet.json",
+        "laboratory/overlays/time_budget.json",
+    ],
     "inference": ["inference.json"],
     "distill, stored features": ["distill.json", "stored_features.json"],
     "fill the store": ["distill.json", "stored_features.json", "cache_features.json"],
@@ -50,7 +55,7 @@ STACKS = {
     "distill, stored features, many processes": ["distill.json", "stored_features.json", "multi_gpu_distill.json"],
     "train, many processes": ["train.json", "multi_gpu_train.json"],
     "evaluate without labels": ["distill.json", "zero_label.json"],
-    "distill with prompts in the loop": ["distill.json", "lungs.json", "prompts_in_the_loop.json"],
+    "distill with prompts in the loop": ["distill.json", "real_teachers.json", "prompts_in_the_loop.json"],
 }
 
 
@@ -60,7 +65,8 @@ def paths(stack: str) -> list[Path]:
 
 def test_every_config_is_in_a_stack_that_is_tested():
     tested = {name for names in STACKS.values() for name in names}
-    assert {path.name for path in CONFIGS.glob("*.json")} - {"metadata.json"} == tested
+    there = [*CONFIGS.glob("*.json"), *CONFIGS.glob("laboratory/overlays/*.json")]
+    assert {path.relative_to(CONFIGS).as_posix() for path in there} - {"metadata.json"} == tested
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -11,7 +11,7 @@ from bundle.paths import ROOT
 
 BASELINES = {
     "student without distillation": "no_distillation.json",
-    "MONAI BasicUNet": "unet.json",
+    "MONAI BasicUNet": "laboratory/overlays/unet.json",
 }
 
 
@@ -44,7 +44,7 @@ def baseline_stages(name: str, overlay: str, folder: Path, target: Path, seconds
     return [
         Stage(
             f"{name}: training for {seconds / 60:.1f} minutes",
-            ["train.json", overlay, "time_budget.json"],
+            ["train.json", overlay, "laboratory/overlays/time_budget.json"],
             {**data, "output_dir": str(target), "seconds": seconds, "resume": "False"},
         ),
         Stage(

@@ -98,17 +98,17 @@ def lung_stages(folder: Path, checkpoints: Mapping[str, str | Path]) -> list[Sta
     return [
         Stage(
             DISTILLATION,
-            ["distill.json", "lungs.json"],
+            ["distill.json", "laboratory/overlays/lungs.json"],
             {**data, "output_dir": str(folder / "distill"), "resume": "False", **weights},
         ),
         Stage(
             TRAINING,
-            ["train.json", "lungs_train.json"],
+            ["train.json", "laboratory/overlays/lungs_train.json"],
             {**data, "output_dir": str(folder / "train"), "student_checkpoint": student, "resume": "False"},
         ),
         Stage(
             EVALUATION,
-            ["train.json", "lungs_train.json", "evaluate.json"],
+            ["train.json", "laboratory/overlays/lungs_train.json", "evaluate.json"],
             {**data, "output_dir": str(folder / "evaluate"), "checkpoint": model},
             run_id="evaluating",
         ),
@@ -120,7 +120,7 @@ def lung_baseline_stages(name: str, overlay: str, folder: Path, target: Path, se
     return [
         replace(
             stage,
-            configs=["train.json", "lungs_train.json", *stage.configs[1:]],
+            configs=["train.json", "laboratory/overlays/lungs_train.json", *stage.configs[1:]],
             overrides={**stage.overrides, "datalist": str(folder / "datalist.json")},
         )
         for stage in baseline_stages(name, overlay, folder, target, seconds)

@@ -16,8 +16,8 @@ from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.teachers.checkpoint import file_sha256, read_state_dict
 
 START = ROOT / "runs" / "demo" / "train" / "model.pt"
-COARSE = ("train.json", "fine_tune.json", "shipped_model_coarse.json")
-FINE = ("train.json", "fine_tune.json", "shipped_model.json")
+COARSE = ("train.json", "fine_tune.json", "laboratory/overlays/shipped_model_coarse.json")
+FINE = ("train.json", "fine_tune.json", "laboratory/overlays/shipped_model.json")
 SECTIONS = {"test": "held_out", "hard_test": "held_out_hard"}
 """Sections of the data list that nothing is trained on, and their names in the card."""
 

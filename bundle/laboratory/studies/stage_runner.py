@@ -33,7 +33,9 @@ class StageRunner:
     def __init__(self, jobs: int = 1) -> None:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (psutil.cpu_count(logical=False) or 1) // jobs))
         self._processes = WarmProcesses({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
-        self._configs = {path.name: _content(path) for path in (ROOT / "configs").glob("*.json")}
+        folder = ROOT / "configs"
+        paths = [*folder.glob("*.json"), *folder.glob("laboratory/overlays/*.json")]
+        self._configs = {path.relative_to(folder).as_posix(): _content(path) for path in paths}
         self._places: Queue[int] = Queue()
         for place in range(jobs):
             self._places.put(place)

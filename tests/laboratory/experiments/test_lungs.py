@@ -98,7 +98,10 @@ def test_baselines_get_the_time_of_both_phases_and_a_finished_one_is_not_repeate
     def pretend(stages: list[Stage]) -> dict[str, float]:
         run.extend(stages)
         folder = (
-            tmp_path / "baseline" / ("unet" if "unet.json" in stages[0].configs else "no_distillation") / "evaluate"
+            tmp_path
+            / "baseline"
+            / ("unet" if "laboratory/overlays/unet.json" in stages[0].configs else "no_distillation")
+            / "evaluate"
         )
         folder.mkdir(parents=True)
         metrics = {"mean_dice": 0.8, "mean_hd95": 5.0, "unit": "pixels"}
