@@ -17,10 +17,13 @@ demo: $(STAMP) ## the whole method on synthetic data, offline: phantom, distilla
 test: check ## lint, types and every test, in two processes
 	$(PYTHON_IN_VENV) -m pytest --durations=15 --numprocesses 2
 
-check: $(STAMP) ## lint, format and types only
+check: $(STAMP) ## lint, format, types, layers, docstrings and names only
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(PYTHON_IN_VENV) tools/check_docstrings.py bundle scripts tools
+	$(PYTHON_IN_VENV) tools/check_names.py
 
 baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
 	$(PYTHON_IN_VENV) scripts/laboratory/baseline.py

@@ -1,5 +1,7 @@
-"""LiteMedSAM's image encoder: a TinyViT distilled from MedSAM (Ma et al., CVPR 2024 challenge "Segment Anything in
-Medical Images on Laptop"), and the same weights as a start for the TinyViT student."""
+"""LiteMedSAM's image encoder, and the same weights as a start for the TinyViT student.
+
+A TinyViT distilled from MedSAM (Ma et al., CVPR 2024 challenge "Segment Anything in Medical Images on Laptop").
+"""
 
 import re
 from pathlib import Path

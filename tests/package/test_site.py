@@ -1,5 +1,8 @@
-"""A site's day, by the commands of the pages that a site reads: download, checks, a fresh environment, inference, other
-runtimes, exports, copies without identity, MONAI's tools, an upgrade; without a network wherever none is needed."""
+"""A site's day, by the commands of the pages that a site reads.
+
+Download, checks, a fresh environment, inference, other runtimes, exports, copies without identity, MONAI's tools, an
+upgrade; without a network wherever none is needed.
+"""
 
 import csv
 import hashlib

@@ -49,7 +49,8 @@ class SelfDistillation(nn.Module):
 
     Args:
         encoder: The encoder to train.
-        large_size, small_size: Crops' rows and columns, multiples of the patch size.
+        large_size: Large crops' rows and columns, a multiple of the patch size.
+        small_size: Small crops' rows and columns, likewise.
         num_small: Small crops of each frame.
         num_prototypes: Clusters that both tasks are scored against.
         momentum: First value of the moving average's momentum; it rises to 1 on a cosine.

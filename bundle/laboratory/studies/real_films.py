@@ -1,5 +1,4 @@
-"""Data lists of the study on real films: fixed sections of JSRT and of two hospitals, and nested draws of labelled
-films."""
+"""Data lists of the study on real films: fixed sections of JSRT and two hospitals, nested draws of labeled films."""
 
 import hashlib
 import json
