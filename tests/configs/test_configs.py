@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
@@ -159,11 +160,16 @@ def test_metadata_names_the_structures_in_channel_order():
     assert metadata["changelog"][metadata["version"]]
 
 
-def test_metadata_is_valid_against_monais_schema(shared_dir):
-    from jsonschema import validate
-
-    schema = json.loads((shared_dir / "reference" / "meta_schema_20240725.json").read_text())
-    validate(json.loads((CONFIGS / "metadata.json").read_text()), schema)
+def test_metadata_is_what_the_bundle_specification_asks_for(bundle_root):
+    """By our own schema, and by MONAI's where it is beside the project."""
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    monais = bundle_root.parent / "shared" / "reference" / metadata["schema"].rpartition("/")[2]
+    for path in [Path(__file__).with_name("metadata_schema.json"), *([monais] if monais.is_file() else [])]:
+        schema = json.loads(path.read_text())
+        jsonschema.validate(metadata, schema)
+        for key in ("task", "network_data_format"):
+            with pytest.raises(jsonschema.ValidationError, match=f"'{key}' is a required property"):
+                jsonschema.validate({name: value for name, value in metadata.items() if name != key}, schema)
 
 
 def test_configs_name_no_absolute_path():

@@ -304,9 +304,9 @@ def test_monai_loads_and_verifies_the_network_with_its_weights(site):
     assert done.stdout.split()[-1] == "Segmenter"
 
 
-def test_monai_verifies_the_metadata(site, shared_dir):
+def test_monai_verifies_the_metadata(site, repository):
     schema = site.folder / "schema.json"
-    shutil.copyfile(shared_dir / "reference" / "meta_schema_20240725.json", schema)
+    shutil.copyfile(repository / "tests" / "configs" / "metadata_schema.json", schema)
     site.type(f"python -m monai.bundle verify_metadata --meta_file configs/metadata.json --filepath {schema}")
 
 
