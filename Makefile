@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check baseline bench docs-figures teachers model memory package annotate study study-full study-real films-given clean FORCE
+.PHONY: help demo test check coverage spelling baseline bench docs-figures teachers model memory package annotate study study-full study-real films-given clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,12 @@ check: $(STAMP) ## lint, format, types, layers, docstrings and names only
 	$(VENV)/bin/lint-imports --no-cache
 	$(PYTHON_IN_VENV) tools/check_docstrings.py bundle scripts tools
 	$(PYTHON_IN_VENV) tools/check_names.py
+
+coverage: $(STAMP) ## every test, with the lines that none of them reaches
+	$(PYTHON_IN_VENV) -m pytest --cov --cov-report=term --numprocesses 2
+
+spelling: $(STAMP) ## correct spelling, to American, in place
+	$(PYTHON_IN_VENV) -m codespell_lib --write-changes .
 
 baseline: $(STAMP) ## MONAI's networks and the student without distillation, on the demo's frames, for the demo's time
 	$(PYTHON_IN_VENV) scripts/laboratory/baseline.py
@@ -68,7 +74,7 @@ annotate: $(STAMP) ## serve STUDIES=folder (or a DICOMweb address) to annotators
 	.venv-annotation/bin/python scripts/annotate.py "$(STUDIES)" $(OPTIONS)
 
 clean: ## remove caches; keeps .venv, models/ and runs/ (delete those by hand)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage htmlcov build *.egg-info
 	find bundle scripts tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. The stamp is written last and holds the folder it was made for, so that an interrupted set-up is
