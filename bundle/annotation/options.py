@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bundle.paths import ROOT
+from bundle.paths import ROOT, results_root
 
 CACHE_MEGABYTES = 256
 """Unless an option says otherwise. It stands here and not with the cache, so that `--help` need not load PyTorch."""
@@ -21,7 +21,7 @@ class AppOptions:
         cache_megabytes: Limit of what is kept of encoded frames.
     """
 
-    work_dir: str = str(ROOT / "runs" / "annotate")
+    work_dir: str = str(results_root() / "annotate")
     model: str = str(ROOT / "models" / "model.pt")
     memory: str = str(ROOT / "models" / "memory.pt")
     cache_megabytes: float = CACHE_MEGABYTES
