@@ -312,10 +312,8 @@ def test_an_upgrade_is_a_download_beside_the_old_version_and_finds_the_results(s
     site.type(f"{upgrade}\n{newer}", site.folder, reaches="this machine")
     assert f"{NAME} 99.0.0: " in site.type("python scripts/verify_bundle.py").stdout
     assert (results[".dcm"] / "masks.dcm").is_file()
-    default = site.python(
-        "from bundle.paths import results_root; print(results_root('.') / 'inference')"
-    ).stdout.strip()
-    assert Path(default) == results[".dcm"].parent
+    default = site.python("from bundle.paths import results_root; print(results_root())").stdout.strip()
+    assert Path(default) == results[".dcm"].parents[1]
 
 
 def test_what_training_needs_can_be_added(site):
