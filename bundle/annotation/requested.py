@@ -9,17 +9,11 @@ from bundle.annotation.refusals import RefusedRequestError
 from bundle.segmentation.prompting import Prompt
 
 Request = Mapping[str, Any]
-
-LARGEST = 1e6
-"""Of a coordinate, far outside every image."""
+LARGEST = 1e6  # of a coordinate, far outside every image
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object that came as text in a form.
-
-    Raises:
-        RefusedRequestError: If it is none.
-    """
+    """A JSON object that came as text in a form."""
     try:
         value = json.loads(text or "{}")
     except ValueError:
@@ -30,11 +24,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def requested_frames(request: Request, image: StudyImage) -> list[int]:
-    """The frame that ``slice`` names, or every frame.
-
-    Raises:
-        RefusedRequestError: If the image has no such frame.
-    """
+    """The frame that ``slice`` names, or every frame."""
     frame = request.get("slice")
     return list(range(image.clip.num_frames)) if frame in (None, -1) else [image.check_frame(frame)]
 
@@ -44,9 +34,6 @@ def click_prompt(request: Request, image: StudyImage, structures: Sequence[str])
 
     ``label`` names the structure; ``foreground`` and ``background`` are points ``[x, y]`` or ``[x, y, frame]``; ``box``
     is ``[left, top, right, bottom]``, or ``roi`` 3D Slicer's ``[x, x, y, y, frame, frame]``; ``slice`` is the frame.
-
-    Raises:
-        RefusedRequestError: If that is not what came, or it is not in the image.
     """
     prompts = all_prompts(request, image, structures)
     if len(prompts) != 1:
@@ -56,11 +43,7 @@ def click_prompt(request: Request, image: StudyImage, structures: Sequence[str])
 
 
 def all_prompts(request: Request, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
-    """Prompts on any frames: of one structure, or of several as entries of ``prompts``, each as for a click.
-
-    Raises:
-        RefusedRequestError: As :func:`click_prompt`.
-    """
+    """Prompts on any frames: of one structure, or of several as entries of ``prompts``, each as for a click."""
     entries = request.get("prompts") or [request]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RefusedRequestError('prompts must be a list of {"label": ..., "slice": ..., "foreground": ...}')
@@ -68,11 +51,7 @@ def all_prompts(request: Request, image: StudyImage, structures: Sequence[str]) 
 
 
 def structure_name(name: object, structures: Sequence[str]) -> str:
-    """The name, if it is a structure's.
-
-    Raises:
-        RefusedRequestError: If it is not.
-    """
+    """The name, if it is a structure's."""
     if name not in structures:
         raise RefusedRequestError(f"label must be one of {list(structures)}, got {str(name)[:40]!r}")
     return str(name)
@@ -94,28 +73,14 @@ def _prompts_of(entry: Request, image: StudyImage, structures: Sequence[str]) ->
     prompts = []
     for frame in prompted:
         there = [(point, label) for (point, label), at in zip(points, frames, strict=True) if at == frame]
-        prompts.append(
-            _prompt(structure, frame, there, box if frame == of_box else None, image, structures),
-        )
+        places, labels = [(point[0], point[1]) for point, _ in there], [label for _, label in there]
+        try:
+            prompt = Prompt(structure, frame, places, labels, box if frame == of_box else None)
+            prompt.check(structures, image.clip.num_frames, image.clip.shape.rows, image.clip.shape.columns)
+        except ValueError as error:
+            raise RefusedRequestError(str(error)) from None
+        prompts.append(prompt)
     return prompts
-
-
-def _prompt(
-    structure: str,
-    frame: int,
-    points: Sequence[tuple[Sequence[float], int]],
-    box: tuple[float, float, float, float] | None,
-    image: StudyImage,
-    structures: Sequence[str],
-) -> Prompt:
-    try:
-        prompt = Prompt(
-            structure, frame, [(point[0], point[1]) for point, _ in points], [label for _, label in points], box
-        )
-        prompt.check(structures, image.clip.num_frames, image.clip.shape.rows, image.clip.shape.columns)
-    except ValueError as error:
-        raise RefusedRequestError(str(error)) from None
-    return prompt
 
 
 def _points(value: object, name: str) -> list[list[float]]:

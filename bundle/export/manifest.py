@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
-"""Name of the list in the bundle's top folder."""
-
+MANIFEST = "manifest.json"  # name of the list in the bundle's top folder
 FORMAT = 1
-
-USER_FOLDERS = ("runs", "eval")
-"""Top folders for a site's own files: not part of the bundle, and not looked at."""
-
+USER_FOLDERS = ("runs", "eval")  # top folders for a site's own files: not part of the bundle, and not looked at
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,17 +35,11 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle holds, apart from the manifest itself.
+    """What a bundle holds, apart from the manifest itself."""
 
-    Attributes:
-        name: The bundle's name, which is also its top folder in the archive.
-        version: Three numbers, as in ``1.2.3``.
-        files: By relative path, with ``/``.
-    """
-
-    name: str
-    version: str
-    files: Mapping[str, FileEntry]
+    name: str  # the bundle's name, which is also its top folder in the archive
+    version: str  # three numbers, as in ``1.2.3``
+    files: Mapping[str, FileEntry]  # by relative path, with ``/``
 
     def to_json(self) -> str:
         """The manifest's text: the same for the same content."""
@@ -100,11 +89,7 @@ def verify_bundle(folder: str | Path, manifest_sha256: str | None = None) -> Man
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """Read a manifest strictly.
-
-    Raises:
-        BundleError: If it is no manifest, or lists a path that could lead elsewhere.
-    """
+    """Read a manifest strictly."""
     try:
         content = json.loads(text, object_pairs_hook=_without_duplicates)
         if content["format"] != FORMAT:
@@ -126,9 +111,6 @@ def check_paths(paths: Iterable[str]) -> None:
 
     Args:
         paths: Relative, with ``/``; every part in plain letters, digits and ``_ . + -``, not beginning with a dot.
-
-    Raises:
-        BundleError: Naming the path.
     """
     seen: dict[str, str] = {}
     for path in paths:

@@ -19,6 +19,7 @@ from bundle.atomic import atomic_path, write_text
 from bundle.export.checkpoint import load_weights
 from bundle.export.manifest import MANIFEST, BundleError, FileEntry, Manifest, check_paths, check_version, describe_file
 
+# Files without which there is no bundle; the model zoo asks for most of them.
 REQUIRED = (
     "LICENSE",
     "README.md",
@@ -34,14 +35,14 @@ REQUIRED = (
     "models/model.json",
     "scripts/verify_bundle.py",
 )
-"""Files without which there is no bundle; the model zoo asks for most of them."""
 
+# What a site runs; the other scripts are the publisher's, who has a clone.
 SCRIPTS = (
     *("verify_bundle.py", "deidentify.py", "annotate.py", "download_teachers.py", "make_datalist.py"),
     *("make_phantom.py", "setup_environment.sh", "setup_annotation.sh"),
 )
-"""What a site runs; the other scripts are the publisher's, who has a clone."""
 
+# What is packed of a clone, apart from what lies in a folder ``laboratory``.
 CONTENT = (
     "LICENSE",
     "*.md",
@@ -56,13 +57,12 @@ CONTENT = (
     "docs/**/*.png",
     "docs/**/*.svg",
 )
-"""What is packed of a clone, apart from what lies in a folder ``laboratory``."""
 
+# Files that are made for the packed bundle, and the extras of pyproject.toml that each installs.
 REQUIREMENTS = {
     "requirements.txt": ("inference", "deploy"),
     "requirements-train.txt": ("inference", "deploy", "train"),
 }
-"""Files that are made for the packed bundle, and the extras of pyproject.toml that each installs."""
 
 _HEADER = """\
 # Made by `make package` from pyproject.toml's extras {extras}.
@@ -72,7 +72,6 @@ _HEADER = """\
 """
 _BUILD_TOOLS = ("setuptools", "wheel")
 _FROM_TORCH = ("nvidia-", "cuda-", "triton")  # torch asks for the CUDA libraries that it was built with
-
 _NO_WEIGHTS = (".md", ".json")  # all other files in models/ are taken for weights
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s#:]+)(#[^()\s]*)?\)")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment
@@ -110,11 +109,7 @@ def package_bundle(root: str | Path, output_dir: str | Path) -> Path:
 
 
 def bundle_files(root: Path) -> dict[str, Path]:
-    """What is packed of a clone, by relative path.
-
-    Raises:
-        BundleError: If one of the paths is a link, or could not be unpacked safely.
-    """
+    """What is packed of a clone, by relative path."""
     root = root.resolve()
     found = sorted({path for pattern in CONTENT for path in root.glob(pattern) if _is_content(path, root)})
     link = next((path for path in found if path.resolve() != path), None)
@@ -126,11 +121,7 @@ def bundle_files(root: Path) -> dict[str, Path]:
 
 
 def check_versions(root: Path) -> tuple[str, str]:
-    """Name and version of the bundle, if all places that state the version agree.
-
-    Raises:
-        BundleError: If they do not, or one of the two change logs has no entry.
-    """
+    """Name and version of the bundle, if all places that state the version agree."""
     project = _project(root)
     stated = read_metadata(root)
     version = stated["version"]
@@ -172,12 +163,7 @@ def check_packages(root: Path) -> None:
 
 
 def check_network(root: Path) -> None:
-    """Refuse metadata or weights that do not fit the network of ``configs/inference.json``.
-
-    Raises:
-        BundleError: If the metadata state another image size.
-        CheckpointError: If the weights are not exactly that network's.
-    """
+    """Refuse metadata or weights that do not fit the network of ``configs/inference.json``."""
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.json"))
     parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -199,15 +185,7 @@ def read_metadata(root: Path) -> dict[str, Any]:
 
 
 def format_requirements(root: str | Path, name: str) -> str:
-    """One of ``REQUIREMENTS``: every package that its extras need, directly or not, with its exact version.
-
-    Args:
-        root: Folder of ``pyproject.toml`` and ``constraints.txt``.
-        name: Of the file.
-
-    Raises:
-        ValueError: If a package that is needed has no version in the constraints.
-    """
+    """One of ``REQUIREMENTS``: every package that its extras need, directly or not, with its exact version."""
     extras = REQUIREMENTS[name]
     pins = read_pins(Path(root) / "constraints.txt")
     needed = {*_needed_by(asked_for(root, extras)), *_BUILD_TOOLS}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bundle.metrics.temporal import area_flicker, dice_over_time, flicker, frame_change
+from bundle.laboratory.flicker import area_flicker, dice_over_time, flicker, frame_change
 
 
 def clip(*columns: slice) -> torch.Tensor:  # one structure in 4 x 8 pixels -> (T, 1, 4, 8)
