@@ -1,7 +1,7 @@
 """What the app is started with, as plain values: they reach MONAI Label, and its training process, as one JSON text."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from bundle.paths import ROOT, results_root
@@ -30,5 +30,13 @@ class AppOptions:
 
     @classmethod
     def from_json(cls, text: str) -> "AppOptions":
-        """Options from :meth:`to_json`."""
-        return cls(**json.loads(text))
+        """Options from :meth:`to_json`.
+
+        Raises:
+            ValueError: If a name is unknown.
+        """
+        values = json.loads(text)
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown options {unknown}: expected some of {[field.name for field in fields(cls)]}")
+        return cls(**values)

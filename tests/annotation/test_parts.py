@@ -426,5 +426,7 @@ def test_options_reach_the_app_as_they_were_given(weights, tmp_path):
     settings = label_settings(str(tmp_path), options, 8000, "RF")
     assert AppOptions.from_json(json.loads(settings["MONAI_LABEL_APP_CONF"])["options"]) == options
     assert json.loads(settings["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"]) == {"Modality": "RF"}
+    with pytest.raises(ValueError, match=r"unknown options \['modle'\]"):
+        AppOptions.from_json('{"modle": 1}')
     with pytest.raises(FileNotFoundError, match="no model at"):
         AppOptions(model=str(tmp_path / "none.pt"))
