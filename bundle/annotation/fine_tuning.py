@@ -96,7 +96,7 @@ def check_sections(sections: Mapping[str, Sequence[tuple[str, LabelledImage]]]) 
         raise RefusedRequestError(f"{need}, got {found}", status=409)
 
 
-def write_datalist(
+def write_label_datalist(
     labelled: Sequence[LabelledImage],
     structures: Sequence[str],
     held_out: HeldOutPatients,

@@ -86,7 +86,7 @@ class AutoTask(SegmentationTask):
     def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
         frames = requested_frames(request, image)
         masks = zip(frames, self.model.automatic(image, frames), strict=True)
-        annotation = collect(masks, image, range(len(self.structures)) if has_layers else None)
+        annotation = collect_labels(masks, image, range(len(self.structures)) if has_layers else None)
         return Segmented(frames, self.structures, annotation, {})
 
 
@@ -100,7 +100,7 @@ class ClickTask(SegmentationTask):
         answer = self.model.click(image, prompt)
         masks = np.zeros((len(self.structures), *answer.mask.shape), bool)
         masks[self.structures.index(prompt.structure)] = answer.mask.numpy()
-        annotation = collect([(prompt.frame, masks)], image)
+        annotation = collect_labels([(prompt.frame, masks)], image)
         return Segmented([prompt.frame], [prompt.structure], annotation, {"iou": round(answer.iou, 4)})
 
 
@@ -122,7 +122,7 @@ class PropagateTask(SegmentationTask):
         indices = [self.structures.index(name) for name in names]
         frames = range(image.clip.num_frames)
         masks = ((frame, _spread(tracked[frame], indices, len(self.structures))) for frame in frames)
-        annotation = collect(masks, image, indices if has_layers else None)
+        annotation = collect_labels(masks, image, indices if has_layers else None)
         return Segmented(frames, names, annotation, {"propagated": names})
 
     def _automatic_masks(self, request: Mapping[str, Any], image: StudyImage) -> list[Prompt]:
@@ -140,7 +140,7 @@ class PropagateTask(SegmentationTask):
         return [Prompt(name, frame, mask=mask) for name, mask in found.items()]
 
 
-def collect(
+def collect_labels(
     masks: Iterable[tuple[int, np.ndarray]], image: StudyImage, layered: Sequence[int] | None = None
 ) -> Annotation:
     """Frames' masks as labels of the whole clip; the frames that are not given are empty.

@@ -47,9 +47,9 @@ class ModelStore:
         self._replace(self.candidate, {"action": "promote", **scores})
         self.candidate.unlink()
 
-    def go_back(self) -> None:
+    def undo_promotion(self) -> None:
         """Serve the previous model again; what is served now becomes the previous one."""
-        self._replace(self.previous, {"action": "go back"})
+        self._replace(self.previous, {"action": "undo promotion"})
 
     def history(self) -> list[dict[str, Any]]:
         """What was promoted, and when."""

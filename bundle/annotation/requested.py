@@ -8,7 +8,7 @@ from bundle.annotation.images import StudyImage
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.segmentation.prompting import Prompt
 
-Request = Mapping[str, Any]
+RequestParams = Mapping[str, Any]
 LARGEST = 1e6  # of a coordinate, far outside every image
 
 
@@ -23,13 +23,13 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def requested_frames(request: Request, image: StudyImage) -> list[int]:
+def requested_frames(request: RequestParams, image: StudyImage) -> list[int]:
     """The frame that ``slice`` names, or every frame."""
     frame = request.get("slice")
     return list(range(image.clip.num_frames)) if frame in (None, -1) else [image.check_frame(frame)]
 
 
-def click_prompt(request: Request, image: StudyImage, structures: Sequence[str]) -> Prompt:
+def click_prompt(request: RequestParams, image: StudyImage, structures: Sequence[str]) -> Prompt:
     """Points and a box on one frame, for one structure.
 
     ``label`` names the structure; ``foreground`` and ``background`` are points ``[x, y]`` or ``[x, y, frame]``; ``box``
@@ -42,7 +42,7 @@ def click_prompt(request: Request, image: StudyImage, structures: Sequence[str])
     return prompts[0]
 
 
-def all_prompts(request: Request, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
+def all_prompts(request: RequestParams, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
     """Prompts on any frames: of one structure, or of several as entries of ``prompts``, each as for a click."""
     entries = request.get("prompts") or [request]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
@@ -57,7 +57,7 @@ def structure_name(name: object, structures: Sequence[str]) -> str:
     return str(name)
 
 
-def _prompts_of(entry: Request, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
+def _prompts_of(entry: RequestParams, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
     structure = structure_name(entry.get("label"), structures)
     default = entry.get("slice")
     if default in (None, -1):
@@ -90,7 +90,7 @@ def _points(value: object, name: str) -> list[list[float]]:
     return points
 
 
-def _box(entry: Request) -> tuple[tuple[float, float, float, float] | None, int | None]:
+def _box(entry: RequestParams) -> tuple[tuple[float, float, float, float] | None, int | None]:
     """Left, top, right and bottom, and the frame where it says one."""
     if box := entry.get("box"):
         if not _is_numbers(box, (4,)):

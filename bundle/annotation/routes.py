@@ -139,17 +139,13 @@ def _request(model: str, params: Options) -> dict[str, Any]:
     return {**(params or {}), "model": model}
 
 
-router = APIRouter(tags=["Model"])
-# As MONAI Label's own: coroutines that wait for nothing, so that one request at a time changes images and models.
-
-
-@router.post("/promote")
+@router.post("/promote", tags=["Model"])
 async def promote(force: bool = False) -> dict[str, Any]:
     """Serve the candidate, unless it is worse on held-out patients; ``force`` serves it all the same."""
     return app_instance().promote(force)
 
 
-@router.post("/go_back")
-async def go_back() -> dict[str, Any]:
+@router.post("/undo_promotion", tags=["Model"])
+async def undo_promotion() -> dict[str, Any]:
     """Serve the model that was served before the last promotion."""
-    return app_instance().go_back()
+    return app_instance().undo_promotion()

@@ -146,12 +146,10 @@ def serve(
 
     from bundle.annotation.guard import as_refusal, guard
     from bundle.annotation.routes import router
-    from bundle.annotation.routes import router as checked
 
     guard(app, allowed_hosts(host, public_address), origins)
     theirs = list(app.router.routes)
     app.include_router(router)
-    app.include_router(checked)
     app.router.routes.sort(key=theirs.__contains__)  # of two routes the first answers: ours
     try:
         num_images = len(app_instance().datastore().list_images())

@@ -17,7 +17,7 @@ from bundle.annotation.fine_tuning import (
     mean_dice,
     sections_of,
     training_options,
-    write_datalist,
+    write_label_datalist,
 )
 from bundle.annotation.images import ImageCache
 from bundle.annotation.model_store import ModelStore
@@ -60,7 +60,7 @@ class FineTuneTask(TrainTask):
         labelled = labelled_images(datastore)
         served = self.store.served()
         structures = read_model_card(served)["structures"]
-        datalist = write_datalist(labelled, structures, self.held_out, run / "labels", self.images)
+        datalist = write_label_datalist(labelled, structures, self.held_out, run / "labels", self.images)
         weights = fine_tune(datalist, served, run / "run", options)
         self.store.offer(weights)
         return {"candidate": True, "labelled_images": len(labelled)}

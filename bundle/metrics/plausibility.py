@@ -26,7 +26,7 @@ SPHINCTER = "upper_oesophageal_sphincter"
 PASSAGE = ("tongue", "pharynx", "laryngeal_vestibule", "trachea", SPHINCTER)
 
 
-class Frame:
+class FrameMasks:
     """Masks of one frame ``(S, H, W)``, bool, by name, and what the rules ask of them."""
 
     def __init__(self, masks: np.ndarray, structures: Sequence[str], faces_right: bool = True) -> None:
@@ -102,26 +102,26 @@ class Rule:
 
     name: str  # in words
     needs: tuple[str, ...]  # structures without which it cannot be asked
-    holds: Callable[[Frame], bool]  # whether a frame obeys it
+    holds: Callable[[FrameMasks], bool]  # whether a frame obeys it
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _above(*names: str) -> Callable[[Frame], bool]:
+def _above(*names: str) -> Callable[[FrameMasks], bool]:
     return lambda frame: all(frame.middle(one)[0] < frame.middle(other)[0] for one, other in pairwise(names))
 
 
-def _in_front_of(one: str, other: str) -> Callable[[Frame], bool]:
+def _in_front_of(one: str, other: str) -> Callable[[FrameMasks], bool]:
     return lambda frame: frame.forward(one) > frame.forward(other)
 
 
-def _in_front_of_spine(name: str) -> Callable[[Frame], bool]:
+def _in_front_of_spine(name: str) -> Callable[[FrameMasks], bool]:
     return lambda frame: frame.forward(name) > max(0.0, frame.forward("c3"))
 
 
-def _bolus_in_passage(frame: Frame) -> bool:
+def _bolus_in_passage(frame: FrameMasks) -> bool:
     """Below the sphincter the oesophagus goes on, which has no mask."""
     end = int(frame.middle(SPHINCTER)[0])
     return frame.share_near("bolus", PASSAGE, above=end) >= INSIDE
@@ -186,9 +186,9 @@ def plausibility(masks: np.ndarray, structures: Sequence[str], faces_right: bool
     Returns:
         By rule, ``(T,)``: 1 where it holds, 0 where not, NaN where a structure that it needs is missing.
     """
-    frames = [Frame(frame, structures, faces_right) for frame in masks]
+    frames = [FrameMasks(frame, structures, faces_right) for frame in masks]
     return {rule.name: np.array([_ask(rule, frame) for frame in frames]) for rule in RULES}
 
 
-def _ask(rule: Rule, frame: Frame) -> float:
+def _ask(rule: Rule, frame: FrameMasks) -> float:
     return float(rule.holds(frame)) if frame.has(*rule.needs) else float("nan")

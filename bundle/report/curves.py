@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, found
+from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, or_none
 from bundle.metrics.kinematics.hyoid import find_hyoid_motion
 from bundle.metrics.kinematics.pharynx import airway
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
@@ -49,7 +49,7 @@ class Curves:
 
 def swallow_curves(clip: ClipMasks) -> Curves:
     """Work out the curves; what is missing becomes a plot's reason."""
-    spine = found(lambda: find_spine_frame(clip))
+    spine = or_none(lambda: find_spine_frame(clip))
     pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
     unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
     plots = [
@@ -57,7 +57,7 @@ def swallow_curves(clip: ClipMasks) -> Curves:
         _plot("areas", unit, lambda: _areas(clip, scale)),
         _plot("bolus", unit, lambda: _bolus(clip, scale)),
     ]
-    return Curves(plots, found(lambda: _rest_frame(clip, spine)))
+    return Curves(plots, or_none(lambda: _rest_frame(clip, spine)))
 
 
 def refused_curves(reason: str) -> Curves:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_datalist
+from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_label_datalist
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import Annotation, write_annotation
 from bundle.annotation.model_store import ModelStore
@@ -279,16 +279,16 @@ def test_the_candidate_is_served_by_promotion_only_and_the_previous_one_is_kept(
     assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"new", b"shipped")
     assert json.loads(store.served().with_suffix(".json").read_text()) == {"is": "new"}
     assert not store.candidate.exists()
-    store.go_back()
+    store.undo_promotion()
     assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"shipped", b"new")
     assert (tmp_path / "shipped.pt").read_bytes() == b"shipped"
-    assert [record["action"] for record in store.history()] == ["promote", "go back"]
+    assert [record["action"] for record in store.history()] == ["promote", "undo promotion"]
     assert store.history()[0]["candidate_mean_dice"] == 0.5
 
 
 def test_there_must_be_something_to_promote_and_to_go_back_to(tmp_path):
     store = ModelStore(tmp_path / "work", write_model(tmp_path / "shipped.pt", b"shipped"))
-    for action in (lambda: store.promote({}), store.go_back):
+    for action in (lambda: store.promote({}), store.undo_promotion):
         with pytest.raises(RefusedRequestError, match="train first") as error:
             action()
         assert error.value.status == 409
@@ -338,7 +338,7 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
         labelled.append(LabelledImage(image, label, (1, 3)))
         truth[image.resolve()] = layers[0]
     held_out = HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS)
-    datalist = write_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
+    datalist = write_label_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
     load = LoadFramed(STRUCTURES)
     for section in ("training", "validation"):
         entries = load_datalist(datalist, section, STRUCTURES)
@@ -349,7 +349,7 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
     patients = {item["patient"] for item in json.loads(datalist.read_text())["training"]}
     assert patients == {held_out.pseudonym(labelled[0].identity())}
     with pytest.raises(RefusedRequestError, match="at least two patients, of whom one is held out, got 1"):
-        write_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
+        write_label_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
 
 
 @pytest.mark.parametrize(

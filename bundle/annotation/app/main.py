@@ -133,10 +133,10 @@ class AnnotationApp(MONAILabelApp):
         """Serve what training has made; see :meth:`FineTuneTask.promote`."""
         return self.fine_tuning.promote(self.datastore(), is_forced)
 
-    def go_back(self) -> dict[str, Any]:
+    def undo_promotion(self) -> dict[str, Any]:
         """Serve what was served before the last promotion."""
-        self.store.go_back()
-        return {"went_back": True}
+        self.store.undo_promotion()
+        return {"undone": True}
 
     def _image_path(self, request: Mapping[str, Any], datastore: Datastore) -> str:
         """The file of an id in the datastore; a path is taken from a session of this server only."""

@@ -43,7 +43,7 @@ Part = TypeVar("Part")
 Result = tuple[float, float | None, int]  # value, uncertainty, number of frames
 
 
-def found(work_out: Callable[[], Part]) -> Part | None:
+def or_none(work_out: Callable[[], Part]) -> Part | None:
     """What is worked out, or None where something is missing."""
     try:
         return work_out()

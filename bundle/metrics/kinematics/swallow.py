@@ -13,7 +13,7 @@ from bundle.metrics.kinematics.clip_masks import (
     Result,
     SwallowMeasures,
     attempt,
-    found,
+    or_none,
 )
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
 from bundle.structures import STRUCTURES
@@ -55,7 +55,7 @@ def measure_swallow(
     edge = hidden.field_edge(clip, visible)
     swallow = _Swallow(clip)
     measures = [attempt(name, unit, work_out) for name, unit, work_out in swallow.table()]
-    airway = found(lambda: tuple(int(frame) for frame in pharynx.airway_frames(clip)))
+    airway = or_none(lambda: tuple(int(frame) for frame in pharynx.airway_frames(clip)))
     warnings = [*_warnings(clip, measures), *hidden.edge_warnings(clip, edge), *swallow.warnings()]
     return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), tuple(warnings))
 
@@ -112,18 +112,18 @@ class _Swallow:
     def events(self) -> dict[str, int]:
         """Frames of what was found."""
         frames = {
-            "hyoid_onset": found(lambda: self.hyoid().onset_frame),
-            "hyoid_peak": found(lambda: self.hyoid().peak_frame),
-            "pharyngeal_constriction": found(lambda: self.constriction()[1]),
-            "bolus_enters_pharynx": found(self.entry),
-            "ues_opening": found(lambda: self.opening().opening_frame),
-            "ues_closing": found(self.closing),
+            "hyoid_onset": or_none(lambda: self.hyoid().onset_frame),
+            "hyoid_peak": or_none(lambda: self.hyoid().peak_frame),
+            "pharyngeal_constriction": or_none(lambda: self.constriction()[1]),
+            "bolus_enters_pharynx": or_none(self.entry),
+            "ues_opening": or_none(lambda: self.opening().opening_frame),
+            "ues_closing": or_none(self.closing),
         }
         return {name: frame for name, frame in frames.items() if frame is not None}
 
     def warnings(self) -> list[str]:
         """What the grid of pixels does not tell."""
-        opening = found(self.opening)
+        opening = or_none(self.opening)
         if opening is None or not opening.is_along_grid:
             return []
         pixel = self.spine().one_pixel
