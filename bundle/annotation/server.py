@@ -50,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def describe(studies: str, num_images: int, model: Path, host: str, port: int, origins: Sequence[str]) -> str:
+def describe_service(studies: str, num_images: int, model: Path, host: str, port: int, origins: Sequence[str]) -> str:
     """What is served, where, and to whom."""
     who = "this machine alone" if host in LOOPBACK else "every machine that can reach it, without a password"
     return (
@@ -156,7 +156,7 @@ def serve(
     except requests.RequestException as error:
         raise ValueError(f"{studies}: {as_refusal(error)}") from None
     model = ModelStore(Path(options.work_dir), Path(options.model)).served()
-    print(describe(studies, num_images, model, host, port, origins), flush=True)  # noqa: T201 - the command line
+    print(describe_service(studies, num_images, model, host, port, origins), flush=True)  # noqa: T201 - the command line
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

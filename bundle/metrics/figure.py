@@ -21,7 +21,7 @@ FALLBACK_COLOUR = (120, 120, 120)
 INK, FAINT = "#222222", "#d9d9d9"
 
 
-def save_figure(scores: Sequence["PatientScore"], structures: Sequence[str], unit: str, path: str | Path) -> Path:
+def draw_scores(scores: Sequence["PatientScore"], structures: Sequence[str], unit: str, path: str | Path) -> Path:
     """Draw one dot per patient, a bar from the worst to the best, and a tick at the mean; NaN is not drawn."""
     # A figure of its own, without pyplot: no display and no global state is touched.
     figure = Figure(figsize=(10, 1.6 + 0.36 * len(structures)), dpi=150, layout="constrained")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bundle.atomic import write_csv, write_json
 from bundle.losses.ranks import gather_in_turn, rank, world_size
-from bundle.metrics.figure import save_figure
+from bundle.metrics.figure import draw_scores
 from bundle.metrics.overlap import dice, hausdorff_95
 
 RULE = (
@@ -204,7 +204,7 @@ class EvaluationTable:
             "json": write_json(folder / "metrics.json", summary),
             "csv": write_csv(folder / "metrics.csv", _columns(PatientScore), map(vars, rows)),
             "frames_csv": write_csv(folder / "metrics_frames.csv", _columns(FrameScore), map(vars, self.scores)),
-            "png": save_figure(rows, self.structures, self.unit, folder / "metrics.png"),
+            "png": draw_scores(rows, self.structures, self.unit, folder / "metrics.png"),
         }
 
     def _gather(self) -> None:

@@ -22,7 +22,7 @@ from bundle.annotation.server import (
     allowed_origins,
     check_host,
     check_public_address,
-    describe,
+    describe_service,
     label_settings,
     listen,
 )
@@ -405,10 +405,10 @@ def test_the_port_is_taken_before_anything_is_loaded():
 
 def test_what_is_said_at_the_start_is_what_is_let_in():
     origins = allowed_origins("127.0.0.1", 8000, "https://labels.example.org")
-    said = describe("films", 3, Path("model.pt"), "127.0.0.1", 8000, origins)
+    said = describe_service("films", 3, Path("model.pt"), "127.0.0.1", 8000, origins)
     assert "listening at http://127.0.0.1:8000, to this machine alone" in said
     assert "pages of http://127.0.0.1:8000, http://localhost:8000, https://labels.example.org may use it" in said
-    said = describe("films", 3, Path("model.pt"), "0.0.0.0", 8000, allowed_origins("0.0.0.0", 8000, None))
+    said = describe_service("films", 3, Path("model.pt"), "0.0.0.0", 8000, allowed_origins("0.0.0.0", 8000, None))
     assert "every machine that can reach it, without a password" in said
     assert allowed_origins("::1", 8000, None) == ["http://[::1]:8000", "http://localhost:8000"]
 
