@@ -76,7 +76,7 @@ def test_it_has_all_code_of_the_product_and_no_laboratory_tests_caches_or_result
 
 
 def test_it_is_small_enough_to_be_looked_through(unpacked):
-    assert sum(path.is_file() for path in unpacked.rglob("*")) <= 410
+    assert sum(path.is_file() for path in unpacked.rglob("*")) <= 390
 
 
 def test_links_in_its_documentation_lead_somewhere_in_it(unpacked):
