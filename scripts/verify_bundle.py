@@ -6,8 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bundle.export.manifest import BundleError
-from bundle.export.verify import USER_FOLDERS, manifest_digest, verify_bundle
+from bundle.export.manifest import USER_FOLDERS, BundleError, manifest_digest, verify_bundle
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -17,9 +17,8 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import LabelNotFoundException
 from pydicom import dcmread
 
-from bundle.annotation.images import ImageCache, StudyImage
+from bundle.annotation.images import ImageCache, Proposals, StudyImage
 from bundle.annotation.label_maps import LABEL_SUFFIXES, Annotation, read_annotation, suffix_of, write_annotation
-from bundle.annotation.proposals import Proposals
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
 from bundle.annotation.served_model import BUNDLE
 from bundle.atomic import atomic_path, write_text
@@ -27,9 +26,7 @@ from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.sources import ANNOTATION_RECORD, find_sources, own_files
 from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
 
-ANNOTATOR = "client_id"
-"""What MONAI Label's clients, 3D Slicer among them, call their user by. Nobody checks it."""
-
+ANNOTATOR = "client_id"  # what MONAI Label's clients, 3D Slicer among them, call their user by. Nobody checks it.
 OWN_NAMES = (ANNOTATION_RECORD, ".lock", "labels")  # MONAI Label's, beside the images
 logger = logging.getLogger(__name__)
 TAGS = tuple(tag.value for tag in DefaultLabelTag)
@@ -46,14 +43,7 @@ class AcceptedLabel(NamedTuple):
 
 
 class StudyFolder(LocalDatastore):
-    """A folder of images, with the annotators' labels in its subfolder ``labels``.
-
-    Args:
-        folder: Only its own files are images, no subfolder's; two must not differ in their suffix alone.
-        structures: Names, in order.
-        images: Reads images.
-        proposals: What the model has proposed.
-    """
+    """A folder of images, with the annotators' labels in its subfolder ``labels``."""
 
     def __init__(self, folder: str, structures: Sequence[str], images: ImageCache, proposals: Proposals) -> None:
         self.structures, self.images, self.proposals = tuple(structures), images, proposals
@@ -103,11 +93,7 @@ class StudyFolder(LocalDatastore):
         self._left_out = left_out
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Take in an image that was sent, if it can be read and its name is new.
-
-        Raises:
-            RefusedRequestError: If not.
-        """
+        """Take in an image that was sent, if it can be read and its name is new."""
         name, suffix = self._to_id(Path(image_filename).name)
         image_id = check_plain_name(image_id or name, "image")
         if image_id in self.list_images():
@@ -122,36 +108,19 @@ class StudyFolder(LocalDatastore):
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label.
-
-        Raises:
-            LabelNotFoundException: If there is none.
-        """
+        """Remove a label."""
         if not self.get_label_uri(label_id, label_tag):
             raise LabelNotFoundException(f"no label {label_tag}")
         super().remove_label(label_id, label_tag)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Keep a label with our values, whatever the viewer's were.
-
-        Raises:
-            RefusedRequestError: If there is no such image, or the label does not fit it.
-        """
+        """Keep a label with our values, whatever the viewer's were."""
         with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
             return keep_label(self, image_id, label, label_tag)
 
 
 class PacsDatastore(DICOMWebDatastore):
-    """A PACS: images through DICOMweb, final labels written back as DICOM Segmentations.
-
-    Args:
-        client: A DICOMweb client.
-        search_filter: Which series are images, such as ``{"Modality": "RF"}``.
-        cache_path: Folder for downloaded series, and for labels.
-        structures: Names, in order.
-        images: Reads images.
-        proposals: What the model has proposed.
-    """
+    """A PACS: images through DICOMweb, final labels written back as DICOM Segmentations."""
 
     def __init__(
         self,
@@ -182,11 +151,7 @@ class PacsDatastore(DICOMWebDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], _label_id: str = ""
     ) -> str:
-        """Keep a label here, and if it is final send it to the PACS as DICOM SEG.
-
-        Raises:
-            RefusedRequestError: If there is no such series, or the label does not fit it, or no SEG can be made of it.
-        """
+        """Keep a label here, and if it is final send it to the PACS as DICOM SEG."""
         with accepted_label(self, image_id, label_filename, label_tag, label_info) as label:
             if label_tag == DefaultLabelTag.FINAL:
                 label.info["SeriesInstanceUID"] = self._send(label)
@@ -202,12 +167,7 @@ class PacsDatastore(DICOMWebDatastore):
         raise RefusedRequestError("images are in the PACS: remove it there", status=409)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label that is not final; a final one is in the PACS.
-
-        Raises:
-            RefusedRequestError: If it is final.
-            LabelNotFoundException: If there is none.
-        """
+        """Remove a label that is not final; a final one is in the PACS."""
         if label_tag == DefaultLabelTag.FINAL:
             raise RefusedRequestError("final labels are in the PACS: remove it there", status=409)
         if not self.get_label_uri(label_id, label_tag):
@@ -232,11 +192,9 @@ class PacsDatastore(DICOMWebDatastore):
 
     def datalist(self, _full_path: bool = True) -> list[dict[str, Any]]:
         """Images and final labels that were made here."""
-        labelled = self._datastore.filter_by_tag(DefaultLabelTag.FINAL)
-        return [
-            {"image": self.get_image_uri(image), "label": self.get_label_uri(image, DefaultLabelTag.FINAL)}
-            for image in labelled
-        ]
+        final = DefaultLabelTag.FINAL
+        labelled = self._datastore.filter_by_tag(final)
+        return [{"image": self.get_image_uri(image), "label": self.get_label_uri(image, final)} for image in labelled]
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         keep_list(self, lock)
@@ -253,12 +211,11 @@ class PacsDatastore(DICOMWebDatastore):
 def accepted_label(
     store: StudyFolder | PacsDatastore, image_id: str, file: str, label_tag: str, label_info: Mapping[str, Any]
 ) -> Iterator[AcceptedLabel]:
-    """Check a label that was sent, and give it with our values, in a file that lasts as long as the block.
-
-    Raises:
-        RefusedRequestError: If there is no such image, or the label does not fit it.
-    """
-    check_label(image_id, label_tag, store.list_images())
+    """Check a label that was sent, and give it with our values, in a file that lasts as long as the block."""
+    if image_id not in store.list_images():
+        raise RefusedRequestError("there is no image of that name to be labelled", status=404)
+    if label_tag not in TAGS:
+        raise RefusedRequestError(f"tag must be one of {', '.join(TAGS)}, got another", status=400)
     image = store.images.get(store.get_image_uri(image_id))
     annotation = read_annotation(Path(file), image.grid, store.structures, label_info.get("label_info"))
     info = describe_label(annotation, image, store.structures, label_info, label_tag)
@@ -298,23 +255,12 @@ def keep_list(store: StudyFolder | PacsDatastore, lock: bool) -> None:
         store._config_ts = path.stat().st_mtime
 
 
-def check_label(image_id: str, label_tag: str, images: Sequence[str]) -> None:
-    """Refuse a label of no image, or with a tag that is none of MONAI Label's."""
-    if image_id not in images:
-        raise RefusedRequestError("there is no image of that name to be labelled", status=404)
-    if label_tag not in TAGS:
-        raise RefusedRequestError(f"tag must be one of {', '.join(TAGS)}, got another", status=400)
-
-
 def describe_label(
     annotation: Annotation, image: StudyImage, structures: Sequence[str], label_info: Mapping[str, Any], label_tag: str
 ) -> dict[str, Any]:
     """What is kept with a label: its frames, and what is in them, by name and by our value.
 
     Without ``frames`` in what the viewer sent, those count as labelled in which anything is.
-
-    Raises:
-        RefusedRequestError: If a final label has no frame, or the image has no such frame.
     """
     frames = label_info.get("frames")
     if frames is None:

@@ -1,6 +1,5 @@
 """From annotators' labels to a better model: a data list, a fine-tuning, a comparison on held-out patients."""
 
-import hashlib
 import json
 import re
 import subprocess
@@ -31,30 +30,19 @@ from bundle.metrics.overlap import dice
 from bundle.paths import ROOT
 
 CONFIGS = ("train.json", "fine_tune.json")
-HELD_OUT_EVERY = 3
-"""Of the labelled patients, every third is held out, the second being the first."""
-
-
+HELD_OUT_EVERY = 3  # of every three patients, the second to be labelled is held out
+# Options of a training, and their defaults.
 TRAINING_OPTIONS: dict[str, float] = {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
-"""Options of a training, and their defaults."""
-
-OF_MONAI_LABEL = {"model", "client_id"}
-"""What MONAI Label's clients add to a request."""
+OF_MONAI_LABEL = {"model", "client_id"}  # what MONAI Label's clients add to a request
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image with a final label.
+    """An image with a final label."""
 
-    Attributes:
-        image: Its file, or the folder of a series.
-        label: Its label file, with our values.
-        frames: The frames that were labelled.
-    """
-
-    image: Path
-    label: Path
-    frames: tuple[int, ...]
+    image: Path  # its file, or the folder of a series
+    label: Path  # its label file, with our values
+    frames: tuple[int, ...]  # the frames that were labelled
 
     def identity(self) -> str:
         """The patient: by a DICOM header, else by the start of the file's name, as in ``p001_a.avi``; never written."""
@@ -69,15 +57,10 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class HeldOutPatients:
-    """Which patients are never trained on, in a file that only grows: a patient keeps the side once taken.
+    """Which patients are never trained on, in a file that only grows: a patient keeps the side once taken."""
 
-    Attributes:
-        path: JSON; made when the first patient comes.
-        pseudonyms: What patients are called in it.
-    """
-
-    path: Path
-    pseudonyms: Pseudonyms
+    path: Path  # JSON; made when the first patient comes
+    pseudonyms: Pseudonyms  # what patients are called in it
 
     def pseudonym(self, identity: str) -> str:
         """What a patient is called in every file that is written here."""
@@ -88,61 +71,44 @@ class HeldOutPatients:
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
         sides = {}
         for identity in identities:
-            name = self.pseudonym(identity)
-            # Earlier a hash without a key stood for the patient, which whoever guesses an ID could check.
-            unsalted = hashlib.sha256(identity.encode()).hexdigest()[:12]
-            sides[identity] = known.setdefault(name, known.pop(unsalted, len(known) % HELD_OUT_EVERY == 1))
+            sides[identity] = known.setdefault(self.pseudonym(identity), len(known) % HELD_OUT_EVERY == 1)
         write_json(self.path, known)
         return sides
 
 
-def split_sections(
+def sections_of(
     labelled: Sequence[LabelledImage], held_out: HeldOutPatients
 ) -> dict[str, list[tuple[str, LabelledImage]]]:
-    """Labelled images with their patients' identities: ``validation`` are those of the held out.
-
-    Raises:
-        RefusedRequestError: If there are not labels of two patients, one of them held out.
-    """
+    """Labelled images with their patients' identities: ``validation`` are those of the held out."""
     patients = [item.identity() for item in labelled]
     sides = held_out.split(list(dict.fromkeys(patients)))
     sections: dict[str, list[tuple[str, LabelledImage]]] = {"training": [], "validation": []}
     for patient, item in zip(patients, labelled, strict=True):
         sections["validation" if sides[patient] else "training"].append((patient, item))
-    if not all(sections.values()):
-        raise RefusedRequestError(
-            f"training needs final labels of at least two patients, of whom one is held out, got {len(sides)}",
-            status=409,
-        )
     return sections
 
 
-def write_datalist(
+def check_sections(sections: Mapping[str, Sequence[tuple[str, LabelledImage]]]) -> None:
+    """Refuse to train unless some patients are trained on and some held out."""
+    if not all(sections.values()):
+        found = len({patient for items in sections.values() for patient, _ in items})
+        need = "training needs final labels of at least two patients, of whom one is held out"
+        raise RefusedRequestError(f"{need}, got {found}", status=409)
+
+
+def write_label_datalist(
     labelled: Sequence[LabelledImage],
     structures: Sequence[str],
     held_out: HeldOutPatients,
     folder: Path,
     images: ImageCache,
 ) -> Path:
-    """Write the annotators' labels as a data list with masks, one channel per structure.
-
-    Args:
-        labelled: What is labelled.
-        structures: Names, in channel order.
-        held_out: Its patients are the section ``validation``, the others ``training``.
-        folder: Written as a whole.
-        images: Reads images.
-
-    Returns:
-        Path of ``datalist.json``.
-
-    Raises:
-        RefusedRequestError: If there are not labels of two patients, one of them held out.
-    """
-    sections: dict[str, list[dict[str, Any]]] = {}
+    """Write the annotators' labels, one channel per structure, and ``datalist.json``, whose path it gives."""
+    found = sections_of(labelled, held_out)
+    check_sections(found)
+    sections: dict[str, list[dict[str, Any]]] = {section: [] for section in found}
     with atomic_folder(folder) as temporary:
-        for section, items in split_sections(labelled, held_out).items():
-            sections[section] = []
+        for section, items in found.items():
             for number, (patient, item) in enumerate(items):
                 masks = _masks(item, structures, images)
                 voxels = masks.view(np.uint8).transpose(3, 2, 0, 1)[:, :, None]  # (X, Y, 1, T, S)
@@ -155,16 +121,7 @@ def write_datalist(
 
 
 def fine_tune(datalist: Path, served: Path, output_dir: Path, options: Mapping[str, Any]) -> Path:
-    """Run ``configs/train.json`` with ``fine_tune.json`` on a data list, from the served weights.
-
-    Args:
-        datalist: From :func:`write_datalist`.
-        served: Weights to start from; the card beside them says what they fit.
-        output_dir: Of the run.
-        options: From :func:`training_options`.
-
-    Returns:
-        The new weights.
+    """Run ``configs/train.json`` with ``fine_tune.json`` on a data list, from the served weights; gives the new ones.
 
     Raises:
         RuntimeError: If the training fails; its log is in ``output_dir``.
@@ -196,11 +153,7 @@ def fine_tune(datalist: Path, served: Path, output_dir: Path, options: Mapping[s
 
 
 def mean_dice(checkpoint: Path, labelled: Sequence[LabelledImage], images: ImageCache) -> float:
-    """Mean Dice of a model's automatic masks on labelled frames, over every structure that a frame's label holds.
-
-    Raises:
-        RefusedRequestError: If no structure is labelled in any frame.
-    """
+    """Mean Dice of a model's automatic masks on labelled frames, over every structure that a frame's label holds."""
     segmenter = load_segmenter(checkpoint)
     inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
     scores = []
@@ -224,11 +177,7 @@ def _masks(item: LabelledImage, structures: Sequence[str], images: ImageCache) -
 
 
 def training_options(request: Mapping[str, Any]) -> dict[str, float]:
-    """The options of a training that a request names, and the others' defaults.
-
-    Raises:
-        RefusedRequestError: If there is no such option, or its value cannot be.
-    """
+    """The options of a training that a request names, and the others' defaults."""
     unknown = sorted(set(request) - set(TRAINING_OPTIONS) - OF_MONAI_LABEL)
     if unknown:
         raise RefusedRequestError(f"unknown options {unknown}: expected some of {list(TRAINING_OPTIONS)}")

@@ -1,37 +1,63 @@
-"""What is refused before MONAI Label sees it: other hosts, other sites' pages, names that are paths, archives.
+"""What is refused before MONAI Label sees it, and what the client is told of an error, whoever has raised it."""
 
-And what fails behind it: every error reaches the client as one line with a status that says whose it is.
-"""
-
+import errno
 import logging
+import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
+import requests
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from bundle.annotation.errors import as_refusal
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Query parameters from which MONAI Label makes file names.
 NAMES = ("image", "label", "id", "tag", "session_id", "model")
-"""Query parameters from which MONAI Label makes file names."""
-
+# MONAI Label's routes that nothing here needs: requests passed on, logs, pathology, weights, scores, archives.
 CLOSED = ("/proxy", "/logs", "/wsi", "/model", "/scoring", "/datastore/dataset", "/datastore/updatelabelinfo")
-"""MONAI Label's routes that nothing here needs: requests passed on, logs, pathology, weights, scores, archives."""
-
-CLOSED_TO_PUT = ("/datastore/image/info", "/datastore/label/info")
-"""What is noted of labels is written with them."""
-
+CLOSED_TO_PUT = ("/datastore/image/info", "/datastore/label/info")  # what is noted of labels is written with them
 MAX_UPLOAD_BYTES = 4 * 2**30
-
+# Foreseen; every other error is the server's own, and its trace is in the log.
 ERRORS = (RefusedRequestError, RequestValidationError, MONAILabelException, OSError, MemoryError)
-"""Foreseen; every other error is the server's own, and its trace is in the log."""
-
 logger = logging.getLogger(__name__)
+
+
+def as_refusal(error: Exception) -> RefusedRequestError:
+    """An error as what the client is told of it: one line, a status that says whose it is, no path and no patient."""
+    if isinstance(error, RefusedRequestError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return RefusedRequestError("; ".join(_what_is_wrong(entry) for entry in error.errors()))
+    if isinstance(error, ImageNotFoundException | LabelNotFoundException):
+        return RefusedRequestError("there is no such image or label", status=404)
+    if isinstance(error, requests.Timeout | requests.ConnectionError):
+        return RefusedRequestError("the PACS does not answer: is it running, and its address right?", status=502)
+    if isinstance(error, requests.JSONDecodeError):
+        return RefusedRequestError("what answers at the PACS's address is no DICOMweb service", status=502)
+    if isinstance(error, requests.RequestException):
+        return RefusedRequestError(f"the PACS has refused: {_reason(error)}", status=502)
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return RefusedRequestError("no space is left on the server's disk: nothing was saved", status=507)
+    kind = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+    return RefusedRequestError(f"the server has failed ({kind}): its log says more", status=500)
+
+
+def _what_is_wrong(entry: Mapping[str, Any]) -> str:
+    """Such as ``force: Input should be a valid boolean``, of FastAPI's description."""
+    place = ".".join(part for part in entry["loc"] if isinstance(part, str) and part not in ("query", "body", "path"))
+    return f"{place or 'the request'}: {entry['msg']}"
+
+
+def _reason(error: requests.RequestException) -> str:
+    answer = error.response
+    return type(error).__name__ if answer is None else f"{answer.status_code} {answer.reason}"
 
 
 def guard(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
@@ -64,11 +90,7 @@ def guard(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
 
 
 def check_request(request: Request, origins: Sequence[str]) -> None:
-    """Refuse a request by its address, its sender's page, its size, or a name in it.
-
-    Raises:
-        RefusedRequestError: With the reason.
-    """
+    """Refuse a request by its address, its sender's page, its size, or a name in it."""
     origin = request.headers.get("origin")
     if origin is not None and origin not in origins:
         raise RefusedRequestError("requests from pages of another site are refused", status=403)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from bundle.annotation.images import ImageCache, StudyImage
+from bundle.annotation.images import ImageCache, Proposals, StudyImage
 from bundle.annotation.label_maps import (
     LABEL_SUFFIXES,
     LAYERS_SUFFIX,
@@ -22,15 +22,13 @@ from bundle.annotation.label_maps import (
     paint,
     write_annotation,
 )
-from bundle.annotation.proposals import Proposals
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.annotation.requested import all_prompts, click_prompt, requested_frames, structure_name
 from bundle.annotation.served_model import ServedModel
 from bundle.data.stills import STILL_SUFFIXES
 from bundle.segmentation.prompting import Prompt
 
-Answer = tuple[str, dict[str, Any]]
-"""A label file, which the server sends and removes, and what is said about it."""
+Answer = tuple[str, dict[str, Any]]  # a label file, which the server sends and removes, and what is said about it
 
 
 class Segmented(NamedTuple):
@@ -43,44 +41,25 @@ class Segmented(NamedTuple):
 
 
 class SegmentationTask(InferTask):
-    """What the three tasks have in common: images, the model, and how an answer is written.
+    """What the three tasks have in common: images, the model, and how an answer is written."""
 
-    Args:
-        type: MONAI Label's word for how a viewer offers the task.
-        dimension: 2 for one frame at a time, 3 for a whole cine.
-        description: For the viewer.
-        images: Reads images.
-        model: Answers.
-        proposals: Remembers what was answered.
-    """
+    kind: InferType  # MONAI Label's word for how a viewer offers the task
+    num_dimensions = 3  # 2 for one frame at a time, 3 for a whole cine
+    words: str  # for the viewer
+    is_automatic = False  # whether it answers without anybody's clicks
 
-    is_automatic = False
-    """Whether it answers without anybody's clicks."""
-
-    def __init__(
-        self,
-        type: str,
-        dimension: int,
-        description: str,
-        images: ImageCache,
-        model: ServedModel,
-        proposals: Proposals,
-    ) -> None:
+    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
         self.images, self.model, self.proposals = images, model, proposals
         self.structures = model.structures
         labels = {name: value for value, name in enumerate(self.structures, start=1)}
-        super().__init__(type=type, labels=labels, dimension=dimension, description=description)
+        super().__init__(type=self.kind, labels=labels, dimension=self.num_dimensions, description=self.words)
 
     def is_valid(self) -> bool:
         """Whether there are weights to answer with."""
         return self.model.checkpoint().is_file()
 
     def __call__(self, request: Mapping[str, Any]) -> Answer:
-        """Answer a request: ``image`` is a path, the rest as the viewer has sent it.
-
-        Raises:
-            RefusedRequestError: If it cannot be answered.
-        """
+        """Answer a request: ``image`` is a path, the rest as the viewer has sent it."""
         start = time.monotonic()
         image = self.images.get(request["image"])
         suffix = _requested_suffix(request, image)
@@ -102,40 +81,33 @@ class SegmentationTask(InferTask):
 class AutoTask(SegmentationTask):
     """Every structure, in the frame that ``slice`` names or in all frames."""
 
-    is_automatic = True
-
-    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
-        super().__init__(InferType.SEGMENTATION, 3, "Every structure, in one frame or in all", images, model, proposals)
+    kind, words, is_automatic = InferType.SEGMENTATION, "Every structure, in one frame or in all", True
 
     def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
         frames = requested_frames(request, image)
         masks = zip(frames, self.model.automatic(image, frames), strict=True)
-        annotation = collect(masks, image, range(len(self.structures)) if has_layers else None)
+        annotation = collect_labels(masks, image, range(len(self.structures)) if has_layers else None)
         return Segmented(frames, self.structures, annotation, {})
 
 
 class ClickTask(SegmentationTask):
     """One structure in one frame, by points and a box."""
 
-    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
-        super().__init__(
-            InferType.DEEPGROW, 2, "One structure in one frame, by points and a box", images, model, proposals
-        )
+    kind, num_dimensions, words = InferType.DEEPGROW, 2, "One structure in one frame, by points and a box"
 
     def segment(self, request: Mapping[str, Any], image: StudyImage, _has_layers: bool) -> Segmented:
         prompt = click_prompt(request, image, self.structures)
         answer = self.model.click(image, prompt)
         masks = np.zeros((len(self.structures), *answer.mask.shape), bool)
         masks[self.structures.index(prompt.structure)] = answer.mask.numpy()
-        annotation = collect([(prompt.frame, masks)], image)
+        annotation = collect_labels([(prompt.frame, masks)], image)
         return Segmented([prompt.frame], [prompt.structure], annotation, {"iou": round(answer.iou, 4)})
 
 
 class PropagateTask(SegmentationTask):
     """Chosen structures through a whole cine, from points and boxes on some frames, or from one frame's masks."""
 
-    def __init__(self, images: ImageCache, model: ServedModel, proposals: Proposals) -> None:
-        super().__init__(InferType.DEEPGROW, 3, "Chosen structures through the whole cine", images, model, proposals)
+    kind, words = InferType.DEEPGROW, "Chosen structures through the whole cine"
 
     def segment(self, request: Mapping[str, Any], image: StudyImage, has_layers: bool) -> Segmented:
         if "labels" in request:
@@ -148,9 +120,9 @@ class PropagateTask(SegmentationTask):
         for frame, name, mask in self.model.propagate(image, prompts):
             tracked[frame, names.index(name)] = mask.numpy()
         indices = [self.structures.index(name) for name in names]
-        masks = ((frame, _spread(some, indices, len(self.structures))) for frame, some in enumerate(tracked))
         frames = range(image.clip.num_frames)
-        annotation = collect(masks, image, indices if has_layers else None)
+        masks = ((frame, _spread(tracked[frame], indices, len(self.structures))) for frame in frames)
+        annotation = collect_labels(masks, image, indices if has_layers else None)
         return Segmented(frames, names, annotation, {"propagated": names})
 
     def _automatic_masks(self, request: Mapping[str, Any], image: StudyImage) -> list[Prompt]:
@@ -168,7 +140,7 @@ class PropagateTask(SegmentationTask):
         return [Prompt(name, frame, mask=mask) for name, mask in found.items()]
 
 
-def collect(
+def collect_labels(
     masks: Iterable[tuple[int, np.ndarray]], image: StudyImage, layered: Sequence[int] | None = None
 ) -> Annotation:
     """Frames' masks as labels of the whole clip; the frames that are not given are empty.

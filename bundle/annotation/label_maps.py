@@ -22,23 +22,16 @@ NRRD_SUFFIX = ".nrrd"
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 PICTURE_SUFFIX = ".png"
 LABEL_SUFFIXES = (LAYERS_SUFFIX, NRRD_SUFFIX, *NIFTI_SUFFIXES, PICTURE_SUFFIX)
-ROUNDING_ERROR = 1e-3
-"""Of a value that a viewer has kept as a floating-point number, or scaled."""
-
+ROUNDING_ERROR = 1e-3  # of a value that a viewer has kept as a floating-point number, or scaled
 FROM_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Axes of an image as viewers have them.
+    """Axes of an image as viewers have them."""
 
-    Attributes:
-        shape: ``(X, Y)``, ``(X, Y, T)`` or ``(X, Y, 1, T)``: column, row from the top, frame.
-        affine: ``(4, 4)``, from indices to millimetres to the patient's right, front and head (NIfTI's RAS+).
-    """
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
+    shape: tuple[int, ...]  # ``(X, Y)``, ``(X, Y, T)`` or ``(X, Y, 1, T)``: column, row from the top, frame
+    affine: np.ndarray  # ``(4, 4)``, from indices to millimetres to the patient's right, front and head (NIfTI's RAS+)
 
     @property
     def num_frames(self) -> int:
@@ -52,13 +45,9 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """Labels of a clip.
+    """Labels of a clip."""
 
-    Attributes:
-        layers: ``(L, T, H, W)``, uint8: in each layer 0, or 1 + the index of a structure.
-    """
-
-    layers: np.ndarray
+    layers: np.ndarray  # ``(L, T, H, W)``, uint8: in each layer 0, or 1 + the index of a structure
 
     def masks(self, frames: Sequence[int], num_structures: int) -> np.ndarray:
         """Masks of some frames, ``(len(frames), S, H, W)``, bool."""
@@ -94,11 +83,7 @@ def as_layers(masks: np.ndarray, indices: Sequence[int]) -> np.ndarray:
 
 
 def suffix_of(name: str) -> str:
-    """The label format that a file name ends in.
-
-    Raises:
-        RefusedRequestError: If it is none.
-    """
+    """The label format that a file name ends in."""
     suffix = next((suffix for suffix in LABEL_SUFFIXES if name.lower().endswith(suffix)), None)
     if suffix is None:
         raise RefusedRequestError(f"a label file must be one of {', '.join(LABEL_SUFFIXES)}, got another file type")
@@ -106,11 +91,7 @@ def suffix_of(name: str) -> str:
 
 
 def write_annotation(annotation: Annotation, grid: Grid, structures: Sequence[str], path: Path) -> Path:
-    """Write layers (``.seg.nrrd``) or a label map (every other suffix), on the image's own grid.
-
-    Raises:
-        RefusedRequestError: If the suffix is unknown, or cannot hold what there is.
-    """
+    """Write layers (``.seg.nrrd``) or a label map (every other suffix), on the image's own grid."""
     suffix = suffix_of(path.name)
     layers = annotation.layers.transpose(0, 3, 2, 1)  # (L, X, Y, T)
     with atomic_path(path) as temporary:
@@ -149,21 +130,14 @@ def _write_map(values: np.ndarray, grid: Grid, suffix: str, path: Path) -> None:
 def read_annotation(
     path: Path, grid: Grid, structures: Sequence[str], label_info: Sequence[Mapping[str, Any]] | None = None
 ) -> Annotation:
-    """Read a label file that a viewer has sent.
+    """Read a label file that a viewer has sent for an image with this grid.
 
-    Args:
-        path: The file; its suffix says what it is.
-        grid: Of the image that it belongs to.
-        structures: Names, in order.
-        label_info: ``{"name": ..., "idx": ...}`` of every segment, as the viewers send it; it goes before values that
-            follow ``structures``. Layers (``.seg.nrrd``) name their segments themselves.
-
-    Raises:
-        RefusedRequestError: If the file cannot be read, is on another grid, or holds an unknown structure or value.
+    ``label_info`` has ``{"name": ..., "idx": ...}`` of every segment, as viewers send it; it goes before values that
+    follow ``structures``. Layers (``.seg.nrrd``) name their segments themselves.
     """
     suffix = suffix_of(path.name)
     try:
-        layers, names = _READERS[suffix](path)
+        layers, names = _read(path, suffix)
     except RefusedRequestError:
         raise
     except Exception as error:  # nibabel, pynrrd and Pillow leak many types
@@ -175,48 +149,29 @@ def read_annotation(
     return Annotation(np.stack(renamed))
 
 
-LayerNames = list[dict[int, str]]
-"""For each layer of a ``.seg.nrrd`` the name of every value."""
-
-
-def _read_picture(path: Path) -> tuple[np.ndarray, None]:
-    with Image.open(path) as picture:
-        values = np.asarray(picture)
-    if values.ndim != 2:
-        raise RefusedRequestError(f"a label picture must have one channel of values, got shape {values.shape}")
-    return values.T, None
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, None]:
-    return np.asanyarray(nib.load(path).dataobj), None  # type: ignore[attr-defined]
-
-
-def _read_nrrd(path: Path) -> tuple[np.ndarray, None]:
-    import nrrd
-
-    return nrrd.read(str(path))[0], None
-
-
-def _read_layers(path: Path) -> tuple[np.ndarray, LayerNames]:
+def _read(path: Path, suffix: str) -> tuple[np.ndarray, list[dict[int, str]] | None]:
+    """Values as they are in the file, and for each layer of a ``.seg.nrrd`` the name of every value."""
+    if suffix in NIFTI_SUFFIXES:
+        return np.asanyarray(nib.load(path).dataobj), None  # type: ignore[attr-defined]
+    if suffix == PICTURE_SUFFIX:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+        if values.ndim != 2:
+            raise RefusedRequestError(f"a label picture must have one channel of values, got shape {values.shape}")
+        return values.T, None
     import nrrd
 
     values, header = nrrd.read(str(path))
+    if suffix == NRRD_SUFFIX:
+        return values, None
     layers = values if values.ndim == 4 else values[None]
-    names: LayerNames = [{} for _ in layers]
+    names: list[dict[int, str]] = [{} for _ in layers]
     for number in range(sum(key.endswith("_ID") for key in header)):
         prefix = f"Segment{number}_"
         if f"{prefix}Name" in header:
             layer, value = int(header.get(f"{prefix}Layer", 0)), int(header.get(f"{prefix}LabelValue", 1))
             names[layer][value] = header[f"{prefix}Name"]
     return layers, names
-
-
-_READERS = {
-    LAYERS_SUFFIX: _read_layers,
-    NRRD_SUFFIX: _read_nrrd,
-    PICTURE_SUFFIX: _read_picture,
-    **dict.fromkeys(NIFTI_SUFFIXES, _read_nifti),
-}
 
 
 def _on_grid(values: np.ndarray, grid: Grid) -> np.ndarray:

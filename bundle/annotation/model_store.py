@@ -17,15 +17,10 @@ HISTORY = "promotions.json"
 
 @dataclass(frozen=True)
 class ModelStore:
-    """Files of weights in a folder. Training writes the candidate only; what is served changes by promotion alone.
+    """Files of weights in a folder. Training writes the candidate only; what is served changes by promotion alone."""
 
-    Attributes:
-        folder: Made when something is written.
-        shipped: What is served until the first promotion; never changed.
-    """
-
-    folder: Path
-    shipped: Path
+    folder: Path  # made when something is written
+    shipped: Path  # what is served until the first promotion; never changed
 
     @property
     def candidate(self) -> Path:
@@ -48,24 +43,13 @@ class ModelStore:
         _copy(weights, self.candidate)
 
     def promote(self, scores: dict[str, Any]) -> None:
-        """Serve the candidate, and keep what was served as the previous one.
-
-        Args:
-            scores: Kept in ``promotions.json``, with the time and the checksums.
-
-        Raises:
-            RefusedRequestError: If there is no candidate.
-        """
+        """Serve the candidate, and keep what was served as the previous one."""
         self._replace(self.candidate, {"action": "promote", **scores})
         self.candidate.unlink()
 
-    def go_back(self) -> None:
-        """Serve the previous model again; what is served now becomes the previous one.
-
-        Raises:
-            RefusedRequestError: If there is none.
-        """
-        self._replace(self.previous, {"action": "go back"})
+    def undo_promotion(self) -> None:
+        """Serve the previous model again; what is served now becomes the previous one."""
+        self._replace(self.previous, {"action": "undo promotion"})
 
     def history(self) -> list[dict[str, Any]]:
         """What was promoted, and when."""

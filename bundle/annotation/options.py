@@ -4,27 +4,21 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bundle.paths import ROOT
+from bundle.paths import ROOT, results_root
 
+# Unless an option says otherwise. It stands here and not with the cache, so that `--help` need not load PyTorch.
 CACHE_MEGABYTES = 256
-"""Unless an option says otherwise. It stands here and not with the cache, so that `--help` need not load PyTorch."""
 
 
 @dataclass(frozen=True)
 class AppOptions:
-    """Options of the app.
+    """Options of the app."""
 
-    Attributes:
-        work_dir: Folder of promoted models, trainings and downloads.
-        model: Weights that are served until another model is promoted, with the card beside them.
-        memory: Weights of SAM 2's memory, for propagation.
-        cache_megabytes: Limit of what is kept of encoded frames.
-    """
-
-    work_dir: str = str(ROOT / "runs" / "annotate")
+    work_dir: str = str(results_root() / "annotate")  # folder of promoted models, trainings and downloads
+    # Weights that are served until another model is promoted, with the card beside them
     model: str = str(ROOT / "models" / "model.pt")
-    memory: str = str(ROOT / "models" / "memory.pt")
-    cache_megabytes: float = CACHE_MEGABYTES
+    memory: str = str(ROOT / "models" / "memory.pt")  # weights of SAM 2's memory, for propagation
+    cache_megabytes: float = CACHE_MEGABYTES  # limit of what is kept of encoded frames
 
     def __post_init__(self) -> None:
         if not Path(self.model).is_file():

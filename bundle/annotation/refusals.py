@@ -6,12 +6,7 @@ MAX_NAME = 200
 
 
 class RefusedRequestError(ValueError):
-    """A request that cannot be answered as it is.
-
-    Args:
-        message: What was expected, what came, and the remedy.
-        status: HTTP status of the answer.
-    """
+    """A request that cannot be answered as it is."""
 
     def __init__(self, message: str, status: int = 422) -> None:
         super().__init__(message)
@@ -30,15 +25,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def check_plain_name(name: object, what: str) -> str:
-    """The name, if it is a plain one.
-
-    Args:
-        name: As it came with the request.
-        what: What it names, for the message.
-
-    Raises:
-        RefusedRequestError: If it is not.
-    """
+    """The name, if it is a plain one."""
     if not isinstance(name, str) or not is_plain_name(name):
         raise RefusedRequestError(f"{what} must be a plain name without folders, got something else", status=400)
     return name

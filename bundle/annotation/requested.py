@@ -8,18 +8,12 @@ from bundle.annotation.images import StudyImage
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.segmentation.prompting import Prompt
 
-Request = Mapping[str, Any]
-
-LARGEST = 1e6
-"""Of a coordinate, far outside every image."""
+RequestParams = Mapping[str, Any]
+LARGEST = 1e6  # of a coordinate, far outside every image
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object that came as text in a form.
-
-    Raises:
-        RefusedRequestError: If it is none.
-    """
+    """A JSON object that came as text in a form."""
     try:
         value = json.loads(text or "{}")
     except ValueError:
@@ -29,24 +23,17 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def requested_frames(request: Request, image: StudyImage) -> list[int]:
-    """The frame that ``slice`` names, or every frame.
-
-    Raises:
-        RefusedRequestError: If the image has no such frame.
-    """
+def requested_frames(request: RequestParams, image: StudyImage) -> list[int]:
+    """The frame that ``slice`` names, or every frame."""
     frame = request.get("slice")
     return list(range(image.clip.num_frames)) if frame in (None, -1) else [image.check_frame(frame)]
 
 
-def click_prompt(request: Request, image: StudyImage, structures: Sequence[str]) -> Prompt:
+def click_prompt(request: RequestParams, image: StudyImage, structures: Sequence[str]) -> Prompt:
     """Points and a box on one frame, for one structure.
 
     ``label`` names the structure; ``foreground`` and ``background`` are points ``[x, y]`` or ``[x, y, frame]``; ``box``
     is ``[left, top, right, bottom]``, or ``roi`` 3D Slicer's ``[x, x, y, y, frame, frame]``; ``slice`` is the frame.
-
-    Raises:
-        RefusedRequestError: If that is not what came, or it is not in the image.
     """
     prompts = all_prompts(request, image, structures)
     if len(prompts) != 1:
@@ -55,12 +42,8 @@ def click_prompt(request: Request, image: StudyImage, structures: Sequence[str])
     return prompts[0]
 
 
-def all_prompts(request: Request, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
-    """Prompts on any frames: of one structure, or of several as entries of ``prompts``, each as for a click.
-
-    Raises:
-        RefusedRequestError: As :func:`click_prompt`.
-    """
+def all_prompts(request: RequestParams, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
+    """Prompts on any frames: of one structure, or of several as entries of ``prompts``, each as for a click."""
     entries = request.get("prompts") or [request]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RefusedRequestError('prompts must be a list of {"label": ..., "slice": ..., "foreground": ...}')
@@ -68,17 +51,13 @@ def all_prompts(request: Request, image: StudyImage, structures: Sequence[str]) 
 
 
 def structure_name(name: object, structures: Sequence[str]) -> str:
-    """The name, if it is a structure's.
-
-    Raises:
-        RefusedRequestError: If it is not.
-    """
+    """The name, if it is a structure's."""
     if name not in structures:
         raise RefusedRequestError(f"label must be one of {list(structures)}, got {str(name)[:40]!r}")
     return str(name)
 
 
-def _prompts_of(entry: Request, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
+def _prompts_of(entry: RequestParams, image: StudyImage, structures: Sequence[str]) -> list[Prompt]:
     structure = structure_name(entry.get("label"), structures)
     default = entry.get("slice")
     if default in (None, -1):
@@ -94,28 +73,14 @@ def _prompts_of(entry: Request, image: StudyImage, structures: Sequence[str]) ->
     prompts = []
     for frame in prompted:
         there = [(point, label) for (point, label), at in zip(points, frames, strict=True) if at == frame]
-        prompts.append(
-            _prompt(structure, frame, there, box if frame == of_box else None, image, structures),
-        )
+        places, labels = [(point[0], point[1]) for point, _ in there], [label for _, label in there]
+        try:
+            prompt = Prompt(structure, frame, places, labels, box if frame == of_box else None)
+            prompt.check(structures, image.clip.num_frames, image.clip.shape.rows, image.clip.shape.columns)
+        except ValueError as error:
+            raise RefusedRequestError(str(error)) from None
+        prompts.append(prompt)
     return prompts
-
-
-def _prompt(
-    structure: str,
-    frame: int,
-    points: Sequence[tuple[Sequence[float], int]],
-    box: tuple[float, float, float, float] | None,
-    image: StudyImage,
-    structures: Sequence[str],
-) -> Prompt:
-    try:
-        prompt = Prompt(
-            structure, frame, [(point[0], point[1]) for point, _ in points], [label for _, label in points], box
-        )
-        prompt.check(structures, image.clip.num_frames, image.clip.shape.rows, image.clip.shape.columns)
-    except ValueError as error:
-        raise RefusedRequestError(str(error)) from None
-    return prompt
 
 
 def _points(value: object, name: str) -> list[list[float]]:
@@ -125,7 +90,7 @@ def _points(value: object, name: str) -> list[list[float]]:
     return points
 
 
-def _box(entry: Request) -> tuple[tuple[float, float, float, float] | None, int | None]:
+def _box(entry: RequestParams) -> tuple[tuple[float, float, float, float] | None, int | None]:
     """Left, top, right and bottom, and the frame where it says one."""
     if box := entry.get("box"):
         if not _is_numbers(box, (4,)):

@@ -2,14 +2,15 @@
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import torch
+from cachetools import LRUCache, cachedmethod
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor, nn
 
@@ -26,38 +27,25 @@ from bundle.segmentation.segmenter import Segmenter
 from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import unletterbox
 
-NUM_SAMPLED = 8
-"""Frames of a clip that its uncertainty is taken from, evenly spread."""
+NUM_SAMPLED = 8  # frames of a clip that its uncertainty is taken from, evenly spread
 
+# Name and version as ``configs/inference.json`` states them.
 BUNDLE = {
     "name": "vfss-agglomerative-distillation",
     "version": json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"],
 }
-"""Name and version as ``configs/inference.json`` states them."""
 
-FileVersion = tuple[str, int, int]
-"""Path, size and time of change of a file of weights."""
+FileVersion = tuple[str, int, int]  # path, size and time of change of a file of weights
 
 
 class ServedModel:
-    """A segmenter in a file that may be replaced while the server runs; the card beside the file says how it is built.
+    """A segmenter in a file that may be replaced while the server runs; the card beside it says how it is built."""
 
-    Args:
-        checkpoint: Gives the file that is to be served now.
-        memory: Weights of SAM 2's memory, which propagation needs.
-        cache_megabytes: Limit of what is kept of encoded frames.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Callable[[], Path],
-        memory: Path,
-        cache_megabytes: float = CACHE_MEGABYTES,
-    ) -> None:
+    def __init__(self, checkpoint: Callable[[], Path], memory: Path, cache_megabytes: float = CACHE_MEGABYTES) -> None:
         self.structures = tuple(read_model_card(checkpoint())["structures"])
         self.checkpoint = checkpoint
         self.memory = memory
-        self.encodings = EncodingCache(int(cache_megabytes * 2**20))
+        self.encodings: LRUCache[object, EncodedFrame] = LRUCache(cache_megabytes * 2**20, num_bytes_of)
         self._lock = threading.RLock()
         self._loaded: tuple[FileVersion, Segmenter] | None = None
         self._tracker: tuple[Segmenter, SAM2VideoPredictor] | None = None
@@ -70,11 +58,7 @@ class ServedModel:
         return str(path), stat.st_size, stat.st_mtime_ns
 
     def segmenter(self) -> Segmenter:
-        """The segmenter of the file as it is now.
-
-        Raises:
-            RefusedRequestError: If it cannot be loaded, or has other structures than the server was started with.
-        """
+        """The segmenter of the file as it is now."""
         with self._lock:
             version = self.version
             if self._loaded is None or self._loaded[0] != version:
@@ -97,11 +81,7 @@ class ServedModel:
         return {**BUNDLE, "sha256": _checksum(self.version)}
 
     def tracker(self) -> SAM2VideoPredictor:
-        """SAM 2's video predictor for the segmenter of the file as it is now.
-
-        Raises:
-            RefusedRequestError: If there are no weights for the memory, or they belong to another student.
-        """
+        """SAM 2's video predictor for the segmenter of the file as it is now."""
         if not self.memory.is_file():
             raise RefusedRequestError(
                 "propagation needs trained weights of SAM 2's memory, and this server was started without", status=501
@@ -119,8 +99,7 @@ class ServedModel:
     def click(self, image: StudyImage, prompt: Prompt) -> PromptedMask:
         """The mask that a prompt means in its frame of a clip."""
         with self._lock:
-            segmenter = self.segmenter()
-            encoded = self._encode_and_keep(image, prompt.frame)
+            segmenter, encoded = self.segmenter(), self._encoded(image, prompt.frame)
             answer = answer_by_name(segmenter, encoded, _in_view(image, replace(prompt, frame=0)))
         return answer._replace(mask=_put_back(image, answer.mask))
 
@@ -133,9 +112,6 @@ class ServedModel:
         """Carry prompted structures through a whole clip; see :class:`ClipTracker`.
 
         Points and boxes are answered on their frame as :meth:`click` answers them, and that mask is carried on.
-
-        Raises:
-            RefusedRequestError: If there are no weights for the memory.
         """
         with self._lock:
             segmenter, predictor = self.segmenter(), self.tracker()
@@ -160,16 +136,16 @@ class ServedModel:
     def _logits(self, image: StudyImage, frame: int, keep: bool) -> Tensor:  # (S, H, W) of the field of view
         with self._lock:
             segmenter = self.segmenter()
-            encoded = self._encode_and_keep(image, frame) if keep else _encode(segmenter, image, frame)
+            encoded = self._encoded(image, frame) if keep else _encode(segmenter, image, frame)
             output = segmenter.decode_structures(encoded.features)
         masks = torch.minimum(output.masks, output.presence[:, :, None, None])
         size = (segmenter.image_size, segmenter.image_size)
         square = nn.functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return unletterbox(square, encoded.geometry)[0]
 
-    def _encode_and_keep(self, image: StudyImage, frame: int) -> EncodedFrame:
-        segmenter = self.segmenter()
-        return self.encodings.get((image.key, frame), lambda: _encode(segmenter, image, frame))
+    @cachedmethod(attrgetter("encodings"), key=lambda _self, image, frame: (image.key, frame))
+    def _encoded(self, image: StudyImage, frame: int) -> EncodedFrame:
+        return _encode(self.segmenter(), image, frame)
 
 
 @lru_cache(maxsize=4)
@@ -178,45 +154,10 @@ def _checksum(version: FileVersion) -> str:
 
 
 def doubt(logits: Tensor) -> float:
-    """Entropy of all pixels' probabilities, in bits, per pixel that is expected inside: 0 where the model is sure.
-
-    Args:
-        logits: ``(S, H, W)``.
-    """
+    """Entropy of all pixels' probabilities, in bits, per pixel that is expected inside: 0 where the model is sure."""
     probability = logits.double().sigmoid()
     entropy = torch.special.entr(probability) + torch.special.entr(1 - probability)
     return float(entropy.sum() / np.log(2) / probability.sum().clamp(min=1.0))
-
-
-class EncodingCache:
-    """Encoded frames, the latest used last, within a limit of bytes.
-
-    Args:
-        max_bytes: Limit; a single frame is kept even above it.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self._kept: OrderedDict[object, EncodedFrame] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, key: object, make: Callable[[], EncodedFrame]) -> EncodedFrame:
-        """What is kept for a key, or what ``make`` makes."""
-        if key not in self._kept:
-            self._kept[key] = make()
-            self.num_bytes += num_bytes_of(self._kept[key])
-            while self.num_bytes > self.max_bytes and len(self._kept) > 1:
-                self.num_bytes -= num_bytes_of(self._kept.popitem(last=False)[1])
-        self._kept.move_to_end(key)
-        return self._kept[key]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
-        self.num_bytes = 0
 
 
 def num_bytes_of(encoded: EncodedFrame) -> int:

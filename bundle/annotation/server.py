@@ -23,11 +23,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def check_host(host: str, allow_network: bool) -> None:
-    """Refuse to listen beyond this machine unless that is asked for.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Refuse to listen beyond this machine unless that is asked for."""
     if host not in LOOPBACK and not allow_network:
         raise ValueError(
             f"host must be this machine ({', '.join(LOOPBACK)}), got {host}: there is no password and no encryption. "
@@ -36,22 +32,14 @@ def check_host(host: str, allow_network: bool) -> None:
 
 
 def check_public_address(address: str | None) -> str | None:
-    """A proxy's address as browsers send it, without a slash at its end.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """A proxy's address as browsers send it, without a slash at its end."""
     if address is not None and not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", address):
         raise ValueError(f"public_address must be such as https://labels.example.org, got {address}")
     return address.rstrip("/") if address else None
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port, before anything is loaded.
-
-    Raises:
-        ValueError: If it cannot be had.
-    """
+    """Take the port, before anything is loaded."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -62,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def describe(studies: str, num_images: int, model: Path, host: str, port: int, origins: Sequence[str]) -> str:
+def describe_service(studies: str, num_images: int, model: Path, host: str, port: int, origins: Sequence[str]) -> str:
     """What is served, where, and to whom."""
     who = "this machine alone" if host in LOOPBACK else "every machine that can reach it, without a password"
     return (
@@ -73,14 +61,7 @@ def describe(studies: str, num_images: int, model: Path, host: str, port: int, o
 
 
 def label_settings(studies: str, options: AppOptions, port: int, modality: str) -> dict[str, str]:
-    """MONAI Label's settings, as environment variables: its training process reads the same.
-
-    Args:
-        studies: Folder, or address of a DICOMweb service.
-        options: Of the app.
-        port: To listen on.
-        modality: Of the series that are listed from a PACS.
-    """
+    """MONAI Label's settings, as environment variables: its training process reads the same."""
     is_pacs = studies.startswith(("http://", "https://"))
     return {
         "MONAI_LABEL_APP_DIR": str(APP_DIR),
@@ -163,22 +144,19 @@ def serve(
             from monailabel.app import app
         from monailabel.interfaces.utils.app import app_instance
 
-    from bundle.annotation.checked_routes import router as checked
-    from bundle.annotation.errors import as_refusal
-    from bundle.annotation.guard import guard
-    from bundle.annotation.promotion import router
+    from bundle.annotation.guard import as_refusal, guard
+    from bundle.annotation.routes import router
 
     guard(app, allowed_hosts(host, public_address), origins)
     theirs = list(app.router.routes)
     app.include_router(router)
-    app.include_router(checked)
     app.router.routes.sort(key=theirs.__contains__)  # of two routes the first answers: ours
     try:
         num_images = len(app_instance().datastore().list_images())
     except requests.RequestException as error:
         raise ValueError(f"{studies}: {as_refusal(error)}") from None
     model = ModelStore(Path(options.work_dir), Path(options.model)).served()
-    print(describe(studies, num_images, model, host, port, origins), flush=True)  # noqa: T201 - the command line
+    print(describe_service(studies, num_images, model, host, port, origins), flush=True)  # noqa: T201 - the command line
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

@@ -9,8 +9,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from bundle.annotation.refusals import RefusedRequestError
 
-NEW_SCORES = 20
-"""Images that one request scores at most, at a second or so each; the others wait for the next."""
+NEW_SCORES = 20  # images that one request scores at most, at a second or so each; the others wait for the next
 
 
 class Findings:
@@ -62,14 +61,13 @@ class NextImage(Strategy):
         self.order, self.findings, self.new_scores = order, findings, new_scores
 
     def __call__(self, _request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """The image's id, its number if numbers are compared, and ``unreadable``; None if every image has a label.
-
-        Raises:
-            RefusedRequestError: If there are images without a label, and none can be read.
-        """
+        """The image's id, its number if numbers are compared, and ``unreadable``; None if every image has a label."""
         numbers, unreadable = self._look(datastore)
         if not numbers:
-            _check_some_can_be_read(unreadable)
+            if unreadable:
+                image, reason = next(iter(unreadable.items()))
+                some = f"none of the {len(unreadable)} images without a label can be read: {image!r} is {reason}"
+                raise RefusedRequestError(some, status=409)
             return None
         image = max(numbers, key=lambda name: numbers[name])
         answer: dict[str, Any] = {"id": image}
@@ -104,11 +102,3 @@ def by_chance(images: Iterable[str]) -> Sequence[str]:
     """Images in any order."""
     known = list(images)
     return random.sample(known, len(known))
-
-
-def _check_some_can_be_read(unreadable: Mapping[str, str]) -> None:
-    if unreadable:
-        image, reason = next(iter(unreadable.items()))
-        raise RefusedRequestError(
-            f"none of the {len(unreadable)} images without a label can be read: {image!r} is {reason}", status=409
-        )

@@ -1,6 +1,6 @@
 """MONAI Label's training task: fine-tunes from the annotators' labels, and leaves the served model as it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from bundle.annotation.fine_tuning import (
     TRAINING_OPTIONS,
     HeldOutPatients,
     LabelledImage,
+    check_sections,
     fine_tune,
     mean_dice,
-    split_sections,
+    sections_of,
     training_options,
-    write_datalist,
+    write_label_datalist,
 )
 from bundle.annotation.images import ImageCache
 from bundle.annotation.model_store import ModelStore
@@ -26,12 +27,7 @@ from bundle.export.model_card import read_model_card
 
 
 class FineTuneTask(TrainTask):
-    """Training and promotion.
-
-    Args:
-        store: Served, candidate and previous weights; the cards beside them say what they fit.
-        images: Reads images.
-    """
+    """Training and promotion."""
 
     def __init__(self, store: ModelStore, images: ImageCache) -> None:
         super().__init__("Fine-tune on the final labels; what is served changes by promotion only")
@@ -48,49 +44,32 @@ class FineTuneTask(TrainTask):
         return {"has_candidate": self.store.candidate.is_file(), "promotions": self.store.history()}
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
-        """Refuse at once what a training would stop at.
-
-        Raises:
-            RefusedRequestError: If an option is wrong, a label or its image is gone, or there are not labels enough.
-        """
+        """Refuse at once what a training would stop at."""
         training_options(request)
         labelled = labelled_images(datastore)
         gone = [item for item in labelled if not (item.image.exists() and item.label.is_file())]
         if gone:
             raise RefusedRequestError(f"of {len(gone)} labelled images the image or the label file is gone", status=409)
-        split_sections(labelled, self.held_out)
+        check_sections(sections_of(labelled, self.held_out))
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train a candidate from the served model.
-
-        Raises:
-            RefusedRequestError: If there are not labels enough, or an option is wrong.
-            RuntimeError: If the training fails.
-        """
+        """Train a candidate from the served model."""
         # MONAI Label has added names of its own to what was checked.
         options = training_options({name: request[name] for name in TRAINING_OPTIONS if name in request})
         run = self.store.folder / "trainings" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         labelled = labelled_images(datastore)
         served = self.store.served()
         structures = read_model_card(served)["structures"]
-        datalist = write_datalist(labelled, structures, self.held_out, run / "labels", self.images)
+        datalist = write_label_datalist(labelled, structures, self.held_out, run / "labels", self.images)
         weights = fine_tune(datalist, served, run / "run", options)
         self.store.offer(weights)
         return {"candidate": True, "labelled_images": len(labelled)}
 
     def promote(self, datastore: Datastore, is_forced: bool = False) -> dict[str, Any]:
-        """Serve the candidate if it is no worse than the served model on the held-out patients' labels.
-
-        Args:
-            datastore: Has the labels.
-            is_forced: Whether to serve it although it is worse.
-
-        Raises:
-            RefusedRequestError: If there is no candidate, no held-out label, or it is worse.
-        """
+        """Serve the candidate, if forced or no worse than the served model on the held-out patients' labels."""
         if not self.store.candidate.is_file():
             raise RefusedRequestError("there is no candidate model: train first", status=409)
-        labelled = self._held_out(labelled_images(datastore))
+        labelled = [item for _, item in sections_of(labelled_images(datastore), self.held_out)["validation"]]
         served, candidate = self.store.served(), self.store.candidate
         if read_model_card(candidate)["structures"] != read_model_card(served)["structures"]:
             raise RefusedRequestError("the candidate has other structures than the served model: train again", 409)
@@ -109,11 +88,6 @@ class FineTuneTask(TrainTask):
             )
         self.store.promote(scores)
         return {"promoted": True, **scores}
-
-    def _held_out(self, labelled: Sequence[LabelledImage]) -> list[LabelledImage]:
-        patients = {item.image: item.identity() for item in labelled}
-        sides = self.held_out.split(list(dict.fromkeys(patients.values())))
-        return [item for item in labelled if sides[patients[item.image]]]
 
 
 def labelled_images(datastore: Datastore) -> list[LabelledImage]:

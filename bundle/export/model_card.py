@@ -9,17 +9,13 @@ from bundle.segmentation.segmenter import Segmenter
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 
-KEYS = ("student_backbone", "embed_dim", "image_size", "structures")
-"""Names as in the configs."""
+KEYS = ("student_backbone", "embed_dim", "image_size", "structures")  # names as in the configs
 
 
 def read_model_card(checkpoint: str | Path) -> dict[str, Any]:
     """Read ``<name>.json`` beside a segmenter's weights, which training writes.
 
     Weights alone do not tell the size of the images they were trained on, and another size gives poor masks in silence.
-
-    Args:
-        checkpoint: The weights.
 
     Returns:
         ``student_backbone``, ``embed_dim``, ``image_size`` in pixels, ``structures`` in channel order, and whatever
@@ -46,12 +42,7 @@ def read_model_card(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def load_segmenter(checkpoint: str | Path) -> Segmenter:
-    """The segmenter that a card describes, with the weights beside it, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If the card or the weights are missing.
-        ValueError: If they do not fit each other.
-    """
+    """The segmenter that a card describes, with the weights beside it, in evaluation mode."""
     card = read_model_card(checkpoint)
     student = StudentEncoder(TimmTrunk(card["student_backbone"]), card["embed_dim"])
     return load_weights(Segmenter(student, card["structures"], card["image_size"]), checkpoint)

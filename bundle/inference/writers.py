@@ -16,7 +16,7 @@ from bundle.inference.png import write_areas, write_pngs
 from bundle.inference.video import write_overlay_video
 from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_if_lateral
 from bundle.metrics.kinematics.clip_masks import MaskFrames
-from bundle.report.timing import usable_times
+from bundle.report.words import usable_times
 from bundle.report.write import write_report
 
 MOST_REPORT_FRAMES = 5400

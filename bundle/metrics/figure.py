@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,35 +14,15 @@ with needs_extra("train", "an evaluation's figure"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+if TYPE_CHECKING:
+    from bundle.metrics.report import PatientScore
+
 FALLBACK_COLOUR = (120, 120, 120)
 INK, FAINT = "#222222", "#d9d9d9"
 
 
-class Score(Protocol):
-    """What is drawn: one structure of one patient."""
-
-    @property
-    def patient(self) -> str: ...
-    @property
-    def structure(self) -> str: ...
-    @property
-    def dice(self) -> float: ...
-    @property
-    def hd95(self) -> float: ...
-
-
-def save_figure(scores: Sequence[Score], structures: Sequence[str], unit: str, path: str | Path) -> Path:
-    """Draw one dot per patient, a bar from the worst to the best, and a tick at the mean.
-
-    Args:
-        scores: One per patient and structure; NaN is not drawn.
-        structures: Names, top to bottom.
-        unit: Of HD95: ``"mm"`` or ``"px"``.
-        path: PNG file, written atomically.
-
-    Returns:
-        The path.
-    """
+def draw_scores(scores: Sequence["PatientScore"], structures: Sequence[str], unit: str, path: str | Path) -> Path:
+    """Draw one dot per patient, a bar from the worst to the best, and a tick at the mean; NaN is not drawn."""
     # A figure of its own, without pyplot: no display and no global state is touched.
     figure = Figure(figsize=(10, 1.6 + 0.36 * len(structures)), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -66,7 +46,7 @@ def save_figure(scores: Sequence[Score], structures: Sequence[str], unit: str, p
     return Path(path)
 
 
-def _draw_panel(axes: Axes, scores: Sequence[Score], structures: Sequence[str], measure: str) -> None:
+def _draw_panel(axes: Axes, scores: Sequence["PatientScore"], structures: Sequence[str], measure: str) -> None:
     for position, structure in enumerate(structures):
         values = np.array([getattr(score, measure) for score in scores if score.structure == structure], dtype=float)
         _draw_row(axes, values[~np.isnan(values)], position, COLOURS.get(structure, FALLBACK_COLOUR))

@@ -12,35 +12,22 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-EVEN = (0.6, 2.3)
-"""Distance from C2 to C3 over that from C3 to C4; C2's dens puts its middle higher."""
-LIKE = (0.6, 1.67)
-"""Area of C3 over that of C4: bodies of neighbours."""
+EVEN = (0.6, 2.3)  # distance from C2 to C3 over that from C3 to C4; C2's dens puts its middle higher
+LIKE = (0.6, 1.67)  # area of C3 over that of C4: bodies of neighbours
+# Side of a square as large as C3's body: body heights are about 0.8 of the distance between two vertebrae.
 BODY = (0.2, 0.55)
-"""Side of a square as large as C3's body: body heights are about 0.8 of the distance between two vertebrae."""
-BESIDE = 0.2
-"""How far C3 may lie beside the line from C2 to C4."""
-OVERLAP = 0.1
-"""Share of a vertebra that its neighbour may cover."""
-NEAR = 0.25
-"""What touches but for the outlines' errors."""
-INSIDE = 0.9
-"""Share of the contrast that must be in or near the passage."""
-
+BESIDE = 0.2  # how far C3 may lie beside the line from C2 to C4
+OVERLAP = 0.1  # share of a vertebra that its neighbour may cover
+NEAR = 0.25  # what touches but for the outlines' errors
+INSIDE = 0.9  # share of the contrast that must be in or near the passage
 VERTEBRAE = ("c2", "c3", "c4")
 AIRWAY = ("laryngeal_vestibule", "trachea")
 SPHINCTER = "upper_oesophageal_sphincter"
 PASSAGE = ("tongue", "pharynx", "laryngeal_vestibule", "trachea", SPHINCTER)
 
 
-class Frame:
-    """Masks of one frame by name, and what the rules ask of them.
-
-    Args:
-        masks: ``(S, H, W)`` bool.
-        structures: Names of the channels, in order.
-        faces_right: Whether the patient looks to the right.
-    """
+class FrameMasks:
+    """Masks of one frame ``(S, H, W)``, bool, by name, and what the rules ask of them."""
 
     def __init__(self, masks: np.ndarray, structures: Sequence[str], faces_right: bool = True) -> None:
         self.masks = dict(zip(structures, masks, strict=True))
@@ -111,32 +98,30 @@ def box_of(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 @dataclass(frozen=True)
 class Rule:
-    """One relation that anatomy demands.
+    """One relation that anatomy demands."""
 
-    Attributes:
-        name: In words.
-        needs: Structures without which it cannot be asked.
-        holds: Whether a frame obeys it.
-    """
-
-    name: str
-    needs: tuple[str, ...]
-    holds: Callable[[Frame], bool]
+    name: str  # in words
+    needs: tuple[str, ...]  # structures without which it cannot be asked
+    holds: Callable[[FrameMasks], bool]  # whether a frame obeys it
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _above(*names: str) -> Callable[[Frame], bool]:
+def _above(*names: str) -> Callable[[FrameMasks], bool]:
     return lambda frame: all(frame.middle(one)[0] < frame.middle(other)[0] for one, other in pairwise(names))
 
 
-def _in_front_of_spine(name: str) -> Callable[[Frame], bool]:
+def _in_front_of(one: str, other: str) -> Callable[[FrameMasks], bool]:
+    return lambda frame: frame.forward(one) > frame.forward(other)
+
+
+def _in_front_of_spine(name: str) -> Callable[[FrameMasks], bool]:
     return lambda frame: frame.forward(name) > max(0.0, frame.forward("c3"))
 
 
-def _bolus_in_passage(frame: Frame) -> bool:
+def _bolus_in_passage(frame: FrameMasks) -> bool:
     """Below the sphincter the oesophagus goes on, which has no mask."""
     end = int(frame.middle(SPHINCTER)[0])
     return frame.share_near("bolus", PASSAGE, above=end) >= INSIDE
@@ -159,11 +144,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("mandible in front of the spine", ("mandible", *VERTEBRAE), _in_front_of_spine("mandible")),
     Rule("hyoid in front of the spine", ("hyoid", *VERTEBRAE), _in_front_of_spine("hyoid")),
-    Rule(
-        "hyoid in front of the pharynx",
-        ("hyoid", "pharynx", *VERTEBRAE),
-        lambda f: f.forward("hyoid") > f.forward("pharynx"),
-    ),
+    Rule("hyoid in front of the pharynx", ("hyoid", "pharynx", *VERTEBRAE), _in_front_of("hyoid", "pharynx")),
     Rule("hyoid below the mandible's middle", ("mandible", "hyoid"), _above("mandible", "hyoid")),
     Rule(
         "hyoid below C2 and less than a unit below C4",
@@ -171,11 +152,7 @@ RULES: tuple[Rule, ...] = (
         lambda f: f.middle("c2")[0] < f.middle("hyoid")[0] < f.middle("c4")[0] + f.unit,
     ),
     Rule("hyoid no larger than C3", ("hyoid", "c3"), lambda f: f.area("hyoid") <= f.area("c3")),
-    Rule(
-        "tongue in front of the pharynx",
-        ("tongue", "pharynx", *VERTEBRAE),
-        lambda f: f.forward("tongue") > f.forward("pharynx"),
-    ),
+    Rule("tongue in front of the pharynx", ("tongue", "pharynx", *VERTEBRAE), _in_front_of("tongue", "pharynx")),
     Rule("tongue above the hyoid", ("tongue", "hyoid"), _above("tongue", "hyoid")),
     Rule(
         "tongue no higher than the mandible",
@@ -196,11 +173,7 @@ RULES: tuple[Rule, ...] = (
         lambda f: f.top_left("trachea")[0] > f.middle("hyoid")[0],
     ),
     Rule("trachea's top below C4's middle", ("trachea", "c4"), lambda f: f.top_left("trachea")[0] > f.middle("c4")[0]),
-    Rule(
-        "sphincter behind the trachea",
-        (SPHINCTER, "trachea", *VERTEBRAE),
-        lambda f: f.forward(SPHINCTER) < f.forward("trachea"),
-    ),
+    Rule("sphincter behind the trachea", (SPHINCTER, "trachea", *VERTEBRAE), _in_front_of("trachea", SPHINCTER)),
     Rule("sphincter in front of the spine", (SPHINCTER, *VERTEBRAE), _in_front_of_spine(SPHINCTER)),
     Rule("sphincter below the pharynx", ("pharynx", SPHINCTER), _above("pharynx", SPHINCTER)),
     Rule("contrast in or at the passage", ("bolus", SPHINCTER, *VERTEBRAE), _bolus_in_passage),
@@ -208,19 +181,14 @@ RULES: tuple[Rule, ...] = (
 
 
 def plausibility(masks: np.ndarray, structures: Sequence[str], faces_right: bool = True) -> dict[str, np.ndarray]:
-    """Ask every rule of every frame.
-
-    Args:
-        masks: ``(T, S, H, W)`` bool.
-        structures: Names of the channels, in order.
-        faces_right: Whether the patient looks to the right.
+    """Ask every rule of every frame of masks ``(T, S, H, W)``, bool; the patient looks to the right, or to the left.
 
     Returns:
         By rule, ``(T,)``: 1 where it holds, 0 where not, NaN where a structure that it needs is missing.
     """
-    frames = [Frame(frame, structures, faces_right) for frame in masks]
+    frames = [FrameMasks(frame, structures, faces_right) for frame in masks]
     return {rule.name: np.array([_ask(rule, frame) for frame in frames]) for rule in RULES}
 
 
-def _ask(rule: Rule, frame: Frame) -> float:
+def _ask(rule: Rule, frame: FrameMasks) -> float:
     return float(rule.holds(frame)) if frame.has(*rule.needs) else float("nan")

@@ -1,7 +1,5 @@
 """Dice and HD95 per frame, patient and structure, with one rule for structures that are absent.
 
-The rule:
-
 - A frame whose label lacks a structure has no Dice and no HD95 for it; it counts towards ``false_presence_rate``, the
   share of such frames in which the structure is predicted all the same.
 - A frame whose label has the structure and whose prediction is empty has Dice 0 and no HD95; it counts towards
@@ -11,7 +9,7 @@ The rule:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,16 @@ from torch import Tensor
 
 from bundle.atomic import write_csv, write_json
 from bundle.losses.ranks import gather_in_turn, rank, world_size
-from bundle.metrics.figure import save_figure
-from bundle.metrics.overlap import dice
-from bundle.metrics.surface import hausdorff_95
+from bundle.metrics.figure import draw_scores
+from bundle.metrics.overlap import dice, hausdorff_95
 
 RULE = (
     "Frames whose label lacks a structure are left out of its Dice and HD95 (see false_presence_rate). "
     "A missed structure has Dice 0 and no HD95 (see missed_rate). Means over frames, then patients, then structures."
 )
+COUNTS = ("label_present_frames", "missed_frames", "label_absent_frames", "false_presence_frames")
 
-
-Frame = tuple[str, str, int]
-"""Patient, clip and index of a frame."""
+FrameKey = tuple[str, str, int]  # patient, clip and index of a frame
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,7 @@ class PatientScore:
 
 
 class EvaluationTable:
-    """Collects the scores of frames and summarises them.
-
-    Args:
-        structures: Names of the structures, in channel order.
-
-    Raises:
-        ValueError: If there is no structure or a name occurs twice.
-    """
+    """Collects the scores of frames and summarizes them."""
 
     def __init__(self, structures: Sequence[str]) -> None:
         if not structures or len(set(structures)) != len(structures):
@@ -85,8 +74,8 @@ class EvaluationTable:
     def reset(self) -> None:
         """Forget all frames."""
         self.scores: list[FrameScore] = []
-        self._frames: dict[Frame, bool] = {}  # -> has a pixel spacing
-        self._batches: list[tuple[list[FrameScore], dict[Frame, bool]]] = []
+        self._frames: dict[FrameKey, bool] = {}  # -> has a pixel spacing
+        self._batches: list[tuple[list[FrameScore], dict[FrameKey, bool]]] = []
         self._is_gathered = False
 
     def update(
@@ -145,32 +134,27 @@ class EvaluationTable:
 
         Several processes call it together, after batches were dealt to them in turn
         (:class:`bundle.engines.dealt_batches.DealtBatches`): from then on each has the frames of all.
-
-        Raises:
-            ValueError: If no frame has been scored.
         """
         self._gather()
         if not self.scores:
             raise ValueError("no frame has been evaluated: expected at least one call of update()")
         rows = self.per_patient()
         by_structure = {name: [row for row in rows if row.structure == name] for name in self.structures}
-        dice_per_structure = {name: _mean(row.dice for row in group) for name, group in by_structure.items()}
-        hd95_per_structure = {name: _mean(row.hd95 for row in group) for name, group in by_structure.items()}
+        dice_of = {name: _mean(row.dice for row in group) for name, group in by_structure.items()}
+        hd95_of = {name: _mean(row.hd95 for row in group) for name, group in by_structure.items()}
+        rates = {"missed_rate": COUNTS[1::-1], "false_presence_rate": COUNTS[:1:-1]}
         return {
-            "mean_dice": _none_if_nan(_mean(dice_per_structure.values())),
-            "mean_hd95": _none_if_nan(_mean(hd95_per_structure.values())),
+            "mean_dice": _none_if_nan(_mean(dice_of.values())),
+            "mean_hd95": _none_if_nan(_mean(hd95_of.values())),
             "unit": self.unit,
             "num_patients": len({patient for patient, _, _ in self._frames}),
             "num_clips": len({(patient, clip) for patient, clip, _ in self._frames}),
             "num_frames": len(self._frames),
-            "dice": {name: _none_if_nan(value) for name, value in dice_per_structure.items()},
-            "hd95": {name: _none_if_nan(value) for name, value in hd95_per_structure.items()},
-            "missed_rate": {
-                name: _rate(group, "missed_frames", "label_present_frames") for name, group in by_structure.items()
-            },
-            "false_presence_rate": {
-                name: _rate(group, "false_presence_frames", "label_absent_frames")
-                for name, group in by_structure.items()
+            "dice": {name: _none_if_nan(value) for name, value in dice_of.items()},
+            "hd95": {name: _none_if_nan(value) for name, value in hd95_of.items()},
+            **{
+                rate: {name: _rate(group, *columns) for name, group in by_structure.items()}
+                for rate, columns in rates.items()
             },
             "counts": {
                 name: {
@@ -210,9 +194,6 @@ class EvaluationTable:
 
         Of several processes, which call it together, the first writes.
 
-        Args:
-            folder: Made if it is not there.
-
         Returns:
             The files that this process wrote, by kind: ``json``, ``csv``, ``frames_csv``, ``png``.
         """
@@ -221,11 +202,9 @@ class EvaluationTable:
             return {}
         return {
             "json": write_json(folder / "metrics.json", summary),
-            "csv": write_csv(folder / "metrics.csv", _columns(PatientScore), (vars(row) for row in rows)),
-            "frames_csv": write_csv(
-                folder / "metrics_frames.csv", _columns(FrameScore), (vars(score) for score in self.scores)
-            ),
-            "png": save_figure(rows, self.structures, self.unit, folder / "metrics.png"),
+            "csv": write_csv(folder / "metrics.csv", _columns(PatientScore), map(vars, rows)),
+            "frames_csv": write_csv(folder / "metrics_frames.csv", _columns(FrameScore), map(vars, self.scores)),
+            "png": draw_scores(rows, self.structures, self.unit, folder / "metrics.png"),
         }
 
     def _gather(self) -> None:
@@ -238,14 +217,14 @@ class EvaluationTable:
             self._add(scores, frames)
         self._is_gathered = True
 
-    def _add(self, scores: list[FrameScore], frames: dict[Frame, bool]) -> None:
+    def _add(self, scores: list[FrameScore], frames: dict[FrameKey, bool]) -> None:
         self.scores += scores
         self._frames |= frames
         self._batches.append((scores, frames))
 
     def _new_frames(
         self, pred: Tensor, patients: Sequence[str], clips: Sequence[str], frames: Sequence[int] | Tensor
-    ) -> list[Frame]:
+    ) -> list[FrameKey]:
         if pred.ndim != 4 or pred.shape[1] != len(self.structures):
             raise ValueError(
                 f"pred must be (B, {len(self.structures)}, H, W), one channel per structure {list(self.structures)}, "
@@ -262,9 +241,6 @@ class EvaluationTable:
             _, clip, frame = repeated[0]
             raise ValueError(f"frame {frame} of clip {clip!r} was evaluated twice: call reset() between evaluations")
         return keys
-
-
-COUNTS = ("label_present_frames", "missed_frames", "label_absent_frames", "false_presence_frames")
 
 
 def _known_spacing(pixel_spacing_mm: Tensor | None, num_frames: int) -> Tensor:
@@ -316,7 +292,7 @@ def _rate(group: Sequence[PatientScore], part: str, whole: str) -> float | None:
 
 
 def _columns(row_type: type) -> list[str]:
-    return list(row_type.__dataclass_fields__)  # type: ignore[attr-defined]
+    return [field.name for field in fields(row_type)]
 
 
 def _none_if_nan(value: float) -> float | None:

@@ -1,7 +1,14 @@
 """What the page's scripts read: pictures, outlines, times, curves and events of one study as plain values."""
 
+import base64
+import io
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from bundle.data.clip import Clip
 from bundle.metrics.kinematics import SwallowMeasures
@@ -9,23 +16,18 @@ from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.curves import Curves
 from bundle.report.marks import Mark
 from bundle.report.outlines import UNITS, anchor, outlines
-from bundle.report.pictures import encode_frames, picture_size
-from bundle.report.timing import DISPLAY_RATE, usable_times
-from bundle.report.words import event_label
+from bundle.report.words import DISPLAY_RATE, event_label, usable_times
+
+LONGEST_SIDE = 768  # pixels; more is not seen in the page
+# Of all pictures of a page together, about 8 MB: 305 frames of 512 x 512; longer clips get smaller pictures.
+MOST_PIXELS = 80_000_000
+QUALITY = 85
 
 
 def study_content(
     masks: MaskFrames, clip: Clip, marks: list[Mark], curves: Curves, measures: SwallowMeasures | None
 ) -> dict[str, Any]:
-    """Plain values for JSON.
-
-    Args:
-        masks: ``(T, S, H, W)`` bool.
-        clip: What was segmented.
-        marks: One per structure.
-        curves: From ``swallow_curves``.
-        measures: For the events; None: none.
-    """
+    """Plain values for JSON."""
     height, width = picture_size(clip)
     scale = height / masks.shape[2], width / masks.shape[3]
     times = usable_times(clip)
@@ -56,3 +58,22 @@ def script_json(content: dict[str, Any]) -> str:
 def _events(measures: SwallowMeasures) -> list[dict[str, Any]]:
     in_time = sorted(measures.events.items(), key=lambda event: event[1])
     return [{"label": event_label(name), "frame": frame} for name, frame in in_time]
+
+
+def picture_size(clip: Clip) -> tuple[int, int]:
+    """Height and width of the pictures: square pixels, never more than the frames have, one at least."""
+    height = clip.shape.rows * min(1.0, clip.pixel_aspect)
+    width = clip.shape.columns * min(1.0, 1 / clip.pixel_aspect)
+    scale = min(1.0, LONGEST_SIDE / max(height, width), math.sqrt(MOST_PIXELS / (clip.num_frames * height * width)))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def encode_frames(clip: Clip, height: int, width: int) -> Iterator[str]:
+    """Encode one frame after the other."""
+    for index in range(clip.num_frames):
+        picture = Image.fromarray((np.clip(clip.frame(index)[0], 0, 1) * 255).round().astype(np.uint8))
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=QUALITY, optimize=True)
+        yield base64.b64encode(file.getvalue()).decode("ascii")

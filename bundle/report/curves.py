@@ -2,78 +2,54 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
-from bundle.metrics.kinematics.bolus import airway
-from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, or_none
 from bundle.metrics.kinematics.hyoid import find_hyoid_motion
-from bundle.metrics.kinematics.measure import NotComputableError
+from bundle.metrics.kinematics.pharynx import airway
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
 
 AREAS = ("pharynx", "bolus", "laryngeal_vestibule", "upper_oesophageal_sphincter")
 MOST_AREAS = 4
 HYOID, BOLUS = "hyoid", "bolus"
+# Of the plots, by key, in the page's order.
 TITLES = {"hyoid": "Hyoid from C4", "areas": "Areas", "bolus": "Where the bolus is"}
-"""Of the plots, by key, in the page's order."""
-
 Values = list[float | None]
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot.
+    """One line of a plot."""
 
-    Attributes:
-        structure: The structure whose colour the line has.
-        values: One per frame; None where there is none.
-        label: In words; empty: the structure's.
-        code: One letter at the line's end; empty: the structure's.
-    """
-
-    structure: str
-    values: Values
-    label: str = ""
-    code: str = ""
+    structure: str  # the structure whose colour the line has
+    values: Values  # one per frame; None where there is none
+    label: str = ""  # in words; empty: the structure's
+    code: str = ""  # one letter at the line's end; empty: the structure's
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves that share an axis, or the reason why there are none.
+    """Curves that share an axis, or the reason why there are none."""
 
-    Attributes:
-        key: Identifier in the page.
-        title: Heading.
-        unit: Of all curves, as printed.
-        curves: Lines.
-        reason: ``not computable: needs X`` where there are no curves, else empty.
-    """
-
-    key: str
-    title: str
-    unit: str
-    curves: list[Curve] = field(default_factory=list)
-    reason: str = ""
+    key: str  # identifier in the page
+    title: str  # heading
+    unit: str  # of all curves, as printed
+    curves: list[Curve] = field(default_factory=list)  # lines
+    reason: str = ""  # ``not computable: needs X`` where there are no curves, else empty
 
 
 @dataclass(frozen=True)
 class Curves:
-    """All plots of a clip.
+    """All plots of a clip."""
 
-    Attributes:
-        plots: In the page's order; ``hyoid`` comes first.
-        rest_frame: A frame in which the hyoid rests before the swallow; None where it is not found.
-    """
-
-    plots: list[Plot]
-    rest_frame: int | None
+    plots: list[Plot]  # in the page's order; ``hyoid`` comes first
+    rest_frame: int | None  # A frame in which the hyoid rests before the swallow; None where it is not found
 
 
 def swallow_curves(clip: ClipMasks) -> Curves:
     """Work out the curves; what is missing becomes a plot's reason."""
-    spine = _found(lambda: find_spine_frame(clip))
+    spine = or_none(lambda: find_spine_frame(clip))
     pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
     unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
     plots = [
@@ -81,7 +57,7 @@ def swallow_curves(clip: ClipMasks) -> Curves:
         _plot("areas", unit, lambda: _areas(clip, scale)),
         _plot("bolus", unit, lambda: _bolus(clip, scale)),
     ]
-    return Curves(plots, _found(lambda: _rest_frame(clip, spine)))
+    return Curves(plots, or_none(lambda: _rest_frame(clip, spine)))
 
 
 def refused_curves(reason: str) -> Curves:
@@ -111,30 +87,18 @@ def _areas(clip: ClipMasks, scale: float) -> list[Curve]:
 def _bolus(clip: ClipMasks, scale: float) -> list[Curve]:
     """Bolus that shares pixels with the pharynx, and with vestibule or trachea."""
     clip.require(BOLUS)
-    has_airway = (clip.is_present("laryngeal_vestibule") | clip.is_present("trachea")).any()
-    airway_part = "trachea" if clip.is_present("trachea").any() else "laryngeal_vestibule"
-    in_pharynx = _Place("pharynx", "In the pharynx", "P", lambda frame: clip.mask("pharynx", frame))
-    in_airway = _Place(airway_part, "In the airway", "A", lambda frame: airway(clip, frame))
-    places = [*([in_pharynx] if clip.is_present("pharynx").any() else []), *([in_airway] if has_airway else [])]
-    curves = [_shared(clip, place, scale) for place in places]
+    has_trachea = clip.is_present("trachea").any()
+    curves = []
+    if clip.is_present("pharynx").any():
+        area = clip.areas_of(lambda frame: clip.mask(BOLUS, frame) & clip.mask("pharynx", frame))
+        curves.append(Curve("pharynx", _values(area * scale), "In the pharynx", "P"))
+    if has_trachea or clip.is_present("laryngeal_vestibule").any():
+        area = clip.areas_of(lambda frame: clip.mask(BOLUS, frame) & airway(clip, frame))
+        structure = "trachea" if has_trachea else "laryngeal_vestibule"
+        curves.append(Curve(structure, _values(area * scale), "In the airway", "A"))
     if not curves:
         raise NotComputableError("needs pharynx, laryngeal_vestibule or trachea")
     return curves
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where bolus can be, whose colour and words its curve has, and its pixels in a frame."""
-
-    structure: str
-    label: str
-    code: str
-    mask: Callable[[int], np.ndarray]
-
-
-def _shared(clip: ClipMasks, place: _Place, scale: float) -> Curve:
-    shared = clip.areas_of(lambda frame: clip.mask(BOLUS, frame) & place.mask(frame))
-    return Curve(place.structure, _values(shared * scale), place.label, place.code)
 
 
 def _rest_frame(clip: ClipMasks, spine: SpineFrame | None) -> int:
@@ -149,13 +113,6 @@ def _plot(key: str, unit: str, work_out: Callable[[], list[Curve]]) -> Plot:
         return Plot(key, TITLES[key], unit, work_out())
     except NotComputableError as error:
         return Plot(key, TITLES[key], unit, reason=f"not computable: {error}")
-
-
-def _found(work_out: Callable[[], Part]) -> Part | None:
-    try:
-        return work_out()
-    except NotComputableError:
-        return None
 
 
 def _values(values: np.ndarray | Sequence[float]) -> Values:

@@ -12,6 +12,7 @@ from bundle.structures import COLOURS
 
 Colour = tuple[int, int, int]
 
+# Letters on the picture and in the curves; other structures get their first letters or a number.
 CODES = {
     "bolus": "B",
     "hyoid": "H",
@@ -23,42 +24,25 @@ CODES = {
     "trachea": "Tr",
     "upper_oesophageal_sphincter": "U",
 }
-"""Letters on the picture and in the curves; other structures get their first letters or a number."""
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-PAPER, NIGHT = (255, 255, 255), (27, 31, 36)
-"""What curves are drawn on, as in page.css."""
-
-LINE_CONTRAST = 3.2
-"""Of a curve against what it is drawn on; the guideline asks for 3."""
-
-LETTER_CONTRAST = 7.0
-"""Of a letter on the picture against its rim; the guideline asks for 4.5."""
+PAPER, NIGHT = (255, 255, 255), (27, 31, 36)  # what curves are drawn on, as in page.css
+LINE_CONTRAST = 3.2  # of a curve against what it is drawn on; the guideline asks for 3
+LETTER_CONTRAST = 7.0  # of a letter on the picture against its rim; the guideline asks for 4.5
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Look of one structure.
+    """Look of one structure."""
 
-    Attributes:
-        name: As in the masks' channels.
-        label: In words.
-        code: One to three letters, unique in the report.
-        colour: On the picture, ``#rrggbb``.
-        letter: The colour of the letters on the picture, which have a dark rim.
-        ink: Black or white, whichever reads better on ``colour``.
-        on_light: The colour of a curve on the light page.
-        on_dark: The colour of a curve on the dark page.
-    """
-
-    name: str
-    label: str
-    code: str
-    colour: str
-    letter: str
-    ink: str
-    on_light: str
-    on_dark: str
+    name: str  # as in the masks' channels
+    label: str  # in words
+    code: str  # one to three letters, unique in the report
+    colour: str  # on the picture, ``#rrggbb``
+    letter: str  # the colour of the letters on the picture, which have a dark rim
+    ink: str  # black or white, whichever reads better on ``colour``
+    on_light: str  # the colour of a curve on the light page
+    on_dark: str  # the colour of a curve on the dark page
 
 
 def structure_marks(structures: Sequence[str]) -> list[Mark]:

@@ -1,19 +1,55 @@
-"""The parts of the page that are HTML before any script runs: switches, plots' frames, key frames, facts."""
+"""The parts of the page that are HTML before any script runs: switches, plots' frames, key frames, measures, facts."""
 
+import csv
+import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
+from urllib.parse import quote
 
 from bundle.data.clip import Clip
+from bundle.metrics.kinematics import Measure, SwallowMeasures
+from bundle.report.content import picture_size
 from bundle.report.curves import Curve, Plot
-from bundle.report.key_frames import KeyFrame
 from bundle.report.marks import Mark
-from bundle.report.pictures import picture_size
-from bundle.report.ragged import SPECK_PIXELS
-from bundle.report.timing import moment, rate_in_words
-from bundle.report.words import items, sentence
+from bundle.report.outlines import SPECK_PIXELS
+from bundle.report.words import (
+    UNITS,
+    event_label,
+    grouped,
+    items,
+    measure_label,
+    moment,
+    number,
+    rate_in_words,
+    runs,
+    runs_in_words,
+    sentence,
+)
 
-DASHES = ("", "7 4", "2 3", "9 3 2 3")
-"""Of a plot's lines, in their order."""
+SHOWN_EVENTS = ("bolus_enters_pharynx", "ues_opening", "hyoid_peak", "pharyngeal_constriction")
+MOST_AIRWAY_RUNS = 4
+DASHES = ("", "7 4", "2 3", "9 3 2 3")  # of a plot's lines, in their order
+HEAD = '<thead><tr><th scope="col">Measure</th><th scope="col">Value</th><th scope="col">Frames</th></tr></thead>'
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """A frame and why it is shown."""
+
+    label: str  # in words
+    frame: int  # index from 0
+    is_for_review: bool = False  # whether a clinician is asked to look at it
+
+
+def key_frames(measures: SwallowMeasures | None, rest_frame: int | None) -> list[KeyFrame]:
+    """Rest, events and the start of each of the first runs of frames with bolus in the airway, in the order of time."""
+    found = [] if rest_frame is None else [KeyFrame("Rest", rest_frame)]
+    if measures is not None:
+        found += [KeyFrame(event_label(e), measures.events[e]) for e in SHOWN_EVENTS if e in measures.events]
+        airway = runs(measures.airway_frames)[:MOST_AIRWAY_RUNS]
+        found += [KeyFrame("Bolus in airway: review", first, is_for_review=True) for first, _ in airway]
+    return sorted(found, key=lambda key_frame: key_frame.frame)
 
 
 def switches(marks: Iterable[Mark]) -> str:
@@ -125,3 +161,53 @@ def _spacing(clip: Clip) -> str:
     row, column = clip.pixel_spacing_mm
     size = f"{row:.3g} mm" if row == column else f"{row:.3g} mm between rows, {column:.3g} mm between columns"
     return f"{size} ({clip.spacing_source})"
+
+
+def measures_html(measures: SwallowMeasures | None) -> str:
+    """All measures in groups, with their warnings; a sentence where none were taken."""
+    if measures is None:
+        return "<p>No measures were taken from these masks.</p>"
+    if measures.refusal:
+        return f'<p class="missing">{escape(sentence(measures.refusal))}.</p>'
+    groups = "".join(
+        f"<table><caption>{escape(heading)}</caption>{HEAD}<tbody>{''.join(map(_row, members))}</tbody></table>"
+        for heading, members in grouped(measures.measures.values()).items()
+    )
+    return f'{_warnings(measures)}<div class="groups">{groups}</div>'
+
+
+def csv_link(measures: SwallowMeasures | None, study_key: str) -> str:
+    """A link that saves the measures as a table; empty where there are none."""
+    if measures is None or measures.refusal:
+        return ""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["measure", "value", "unit", "uncertainty", "frames", "reason"])
+    for m in measures.measures.values():
+        writer.writerow([_text(x) for x in (m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason)])
+    address = f"data:text/csv;charset=utf-8,{quote(file.getvalue())}"
+    return f'<a class="button" download="measures-{escape(study_key)}.csv" href="{address}">Save as CSV</a>'
+
+
+def _row(measure: Measure) -> str:
+    name = f'<th scope="row">{escape(measure_label(measure.name))}</th>'
+    opening = f'<tr data-measure="{escape(measure.name)}">'
+    if measure.value is None:
+        return f'{opening}{name}<td class="missing" colspan="2">{escape(sentence(measure.reason))}</td></tr>'
+    unit = escape(UNITS.get(measure.unit, measure.unit))
+    uncertainty = "" if measure.uncertainty is None else f" ± {number(measure.uncertainty)}"
+    value = f'<span class="value"><b>{number(measure.value)}</b>{uncertainty}</span> <span class="unit">{unit}</span>'
+    return f"{opening}{name}<td>{value}</td><td>{measure.num_frames}</td></tr>"
+
+
+def _warnings(measures: SwallowMeasures) -> str:
+    warnings = list(measures.warnings)
+    if measures.airway_frames:
+        warnings.append(f"frames with bolus in the airway: {runs_in_words(measures.airway_frames)}")
+    return f'<ul class="warnings">{items(warnings)}</ul>' if warnings else ""
+
+
+def _text(value: str | float | None) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

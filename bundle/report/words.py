@@ -1,11 +1,15 @@
-"""Names, units and numbers as a reader of the report sees them."""
+"""Names, units, numbers and times as a reader of the report sees them."""
 
 import re
 from collections.abc import Iterable
 from html import escape
 
+import numpy as np
+
+from bundle.data.clip import Clip
 from bundle.metrics.kinematics import Measure
 
+# What each measure is called below its group's heading.
 MEASURES = {
     "c2_c4_length": "C2–C4 length",
     "hyoid_rest_x": "Rest, forward of C4",
@@ -29,15 +33,14 @@ MEASURES = {
     "nrrs_pharynx": "Normalised residue ratio scale, whole pharynx",
     "bolus_in_airway": "Frames with bolus in the airway, to be reviewed",
 }
-"""What each measure is called below its group's heading."""
 
+# Heading -> how the names of its measures begin; all others come under "Scale and others".
 GROUPS = {
     "Hyoid": ("hyoid_",),
     "Pharynx": ("pharyngeal_area", "pharyngeal_constriction"),
     "Upper oesophageal sphincter": ("ues_",),
     "Bolus": ("pharyngeal_transit", "residue", "nrrs", "bolus_"),
 }
-"""Heading -> how the names of its measures begin; all others come under "Scale and others"."""
 
 UNITS = {
     "%C2-4": "% C2–4",
@@ -55,6 +58,7 @@ EVENTS = {
     "ues_closing": "UES closes",
 }
 
+DISPLAY_RATE = 12  # frames per second at which a clip without frame times is shown, as in the overlay video
 VERTEBRA = re.compile(r"[ctls]\d{1,2}", flags=re.IGNORECASE)
 IDENTIFIER = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")
 
@@ -125,3 +129,31 @@ def runs_in_words(frames: Iterable[int]) -> str:
 def items(texts: Iterable[str]) -> str:
     """List items of HTML."""
     return "".join(f"<li>{escape(sentence(text))}</li>" for text in texts)
+
+
+def usable_times(clip: Clip) -> np.ndarray | None:
+    """Frame times ``(T,)`` in ms, 0 for the first frame; None where there are none or they do not increase."""
+    times = clip.frame_times_ms
+    if times is None or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        return None
+    return times - times[0]
+
+
+def rate_in_words(clip: Clip) -> str:
+    """Frames per second and where they come from."""
+    times = usable_times(clip)
+    if times is None:
+        known = "no frame times" if clip.frame_times_ms is None else "frame times do not increase and are not used"
+        return f"{known}; shown at {DISPLAY_RATE} frames/s, for looking at only"
+    if len(times) < 2:
+        return "one frame"
+    steps = np.diff(times)
+    varies = ", varying" if steps.max() > 1.1 * steps.min() else ""
+    stated = "" if clip.frame_times_source == "none" else f" ({clip.frame_times_source})"
+    return f"{1000 / np.median(steps):.3g} frames/s{varies}, from the source's frame times{stated}"
+
+
+def moment(clip: Clip, frame: int) -> str:
+    """Such as ``frame 12 · 0.367 s``, counted from 1."""
+    times = usable_times(clip)
+    return f"frame {frame + 1}" if times is None else f"frame {frame + 1} · {times[frame] / 1000:.3f} s"

@@ -13,10 +13,9 @@ from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
 from bundle.report import sections
 from bundle.report.content import script_json, study_content
 from bundle.report.curves import refused_curves, swallow_curves
-from bundle.report.key_frames import key_frames
 from bundle.report.marks import structure_marks
-from bundle.report.table import csv_link, measures_html
-from bundle.report.timing import usable_times
+from bundle.report.sections import csv_link, key_frames, measures_html
+from bundle.report.words import usable_times
 
 SCRIPTS = ("cine.js", "plots.js", "page.js")
 

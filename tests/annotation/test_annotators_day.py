@@ -101,7 +101,7 @@ def test_from_the_first_image_to_a_promoted_model(day, weights, tmp_path):
     info = day.request("GET", "/info/").json()["train_stats"]["auto"]
     assert (info["has_candidate"], [record["action"] for record in info["promotions"]]) == (False, ["promote"])
 
-    assert day.request("POST", "/go_back").status_code == 200
+    assert day.request("POST", "/undo_promotion").status_code == 200
     assert file_sha256(day.work_dir / "served.pt") == shipped
     assert np.array_equal(unpacked(day.infer("auto", image, slice=FRAME).content), unpacked(before))
 

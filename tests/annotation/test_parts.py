@@ -1,6 +1,5 @@
 """What the app is made of, without a server: prompts, encodings, doubt, models in a folder, held-out patients."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_datalist
+from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_label_datalist
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import Annotation, write_annotation
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
 from bundle.annotation.refusals import RefusedRequestError, is_plain_name
 from bundle.annotation.requested import all_prompts, click_prompt, json_object, requested_frames
-from bundle.annotation.served_model import EncodingCache, ServedModel, doubt, num_bytes_of
+from bundle.annotation.served_model import ServedModel, doubt, num_bytes_of
 from bundle.annotation.server import (
     allowed_hosts,
     allowed_origins,
     check_host,
     check_public_address,
-    describe,
+    describe_service,
     label_settings,
     listen,
 )
@@ -246,23 +245,13 @@ def test_the_memory_of_another_student_is_refused(weights, cine, tmp_path):
     assert error.value.status == 501
 
 
-def test_encodings_are_kept_within_a_limit_of_bytes_the_latest_used_last():
-    def frame():
-        features = ImageFeatures(torch.zeros(1, 1, 5, 5), (torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)))
-        return EncodedFrame(features, LetterboxGeometry(1, 1, 1))
-
-    size = num_bytes_of(frame())
-    assert size == 27 * 4
-    cache = EncodingCache(max_bytes=2 * size)
-    first = cache.get("a", frame)
-    cache.get("b", frame)
-    assert cache.get("a", frame) is first
-    cache.get("c", frame)  # b goes
-    assert cache.get("a", frame) is first
-    assert (len(cache), cache.num_bytes) == (2, 2 * size)
-    assert len(EncodingCache(max_bytes=1)._kept) == 0
-    small = EncodingCache(max_bytes=1)
-    assert small.get("a", frame) is small.get("a", frame)
+def test_encodings_are_kept_within_a_limit_of_bytes(weights):
+    features = ImageFeatures(torch.zeros(1, 1, 5, 5), (torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)))
+    frame = EncodedFrame(features, LetterboxGeometry(1, 1, 1))
+    assert num_bytes_of(frame) == 27 * 4
+    encodings = ServedModel(lambda: weights.model, weights.memory, cache_megabytes=54 * 4 / 2**20).encodings
+    encodings.update(dict.fromkeys("abc", frame))
+    assert list(encodings) == ["b", "c"]
 
 
 def test_doubt_is_in_bits_per_pixel_expected_inside():
@@ -290,16 +279,16 @@ def test_the_candidate_is_served_by_promotion_only_and_the_previous_one_is_kept(
     assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"new", b"shipped")
     assert json.loads(store.served().with_suffix(".json").read_text()) == {"is": "new"}
     assert not store.candidate.exists()
-    store.go_back()
+    store.undo_promotion()
     assert (store.served().read_bytes(), store.previous.read_bytes()) == (b"shipped", b"new")
     assert (tmp_path / "shipped.pt").read_bytes() == b"shipped"
-    assert [record["action"] for record in store.history()] == ["promote", "go back"]
+    assert [record["action"] for record in store.history()] == ["promote", "undo promotion"]
     assert store.history()[0]["candidate_mean_dice"] == 0.5
 
 
 def test_there_must_be_something_to_promote_and_to_go_back_to(tmp_path):
     store = ModelStore(tmp_path / "work", write_model(tmp_path / "shipped.pt", b"shipped"))
-    for action in (lambda: store.promote({}), store.go_back):
+    for action in (lambda: store.promote({}), store.undo_promotion):
         with pytest.raises(RefusedRequestError, match="train first") as error:
             action()
         assert error.value.status == 409
@@ -322,18 +311,8 @@ def test_who_has_not_the_key_cannot_tell_a_patient_from_the_files_by_guessing(tm
     path = tmp_path / "held_out.json"
     HeldOutPatients(path, PSEUDONYMS).split(["12345"])
     assert list(json.loads(path.read_text())) == [PSEUDONYMS.name("patient", "12345")]
-    assert hashlib.sha256(b"12345").hexdigest()[:12] not in path.read_text()
     other = HeldOutPatients(tmp_path / "other.json", Pseudonyms())
     assert other.pseudonym("12345") not in path.read_text()
-
-
-def test_a_side_that_was_kept_under_a_hash_without_a_key_is_kept_and_the_hash_goes(tmp_path):
-    path = tmp_path / "held_out.json"
-    old = {hashlib.sha256(name.encode()).hexdigest()[:12]: side for name, side in (("a", False), ("b", True))}
-    path.write_text(json.dumps(old))
-    held_out = HeldOutPatients(path, PSEUDONYMS)
-    assert held_out.split(["b", "c", "a"]) == {"b": True, "c": False, "a": False}
-    assert json.loads(path.read_text()) == {held_out.pseudonym(name): name == "b" for name in ("b", "c", "a")}
 
 
 def test_a_patient_is_told_by_the_dicom_header_or_the_start_of_the_name(tmp_path):
@@ -359,7 +338,7 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
         labelled.append(LabelledImage(image, label, (1, 3)))
         truth[image.resolve()] = layers[0]
     held_out = HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS)
-    datalist = write_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
+    datalist = write_label_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
     load = LoadFramed(STRUCTURES)
     for section in ("training", "validation"):
         entries = load_datalist(datalist, section, STRUCTURES)
@@ -370,7 +349,7 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
     patients = {item["patient"] for item in json.loads(datalist.read_text())["training"]}
     assert patients == {held_out.pseudonym(labelled[0].identity())}
     with pytest.raises(RefusedRequestError, match="at least two patients, of whom one is held out, got 1"):
-        write_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
+        write_label_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
 
 
 @pytest.mark.parametrize(
@@ -426,10 +405,10 @@ def test_the_port_is_taken_before_anything_is_loaded():
 
 def test_what_is_said_at_the_start_is_what_is_let_in():
     origins = allowed_origins("127.0.0.1", 8000, "https://labels.example.org")
-    said = describe("films", 3, Path("model.pt"), "127.0.0.1", 8000, origins)
+    said = describe_service("films", 3, Path("model.pt"), "127.0.0.1", 8000, origins)
     assert "listening at http://127.0.0.1:8000, to this machine alone" in said
     assert "pages of http://127.0.0.1:8000, http://localhost:8000, https://labels.example.org may use it" in said
-    said = describe("films", 3, Path("model.pt"), "0.0.0.0", 8000, allowed_origins("0.0.0.0", 8000, None))
+    said = describe_service("films", 3, Path("model.pt"), "0.0.0.0", 8000, allowed_origins("0.0.0.0", 8000, None))
     assert "every machine that can reach it, without a password" in said
     assert allowed_origins("::1", 8000, None) == ["http://[::1]:8000", "http://localhost:8000"]
 

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bundle.annotation.images import ImageCache
+from bundle.annotation.images import ImageCache, Proposals
 from bundle.annotation.label_maps import Annotation
-from bundle.annotation.proposals import Proposals
 from bundle.phantom.writer import write_dicom
 from tests.annotation.conftest import make_study
 

@@ -535,7 +535,7 @@ def test_routes_that_nothing_needs_are_closed(server, path):
 
 def test_nothing_to_promote_and_nothing_to_train_on_is_said(server):
     assert "train first" in server.request("POST", "/promote").json()["detail"]
-    assert server.request("POST", "/go_back").status_code == 409
+    assert server.request("POST", "/undo_promotion").status_code == 409
 
 
 def test_no_label_file_is_left_behind(server):

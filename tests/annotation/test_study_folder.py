@@ -9,7 +9,7 @@ import json, sys
 from pathlib import Path
 from bundle.annotation.datastores import StudyFolder
 from bundle.annotation.images import ImageCache
-from bundle.annotation.proposals import Proposals
+from bundle.annotation.images import Proposals
 folder = StudyFolder(sys.argv[1], ("c2",), ImageCache(), Proposals(Path("none"), ("c2",)))
 print(json.dumps({name: folder.get_image_uri(name) for name in folder.list_images()}))
 """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.export import exported
-from bundle.export.exported import RECORD, default_folder, exported_folder
+from bundle.export import deploy
+from bundle.export.deploy import RECORD, default_folder, exported_folder
 
 SETTINGS = {"format": "text", "precision": "float32", "image_size": 64}
 
@@ -70,7 +70,7 @@ def test_a_damaged_export_is_made_again(export, harm):
 
 def test_an_export_of_another_version_of_a_package_is_made_again(export, monkeypatch):
     export()
-    monkeypatch.setattr(exported, "installed_versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr(deploy, "installed_versions", lambda: {"torch": "0.1"})
     export()
     assert export.count == 2
 

@@ -5,10 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.export.calibration import calibration_frames
-from bundle.export.graph import BinaryMasks, CoarseLogits, logit_of
-from bundle.export.onnx_format import FRAMES, export_onnx
-from bundle.export.torch_formats import export_program, export_torchscript
+from bundle.export.formats import (
+    FRAMES,
+    BinaryMasks,
+    CoarseLogits,
+    export_onnx,
+    export_program,
+    export_torchscript,
+    logit_of,
+)
+from bundle.export.quantize import calibration_frames
 from bundle.phantom import generate_study, make_phantom_dataset
 from bundle.segmentation.segmenter import Segmenter
 from bundle.students.encoder import StudentEncoder

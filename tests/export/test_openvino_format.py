@@ -20,7 +20,7 @@ def hosts_asked(command: str, tmp_path, bundle_root) -> list[str]:
 
 
 def test_ours_does_not(tmp_path, bundle_root):
-    ours = "from bundle.export.openvino_format import load_openvino; load_openvino().Core()"
+    ours = "from bundle.export.formats import load_openvino; load_openvino().Core()"
     assert hosts_asked(ours, tmp_path, bundle_root) == []
 
 

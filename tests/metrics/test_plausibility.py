@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.metrics.plausibility import RULES, Frame, plausibility
+from bundle.metrics.plausibility import RULES, FrameMasks, plausibility
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 
@@ -96,7 +96,7 @@ def test_contrast_below_the_sphincter_is_in_the_oesophagus_and_not_asked():
 
 
 def test_forward_is_measured_across_the_spine_also_of_a_spine_that_leans():
-    upright, leaning = Frame(frame_of()[0], STRUCTURES), Frame(frame_of(c2=(20, 34, 40, 50))[0], STRUCTURES)
+    upright, leaning = FrameMasks(frame_of()[0], STRUCTURES), FrameMasks(frame_of(c2=(20, 34, 40, 50))[0], STRUCTURES)
     assert upright.forward("c2") == pytest.approx(0.0, abs=1e-9)
     assert leaning.forward("c2") == pytest.approx(0.0, abs=1e-9)
     assert leaning.forward("hyoid") < upright.forward("hyoid")

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist, directed_hausdorff
 from skimage.draw import ellipse, polygon
 from skimage.segmentation import find_boundaries
 
-from bundle.metrics.surface import hausdorff_95
+from bundle.metrics.overlap import hausdorff_95
 
 
 def random_masks(seed: int, frames: int = 3, structures: int = 4, size: int = 48) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bundle.export.manifest import BundleError, check_paths, parse_manifest, version_numbers
+from bundle.export.manifest import BundleError, check_paths, check_version, parse_manifest
 from tests.package.conftest import FILES, manifest_of
 
 
@@ -68,7 +68,6 @@ def test_paths_that_overwrite_one_another_are_refused():
         (text(files={"a": {"bytes": 1, "sha256": "0" * 63}}), "no size and SHA-256"),
         (text(files={"../a": {"bytes": 1, "sha256": "0" * 64}}), "unsafe path"),
         (text(files={"manifest.json": {"bytes": 1, "sha256": "0" * 64}}), "twice"),
-        (text(files={"a": {"bytes": 2**40, "sha256": "0" * 64}}), "no bundle has"),
         (text(format=2), "newer verifier"),
         (text(name="../tiny"), "unsafe path"),
         (text(version="1.2"), "three numbers"),
@@ -81,8 +80,8 @@ def test_anything_but_a_manifest_is_refused_in_one_line(content, words):
     assert "\n" not in str(caught.value)
 
 
-def test_versions_compare_as_numbers():
-    assert version_numbers("0.10.0") > version_numbers("0.9.12")
+def test_a_version_is_three_numbers():
+    check_version("0.10.0")
     for wrong in ("1.2", "v1.2.3", "1.2.3-rc1", "1.2.x", "1.2.3\n", None):
         with pytest.raises(BundleError, match="three numbers"):
-            version_numbers(wrong)
+            check_version(wrong)

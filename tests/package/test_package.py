@@ -15,20 +15,25 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bundle.export import package
-from bundle.export.manifest import describe_file
-from bundle.export.package import bundle_files, package_bundle, read_metadata
-from bundle.export.requirements import REQUIREMENTS, asked_for, format_requirements, read_pins
-from bundle.export.unpack import unpack_bundle
-from bundle.export.verify import verify_bundle
+from bundle.export.manifest import describe_file, verify_bundle
+from bundle.export.package import (
+    REQUIREMENTS,
+    asked_for,
+    bundle_files,
+    format_requirements,
+    package_bundle,
+    read_metadata,
+    read_pins,
+)
 from tests.docs.test_docs import broken_links
 from tests.package.conftest import copy_of
 
 
 @pytest.fixture(scope="module")
 def unpacked(packed) -> Path:
-    folder = packed.parent / "unpacked"
-    unpack_bundle(packed, folder)
-    return folder
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(packed.parent / "unpacked")
+        return packed.parent / "unpacked" / archive.namelist()[0].split("/")[0]
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -62,17 +67,28 @@ def test_it_has_what_the_model_zoo_asks_for(unpacked):
     assert [path for path in package.REQUIRED if not (unpacked / path).is_file()] == []
 
 
-def test_it_has_all_code_and_no_tests_caches_or_results(unpacked, repository):
+def test_it_has_all_code_of_the_product_and_no_laboratory_tests_caches_or_results(unpacked, repository):
     packed = {path.relative_to(unpacked / "bundle") for path in (unpacked / "bundle").rglob("*.py")}
-    assert packed == {path.relative_to(repository / "bundle") for path in (repository / "bundle").rglob("*.py")}
+    code = {path.relative_to(repository / "bundle") for path in (repository / "bundle").rglob("*.py")}
+    assert packed == {path for path in code if path.parts[0] != "laboratory"}
     names = {part for path in unpacked.rglob("*") for part in path.relative_to(unpacked).parts}
-    assert not {"tests", "__pycache__", "runs", ".git", ".venv", ".ci"} & names
+    assert not {"laboratory", "tests", "__pycache__", "runs", ".git", ".venv", ".ci"} & names
+
+
+def test_it_is_small_enough_to_be_looked_through(unpacked):
+    assert sum(path.is_file() for path in unpacked.rglob("*")) <= 390
 
 
 def test_links_in_its_documentation_lead_somewhere_in_it(unpacked):
     pages = sorted(unpacked.rglob("*.md"))
     assert len(pages) > 10
     assert {page.name: links for page in pages if (links := broken_links(page.read_text(), page))} == {}
+
+
+def test_a_link_to_what_is_not_packed_is_left_as_its_text(clone):
+    text = b"a [page](how-to/export.md#x), [evidence](laboratory/README.md), ![a b](none.png), [site](https://e.org/a)"
+    inside = package._inside("docs/page.md", text, bundle_files(clone))
+    assert inside == b"a [page](how-to/export.md#x), evidence, a b, [site](https://e.org/a)"
 
 
 def test_the_same_files_give_the_same_bytes_on_another_day(packed, repository, model_file, tmp_path):
@@ -233,7 +249,7 @@ def test_hidden_files_and_caches_are_left_out(clone):
 
 
 def test_its_own_weights_are_written_down(repository):
-    package.check_weights_are_listed(repository, bundle_files(repository))
+    package.check_weights_are_listed(bundle_files(repository))
 
 
 def test_its_metadata_state_every_package_that_it_asks_for(repository):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.export.manifest import BundleError
-from bundle.export.verify import manifest_digest, verify_bundle
+from bundle.export.manifest import BundleError, manifest_digest, verify_bundle
 from tests.package.conftest import write_folder
 
 

@@ -8,12 +8,11 @@ import pytest
 from PIL import Image
 
 from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.report.content import MOST_PIXELS, encode_frames, picture_size
 from bundle.report.curves import swallow_curves
-from bundle.report.key_frames import key_frames
 from bundle.report.marks import NIGHT, PAPER, contrast, structure_marks
-from bundle.report.pictures import MOST_PIXELS, encode_frames, picture_size
-from bundle.report.timing import moment, rate_in_words
-from bundle.report.words import grouped, number, runs_in_words, sentence, structure_label
+from bundle.report.sections import key_frames
+from bundle.report.words import grouped, moment, number, rate_in_words, runs_in_words, sentence, structure_label
 from bundle.structures import STRUCTURES
 from tests.report.conftest import make_clip
 

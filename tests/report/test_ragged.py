@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.report.outlines import outline, outlines
-from bundle.report.ragged import MOST_EDGES, SPECK_PIXELS, edge_limit, num_edges, simplified
+from bundle.report.outlines import MOST_EDGES, SPECK_PIXELS, edge_limit, num_edges, outline, outlines, simplified
 from tests.report.test_outlines import filled
 from tests.report.test_write import content, write
 

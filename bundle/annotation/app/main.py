@@ -10,11 +10,10 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from bundle.annotation.datastores import PacsDatastore, StudyFolder
-from bundle.annotation.images import ImageCache, content_key
+from bundle.annotation.images import ImageCache, Proposals, content_key
 from bundle.annotation.infer_tasks import AutoTask, ClickTask, PropagateTask, SegmentationTask
 from bundle.annotation.model_store import ModelStore
 from bundle.annotation.options import AppOptions
-from bundle.annotation.proposals import Proposals
 from bundle.annotation.refusals import RefusedRequestError, check_plain_name
 from bundle.annotation.served_model import ServedModel
 from bundle.annotation.strategies import NEW_SCORES, Findings, NextImage, by_chance
@@ -22,13 +21,7 @@ from bundle.annotation.trainer import FineTuneTask
 
 
 class AnnotationApp(MONAILabelApp):
-    """Automatic masks, clicks, propagation, training and the choice of the next image.
-
-    Args:
-        app_dir: This folder.
-        studies: Folder of images, or address of a DICOMweb service.
-        conf: ``{"options": JSON of AppOptions}``.
-    """
+    """Automatic masks, clicks, propagation, training and the choice of the next image."""
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.options = AppOptions.from_json(conf["options"])
@@ -85,11 +78,7 @@ class AnnotationApp(MONAILabelApp):
         }
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Answer a request for masks; an image is named by its id, or was sent with a session.
-
-        Raises:
-            RefusedRequestError: If it cannot be answered.
-        """
+        """Answer a request for masks; an image is named by its id, or was sent with a session."""
         datastore = datastore or self.datastore()
         task = self._infers.get(request.get("model"))
         if task is None:
@@ -101,11 +90,7 @@ class AnnotationApp(MONAILabelApp):
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": said}
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Label many images, as a beginning: what is said of each, or why it could not be labelled.
-
-        Raises:
-            RefusedRequestError: If none could.
-        """
+        """Label many images, as a beginning: what is said of each, or why it could not be labelled."""
         datastore = datastore or self.datastore()
         answers: dict[str, Any] = {}
         for image in _images_of(request, datastore):
@@ -125,21 +110,13 @@ class AnnotationApp(MONAILabelApp):
         return {key: info[key] for key in ("frames", "taken_as_absent", "origins") if key in info}
 
     def check_training(self, request: Mapping[str, Any]) -> None:
-        """Refuse a training that cannot begin, before it is sent to a process of its own.
-
-        Raises:
-            RefusedRequestError: With the reason.
-        """
+        """Refuse a training that cannot begin, before it is sent to a process of its own."""
         if request.get("model") not in self._trainers:
             raise RefusedRequestError(f"model must be one of {sorted(self._trainers)}, got another", status=404)
         self.fine_tuning.check(request, self.datastore())
 
     def check_batch(self, request: Mapping[str, Any]) -> None:
-        """Refuse to label many images if one of them, or the model, is not there.
-
-        Raises:
-            RefusedRequestError: With the reason.
-        """
+        """Refuse to label many images if one of them, or the model, is not there."""
         if request.get("model") != "auto":
             raise RefusedRequestError("many images are labelled by the model auto alone, got another", status=404)
         if request.get("label_tag", DefaultLabelTag.ORIGINAL) != DefaultLabelTag.ORIGINAL:
@@ -156,10 +133,10 @@ class AnnotationApp(MONAILabelApp):
         """Serve what training has made; see :meth:`FineTuneTask.promote`."""
         return self.fine_tuning.promote(self.datastore(), is_forced)
 
-    def go_back(self) -> dict[str, Any]:
+    def undo_promotion(self) -> dict[str, Any]:
         """Serve what was served before the last promotion."""
-        self.store.go_back()
-        return {"went_back": True}
+        self.store.undo_promotion()
+        return {"undone": True}
 
     def _image_path(self, request: Mapping[str, Any], datastore: Datastore) -> str:
         """The file of an id in the datastore; a path is taken from a session of this server only."""
@@ -182,16 +159,11 @@ class AnnotationApp(MONAILabelApp):
         raise RefusedRequestError("whole slides are not annotated here", status=404)
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The next image to annotate, by a strategy.
-
-        Raises:
-            RefusedRequestError: If there is no such strategy.
-        """
+        """The next image to annotate, by a strategy."""
         strategy = self._strategies.get(request.get("strategy"))
         if strategy is None:
             raise RefusedRequestError(f"strategy must be one of {sorted(self._strategies)}, got another", status=404)
-        found = strategy(request, self.datastore())
-        return found or {}
+        return strategy(request, self.datastore()) or {}
 
 
 def _images_of(request: Mapping[str, Any], datastore: Datastore) -> list[str]:
@@ -205,7 +177,5 @@ def _images_of(request: Mapping[str, Any], datastore: Datastore) -> list[str]:
     if isinstance(images, str) and images in kinds:
         images = sorted(kinds[images]())
     if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
-        raise RefusedRequestError(
-            "images must be a list of images, or all, labeled or unlabeled, of which there are some"
-        )
+        raise RefusedRequestError("images must be a list of images, or all, labeled or unlabeled, and not empty")
     return images[: request.get("max_batch_size") or None]

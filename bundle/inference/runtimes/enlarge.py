@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.export.graph import logit_of
+from bundle.export.formats import logit_of
 from bundle.transforms.letterbox import LetterboxGeometry
 
 

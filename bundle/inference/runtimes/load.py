@@ -9,7 +9,7 @@ import torch
 
 from bundle.export.checkpoint import load_weights
 from bundle.export.deploy import Exporter
-from bundle.export.graph import CoarseLogits
+from bundle.export.formats import CoarseLogits
 from bundle.extras import needs_extra
 from bundle.inference.runtimes.runtime import Engine, Runtime
 from bundle.inference.runtimes.torch_engine import TorchEngine, TorchScriptEngine

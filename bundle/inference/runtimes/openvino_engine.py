@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.export.openvino_format import shared_core
+from bundle.export.formats import shared_core
 
 
 class OpenVinoEngine:

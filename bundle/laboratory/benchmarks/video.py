@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
+from bundle.laboratory.flicker import area_flicker, flicker
 from bundle.metrics.overlap import dice
-from bundle.metrics.temporal import area_flicker, flicker
 from bundle.phantom.study import Domain, PhantomStudy, generate_study
 from bundle.segmentation.prompting import Prompt
 from bundle.segmentation.propagation import ClipTracker
@@ -38,8 +38,8 @@ class VideoScore:
         masks: How the masks are made.
         dice: Mean over patients, structures and frames but the first.
         late_dice: Mean over the last quarter of the frames.
-        flicker: :func:`bundle.metrics.temporal.flicker`, its mean.
-        area_flicker: :func:`bundle.metrics.temporal.area_flicker`, its mean.
+        flicker: :func:`bundle.laboratory.flicker.flicker`, its mean.
+        area_flicker: :func:`bundle.laboratory.flicker.area_flicker`, its mean.
         ms_per_frame: Time per frame of all structures together; None where nothing is computed.
         ms_per_mask: Time per frame and structure.
     """

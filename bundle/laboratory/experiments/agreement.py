@@ -10,7 +10,7 @@ from tqdm import trange
 
 from bundle.atomic import write_csv, write_json
 from bundle.inference.predictor import ClipInferer
-from bundle.metrics.agreement import bland_altman
+from bundle.laboratory.bland_altman import bland_altman
 from bundle.metrics.kinematics import measure_swallow, visible_field
 from bundle.phantom.study import PhantomStudy, generate_study
 from bundle.phantom.true_measures import tolerances, true_measures

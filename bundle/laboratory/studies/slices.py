@@ -24,10 +24,10 @@ from bundle.engines.stages import Stage, children_cpu_seconds, run_stages
 from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.laboratory.benchmarks.record import describe_machine
+from bundle.laboratory.flicker import flicker
 from bundle.laboratory.public_sets.ct_lesions import STRUCTURE, make_ct_lesion_datalist
 from bundle.laboratory.studies.volume_masks import VolumeBox, asked_by_box, ellipsoid, volume_dice
 from bundle.metrics.overlap import dice
-from bundle.metrics.temporal import flicker
 from bundle.paths import ROOT
 from bundle.segmentation.segmenter import Segmenter
 from bundle.teachers.checkpoint import file_sha256
@@ -67,7 +67,7 @@ class VolumeScore:
         volume: Name of the sub-volume.
         slice_dice: Mean Dice of the slices that show the lesion.
         volume_dice: Dice of all slices together, which also counts masks in slices without the lesion.
-        flicker: Change from slice to slice beyond the truth's: :func:`bundle.metrics.temporal.flicker`.
+        flicker: Change from slice to slice beyond the truth's: :func:`bundle.laboratory.flicker.flicker`.
     """
 
     variant: str

@@ -1,14 +1,63 @@
-"""The masks of a clip by structure's name, with the sums that every measure starts from."""
+"""The masks of a clip by structure's name, with the sums that every measure starts from; what a measure is."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bundle.metrics.kinematics.measure import NotComputableError
 from bundle.structures import STRUCTURES
+
+
+class NotComputableError(Exception):
+    """Raised inside this package where a measure needs what is not there; the message reads ``needs X``."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of one swallow."""
+
+    name: str  # such as ``hyoid_excursion_xy``
+    value: float | None  # in ``unit``; None where it is not computable
+    unit: str  # ``%C2-4``, ``%(C2-4)^2``, ``%C2-4/s``, ``%``, ``ms``, ``frames``, or ``1`` for a ratio
+    # Half-width (±) due to the grid of pixels or frames alone, in ``unit``; None where none applies
+    uncertainty: float | None = None
+    num_frames: int = 0  # number of frames that the value was taken from
+    reason: str = ""  # ``not computable: needs X`` where ``value`` is None, else empty
+
+
+@dataclass(frozen=True)
+class SwallowMeasures:
+    """All measures of one swallow."""
+
+    measures: dict[str, Measure]  # by name; every name is always there
+    events: dict[str, int]  # frame indices of the events that were found, for a look at the frames behind the numbers
+    airway_frames: tuple[int, ...]  # frames with bolus in the vestibule or the trachea: for review, not a PAS score
+    warnings: tuple[str, ...]  # what limits the numbers, in words
+    refusal: str = ""  # why nothing at all is measured, in words; empty where it is
+
+
+Part = TypeVar("Part")
+Result = tuple[float, float | None, int]  # value, uncertainty, number of frames
+
+
+def or_none(work_out: Callable[[], Part]) -> Part | None:
+    """What is worked out, or None where something is missing."""
+    try:
+        return work_out()
+    except NotComputableError:
+        return None
+
+
+def attempt(name: str, unit: str, work_out: Callable[[], Result]) -> Measure:
+    """Run ``work_out``; what it needs and does not find becomes the measure's reason."""
+    try:
+        value, uncertainty, num_frames = work_out()
+    except NotComputableError as error:
+        return Measure(name, None, unit, reason=f"not computable: {error}")
+    return Measure(name, float(value), unit, None if uncertainty is None else float(uncertainty), num_frames)
 
 
 class MaskFrames(Protocol):
@@ -99,12 +148,7 @@ class ClipMasks:
         return self._sums[:, self.structures.index(name), 0] * self.pixel_aspect
 
     def areas_of(self, part: Callable[[int], np.ndarray], frames: Iterable[int] | None = None) -> np.ndarray:
-        """Areas of a part ``(H, W)`` of some frames, which is worked out frame by frame.
-
-        Args:
-            part: Gives the part for the index of a frame.
-            frames: Of which frames; None: of all.
-        """
+        """Areas of a part ``(H, W)`` of some frames, which is worked out frame by frame."""
         counts = [np.count_nonzero(part(frame)) for frame in (range(self.num_frames) if frames is None else frames)]
         return np.array(counts, np.int64) * self.pixel_aspect
 

@@ -6,14 +6,10 @@ from scipy.ndimage import binary_erosion, binary_fill_holes, label
 
 from bundle.metrics.kinematics.clip_masks import ClipMasks
 
+# Structures whose areas and places are wrong where a part is hidden.
 CUT = ("hyoid", "pharynx", "upper_oesophageal_sphincter", "c2", "c4")
-"""Structures whose areas and places are wrong where a part is hidden."""
-
-TOUCHING_PIXELS = 3
-"""Fewer pixels on the edge are a touch and no cut."""
-
-DARK = 0.04
-"""Display value that a pixel which is never lit does not exceed."""
+TOUCHING_PIXELS = 3  # fewer pixels on the edge are a touch and no cut
+DARK = 0.04  # display value that a pixel which is never lit does not exceed
 
 
 def visible_field(frames: ArrayLike) -> np.ndarray:
@@ -26,9 +22,6 @@ def visible_field(frames: ArrayLike) -> np.ndarray:
 
     Returns:
         Bool ``(H, W)``; all true where nothing is lit.
-
-    Raises:
-        ValueError: If the shape is another one.
     """
     clip = np.asarray(frames)
     if clip.ndim != 4 or clip.shape[1] != 1 or len(clip) == 0:
@@ -45,11 +38,7 @@ def largest_field(brightest: np.ndarray) -> np.ndarray:
 
 
 def field_edge(clip: ClipMasks, visible: ArrayLike | None) -> np.ndarray:
-    """Outermost visible pixels ``(H, W)`` bool.
-
-    Raises:
-        ValueError: If ``visible`` does not have the masks' rows and columns.
-    """
+    """Outermost visible pixels ``(H, W)`` bool."""
     shape = clip.masks.shape[2:]
     field = np.ones(shape, bool) if visible is None else np.asarray(visible, bool)
     if field.shape != shape:

@@ -4,63 +4,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.metrics.kinematics.clip_masks import ClipMasks
-from bundle.metrics.kinematics.measure import NotComputableError, Result
+from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
+# Share of the frames before the peak, the lowest ones along the main direction of motion, that tell where rest is.
 LOWEST_SHARE = 0.1
-"""Share of the frames before the peak, the lowest ones along the main direction of motion, that tell where rest is."""
-
+# Frames within this share of the whole motion above that count as rest too, so that rest is not the lowest noise.
 REST_RANGE = 0.04
-"""Frames within this share of the whole motion above that count as rest too, so that rest is not the lowest noise."""
-
+# Frames with at least this share of the largest displacement are the peak, which is a plateau rather than a point.
 PEAK_SHARE = 0.98
-"""Frames with at least this share of the largest displacement are the peak, which is a plateau rather than a point."""
-
-ARRIVAL_SHARE = 0.998
-"""The peak is reached in the first frame with this share of the mean displacement on the plateau."""
-
+ARRIVAL_SHARE = 0.998  # the peak is reached in the first frame with this share of the mean displacement on the plateau
+# The burst starts where the speed to the next frame exceeds this share of its maximum, after preparatory drift.
 ONSET_SHARE = 0.15
-"""The burst starts where the speed to the next frame exceeds this share of its maximum, after preparatory drift."""
-
 AXES = ("x", "y", "xy")
 
 
 @dataclass(frozen=True)
 class HyoidMotion:
-    """Positions (forward, up) from C4 in %C2-4 and frame indices.
+    """Positions (forward, up) from C4 in %C2-4 and frame indices."""
 
-    Attributes:
-        rest: Median position over ``rest_frames`` ``(2,)``.
-        peak: Mean position over the frames of the peak ``(2,)``.
-        onset_position: Position in the frame of the onset ``(2,)``.
-        rest_frames: Frames at rest, before the peak.
-        later_rest_frames: Frames after it in which the hyoid is back at rest; may be empty.
-        onset_frame: Frame in which the burst towards the peak starts; the next one shows the hyoid moved.
-        peak_frame: First frame of the peak.
-        num_frames: Number of frames that show hyoid, C2 and C4; no other frame is used, none is filled in.
-    """
-
-    rest: np.ndarray
-    peak: np.ndarray
-    onset_position: np.ndarray
-    rest_frames: np.ndarray
-    later_rest_frames: np.ndarray
-    onset_frame: int
-    peak_frame: int
-    num_frames: int
+    rest: np.ndarray  # median position over ``rest_frames`` ``(2,)``
+    peak: np.ndarray  # mean position over the frames of the peak ``(2,)``
+    onset_position: np.ndarray  # position in the frame of the onset ``(2,)``
+    rest_frames: np.ndarray  # frames at rest, before the peak
+    later_rest_frames: np.ndarray  # frames after it in which the hyoid is back at rest; may be empty
+    onset_frame: int  # frame in which the burst towards the peak starts; the next one shows the hyoid moved
+    peak_frame: int  # first frame of the peak
+    num_frames: int  # number of frames that show hyoid, C2 and C4; no other frame is used, none is filled in
 
 
 def find_hyoid_motion(clip: ClipMasks, spine: SpineFrame) -> HyoidMotion:
-    """Find rest, onset and peak of one swallow.
-
-    Args:
-        clip: Masks of one swallow that starts at rest.
-        spine: Axes of each frame.
-
-    Raises:
-        NotComputableError: If the hyoid is never there with C2 and C4, or not before its peak.
-    """
+    """Find rest, onset and peak of one swallow."""
     clip.require("hyoid")
     position = spine.percent(clip.centroid("hyoid"))
     frames = np.flatnonzero(np.isfinite(position[:, 0]))

@@ -1,24 +1,61 @@
-"""Pharyngeal area at rest and at maximum constriction, and what bolus stays in it."""
+"""Pharynx and bolus: areas at rest and constriction, entry, transit, residue, contrast in the airway."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from bundle.metrics.kinematics.bolus import airway
-from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, Result
 from bundle.metrics.kinematics.hyoid import HyoidMotion
-from bundle.metrics.kinematics.measure import NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
+# A bolus is in the pharynx once it covers this many %(C2-4)² of it (about 0.7 mm²), more than touching outlines do.
+ENTRY_AREA = 0.05
+# Bolus this share of the C2-C4 length (about 1 mm) from the pharynx is in it still: a pool reaches beyond its mask.
 RIM_SHARE = 0.04
-"""Bolus this share of the C2-C4 length (about 1 mm) from the pharynx is in it still: a pool reaches beyond its mask."""
-
+# The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less.
 REST_PERCENTILE = 75.0
-"""The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less."""
+NEIGHBOURS = generate_binary_structure(2, 1)  # the four neighbours
 
-NEIGHBOURS = generate_binary_structure(2, 1)
-"""The four neighbours."""
+
+def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
+    """First frame of the run with bolus in the pharynx that lasts until the sphincter opens.
+
+    Frames without a pharynx count as not seen: they neither start nor end the run.
+    """
+    clip.require("bolus", "pharynx")
+    seen = np.flatnonzero(clip.is_present("pharynx")[: opening_frame + 1])
+    inside = clip.areas_of(lambda frame: clip.mask("bolus", frame) & clip.mask("pharynx", frame), seen)
+    there = 100.0 * inside / spine.length_px**2 >= ENTRY_AREA
+    if not there.any():
+        raise NotComputableError("needs bolus in the pharynx before the upper_oesophageal_sphincter opens")
+    last = int(np.flatnonzero(there)[-1])
+    empty = np.flatnonzero(~there[:last])
+    if not len(empty):
+        raise NotComputableError("needs frames before the bolus enters the pharynx")
+    return int(seen[empty[-1] + 1])
+
+
+def transit_result(clip: ClipMasks, first: int, last: int) -> Result:
+    """Time from the bolus' entry into the pharynx until the sphincter shuts behind it, ± one frame."""
+    return clip.milliseconds(first, last), clip.frame_interval_ms, clip.num_frames
+
+
+def airway_frames(clip: ClipMasks) -> np.ndarray:
+    """Indices of the frames in which bolus and vestibule or trachea share a pixel."""
+    if not (clip.is_present("laryngeal_vestibule") | clip.is_present("trachea")).any():
+        raise NotComputableError("needs laryngeal_vestibule or trachea")
+    return np.flatnonzero(clip.areas_of(lambda frame: clip.mask("bolus", frame) & airway(clip, frame)))
+
+
+def airway(clip: ClipMasks, frame: int) -> np.ndarray:
+    """Vestibule and trachea of a frame ``(H, W)``."""
+    return clip.mask("laryngeal_vestibule", frame) | clip.mask("trachea", frame)
+
+
+def airway_result(clip: ClipMasks) -> Result:
+    """Number of such frames; a flag for review, never a penetration-aspiration score."""
+    return float(len(airway_frames(clip))), None, clip.num_frames
 
 
 def rest_area_px(clip: ClipMasks, hyoid: HyoidMotion) -> tuple[float, int]:
@@ -59,12 +96,9 @@ def constriction_ratio(clip: ClipMasks, hyoid: HyoidMotion) -> Result:
 class Residue(NamedTuple):
     """What stays after the swallow: medians over frames."""
 
-    area_px: float
-    """Of the residue."""
-    space_px: float
-    """Of the pharynx and the residue together."""
-    num_frames: int
-    """That show the pharynx."""
+    area_px: float  # of the residue
+    space_px: float  # of the pharynx and the residue together
+    num_frames: int  # that show the pharynx
 
 
 def find_residue(clip: ClipMasks, closing_frame: int, spine: SpineFrame) -> Residue:

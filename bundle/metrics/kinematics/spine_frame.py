@@ -6,38 +6,25 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.measure import find_contours
 
-from bundle.metrics.kinematics.clip_masks import ClipMasks
-from bundle.metrics.kinematics.measure import NotComputableError
+from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError
 
-FAN_DEGREES = np.linspace(-35.0, 35.0, 13)
-"""Directions of the touching lines against the corner's own."""
-
-SMOOTHING_PIXELS = 0.7
-"""Standard deviation of the Gaussian that takes the steps off an outline."""
-
+FAN_DEGREES = np.linspace(-35.0, 35.0, 13)  # directions of the touching lines against the corner's own
+SMOOTHING_PIXELS = 0.7  # standard deviation of the Gaussian that takes the steps off an outline
+# Structures that tell which way a patient faces, by majority.
 IN_FRONT_OF_THE_SPINE = ("mandible", "tongue", "hyoid", "epiglottis", "laryngeal_vestibule", "trachea", "pharynx")
-"""Structures that tell which way a patient faces, by majority."""
 
 
 @dataclass(frozen=True)
 class SpineFrame:
-    """Axes of each frame: origin C4, y from C4 to C2, x at right angles and forward; unit: % of the C2-C4 length.
+    """Axes of each frame: origin C4, y from C4 to C2, x at right angles and forward; unit: % of the C2-C4 length."""
 
-    Attributes:
-        c2: Anterior-inferior corner of C2 (x, y) in widths of a pixel ``(T, 2)``; NaN where C2 or C4 is absent.
-        c4: The same of C4 ``(T, 2)``.
-        side: 1 where forward is a quarter turn clockwise from up on the screen, facing right; -1 facing left.
-        length_px: Median distance of the corners over the frames with both.
-        num_frames: Number of these frames.
-        pixel_aspect: Height of a pixel in its widths.
-    """
-
+    # Anterior-inferior corner of C2 (x, y) in widths of a pixel ``(T, 2)``; NaN where C2 or C4 is absent
     c2: np.ndarray
-    c4: np.ndarray
-    side: int
-    length_px: float
-    num_frames: int
-    pixel_aspect: float = 1.0
+    c4: np.ndarray  # the same of C4 ``(T, 2)``
+    side: int  # 1 where forward is a quarter turn clockwise from up on the screen, facing right; -1 facing left
+    length_px: float  # median distance of the corners over the frames with both
+    num_frames: int  # number of these frames
+    pixel_aspect: float = 1.0  # height of a pixel in its widths
 
     @property
     def up(self) -> np.ndarray:
@@ -65,12 +52,6 @@ def find_spine_frame(clip: ClipMasks) -> SpineFrame:
     and as not turning against each other during the clip: a corner's offset from its body's centroid, in the axes of
     the two centroids, is the median over all frames. Centroids, and so head motion, are of each frame. The length is
     the median over frames.
-
-    Args:
-        clip: Masks; C2 and C4 must share a frame, and something must lie in front of them.
-
-    Raises:
-        NotComputableError: If one of these is missing.
     """
     clip.require("c2", "c4")
     centres = {name: clip.centroid(name) for name in ("c2", "c4")}

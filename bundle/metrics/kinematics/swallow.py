@@ -1,32 +1,26 @@
 """All measures of one swallow from its masks, after ASPEKT (Steele et al. 2019) and shown with what each one needs."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TypeVar
+from functools import cache, partial
 
 from numpy.typing import ArrayLike
 
-from bundle.metrics.kinematics import bolus, hidden, hyoid, pharynx, sphincter
-from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
-from bundle.metrics.kinematics.measure import Measure, NotComputableError, Result, SwallowMeasures, attempt
+from bundle.metrics.kinematics import hidden, hyoid, pharynx, sphincter
+from bundle.metrics.kinematics.clip_masks import (
+    ClipMasks,
+    MaskFrames,
+    Measure,
+    Result,
+    SwallowMeasures,
+    attempt,
+    or_none,
+)
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
 from bundle.structures import STRUCTURES
 
-SLOWEST_FRAME_RATE = 29.5
-"""Frames per second; 29.97 counts as 30."""
+SLOWEST_FRAME_RATE = 29.5  # frames per second; 29.97 counts as 30
 
-USED = (
-    "bolus",
-    "hyoid",
-    "pharynx",
-    "laryngeal_vestibule",
-    "trachea",
-    "upper_oesophageal_sphincter",
-    "c2",
-    "c4",
-)
-
-Part = TypeVar("Part")
+USED = ("bolus", "hyoid", "pharynx", "laryngeal_vestibule", "trachea", "upper_oesophageal_sphincter", "c2", "c4")
 
 
 def measure_swallow(
@@ -61,23 +55,23 @@ def measure_swallow(
     edge = hidden.field_edge(clip, visible)
     swallow = _Swallow(clip)
     measures = [attempt(name, unit, work_out) for name, unit, work_out in swallow.table()]
-    airway = swallow.found(lambda: tuple(int(frame) for frame in bolus.airway_frames(clip)))
+    airway = or_none(lambda: tuple(int(frame) for frame in pharynx.airway_frames(clip)))
     warnings = [*_warnings(clip, measures), *hidden.edge_warnings(clip, edge), *swallow.warnings()]
     return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), tuple(warnings))
 
 
 class _Swallow:
-    """Parts that several measures share; each call raises NotComputableError where the part is missing."""
+    """Parts that several measures share, each worked out once; a call raises NotComputableError where it is missing."""
 
     def __init__(self, clip: ClipMasks) -> None:
         self.clip = clip
-        self.spine: Callable[[], SpineFrame] = _once(lambda: find_spine_frame(clip))
-        self.hyoid = _once(lambda: hyoid.find_hyoid_motion(clip, self.spine()))
-        self.opening = _once(lambda: sphincter.find_opening(clip, self.spine()))
-        self.closing = _once(lambda: sphincter.closing_frame(self.opening()))
-        self.constriction = _once(lambda: pharynx.constriction(clip))
-        self.residue = _once(lambda: pharynx.find_residue(clip, self.closing(), self.spine()))
-        self.entry = _once(lambda: bolus.entry_frame(clip, self.spine(), self.opening().opening_frame))
+        self.spine: Callable[[], SpineFrame] = cache(lambda: find_spine_frame(clip))
+        self.hyoid = cache(lambda: hyoid.find_hyoid_motion(clip, self.spine()))
+        self.opening = cache(lambda: sphincter.find_opening(clip, self.spine()))
+        self.closing = cache(lambda: sphincter.closing_frame(self.opening()))
+        self.constriction = cache(lambda: pharynx.constriction(clip))
+        self.residue = cache(lambda: pharynx.find_residue(clip, self.closing(), self.spine()))
+        self.entry = cache(lambda: pharynx.entry_frame(clip, self.spine(), self.opening().opening_frame))
 
     def table(self) -> list[tuple[str, str, Callable[[], Result]]]:
         """Name, unit and function of every measure."""
@@ -91,11 +85,11 @@ class _Swallow:
             ("pharyngeal_constriction_ratio", "1", lambda: pharynx.constriction_ratio(clip, self.hyoid())),
             ("ues_maximal_width", "%C2-4", lambda: sphincter.width_result(self.opening(), spine())),
             ("ues_opening_duration", "ms", lambda: sphincter.duration_result(self.opening(), clip)),
-            ("pharyngeal_transit", "ms", lambda: bolus.transit_result(clip, self.entry(), self.closing())),
+            ("pharyngeal_transit", "ms", lambda: pharynx.transit_result(clip, self.entry(), self.closing())),
             ("residue", "%(C2-4)^2", lambda: self._area(self.residue().area_px, self.residue().num_frames)),
             ("residue_percent_full", "%", lambda: pharynx.percent_full(self.residue())),
             ("nrrs_pharynx", "1", lambda: pharynx.residue_scale(self.residue(), spine())),
-            ("bolus_in_airway", "frames", lambda: bolus.airway_result(clip)),
+            ("bolus_in_airway", "frames", lambda: pharynx.airway_result(clip)),
         ]
 
     def _positions(self) -> list[tuple[str, str, Callable[[], Result]]]:
@@ -118,42 +112,22 @@ class _Swallow:
     def events(self) -> dict[str, int]:
         """Frames of what was found."""
         frames = {
-            "hyoid_onset": self.found(lambda: self.hyoid().onset_frame),
-            "hyoid_peak": self.found(lambda: self.hyoid().peak_frame),
-            "pharyngeal_constriction": self.found(lambda: self.constriction()[1]),
-            "bolus_enters_pharynx": self.found(self.entry),
-            "ues_opening": self.found(lambda: self.opening().opening_frame),
-            "ues_closing": self.found(self.closing),
+            "hyoid_onset": or_none(lambda: self.hyoid().onset_frame),
+            "hyoid_peak": or_none(lambda: self.hyoid().peak_frame),
+            "pharyngeal_constriction": or_none(lambda: self.constriction()[1]),
+            "bolus_enters_pharynx": or_none(self.entry),
+            "ues_opening": or_none(lambda: self.opening().opening_frame),
+            "ues_closing": or_none(self.closing),
         }
         return {name: frame for name, frame in frames.items() if frame is not None}
 
     def warnings(self) -> list[str]:
         """What the grid of pixels does not tell."""
-        opening = self.found(self.opening)
+        opening = or_none(self.opening)
         if opening is None or not opening.is_along_grid:
             return []
         pixel = self.spine().one_pixel
         return [f"ues_maximal_width is known to one pixel only, {pixel:.2g} %C2-4: the walls run along the pixel grid"]
-
-    @staticmethod
-    def found(part: Callable[[], Part]) -> Part | None:
-        """The part, or None where it is missing."""
-        try:
-            return part()
-        except NotComputableError:
-            return None
-
-
-def _once(work_out: Callable[[], Part]) -> Callable[[], Part]:
-    """The same function, worked out at most once; what it lacks is raised at every call."""
-    kept: list[Part] = []
-
-    def call() -> Part:
-        if not kept:
-            kept.append(work_out())
-        return kept[0]
-
-    return call
 
 
 def _warnings(clip: ClipMasks, measures: list[Measure]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bundle.metrics.temporal import area_flicker, dice_over_time, flicker, frame_change
+from bundle.laboratory.flicker import area_flicker, flicker, frame_change
 
 
 def clip(*columns: slice) -> torch.Tensor:  # one structure in 4 x 8 pixels -> (T, 1, 4, 8)
@@ -49,12 +49,6 @@ def test_area_flicker_is_the_error_of_the_areas_change():
     assert area_flicker(growing, STILL).tolist() == [0.25]
     assert area_flicker(growing, growing).tolist() == [0]
     assert area_flicker(growing, clip(NOTHING, NOTHING, NOTHING)).isnan().all()
-
-
-def test_dice_over_time_is_the_mean_of_what_a_frame_shows():
-    pred = torch.cat([MOVING, STILL], dim=1)
-    label = torch.cat([STILL, BLINKING], dim=1)
-    assert dice_over_time(pred, label).tolist() == pytest.approx([1, 0.75, (0.5 + 1) / 2])
 
 
 def test_one_frame_has_no_change_and_other_shapes_are_refused():

@@ -1,4 +1,4 @@
-"""How masks behave over time: how much they change from frame to frame beyond the truth, and Dice along the clip.
+"""How masks behave over time: how much they change from frame to frame beyond the truth.
 
 Without labels, video segmentation measures temporal consistency as the overlap of a frame's masks with the previous
 frame's, moved by optical flow (arXiv 2002.11433, section 4.1). Here the truth is known in every frame, so that its own
@@ -8,7 +8,7 @@ change takes the place of the flow.
 import torch
 from torch import Tensor
 
-from bundle.metrics.overlap import check_masks, dice
+from bundle.metrics.overlap import check_masks
 
 
 def frame_change(masks: Tensor) -> Tensor:
@@ -72,16 +72,3 @@ def area_flicker(pred: Tensor, label: Tensor) -> Tensor:
     error = (areas[0].diff(dim=0) - areas[1].diff(dim=0)).abs().mean(dim=0)
     mean_area = areas[1].mean(dim=0)
     return torch.where(mean_area > 0, error / mean_area.clamp_min(1e-6), torch.nan)
-
-
-def dice_over_time(pred: Tensor, label: Tensor) -> Tensor:
-    """Mean Dice of the structures that a frame shows, frame by frame.
-
-    Args:
-        pred: Binary masks of a clip ``(T, S, H, W)``.
-        label: Binary masks ``(T, S, H, W)``, on the same grid.
-
-    Returns:
-        ``(T,)`` in [0, 1]; NaN where a frame's label is empty.
-    """
-    return dice(pred, label).nanmean(dim=1)

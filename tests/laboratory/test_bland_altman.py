@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.metrics.agreement import bland_altman
+from bundle.laboratory.bland_altman import bland_altman
 
 
 def test_bias_and_limits_are_those_worked_out_by_hand():

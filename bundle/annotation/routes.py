@@ -1,4 +1,4 @@
-"""MONAI Label's addresses that take something in: the same, but what comes in is checked before they answer."""
+"""MONAI Label's addresses that take something in, with checks before they answer; and two of our own, for promotion."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -137,3 +137,15 @@ def _request(model: str, params: Options) -> dict[str, Any]:
     if (params or {}).get("model", model) != model:
         raise RefusedRequestError("the address names one model, and the options another", status=422)
     return {**(params or {}), "model": model}
+
+
+@router.post("/promote", tags=["Model"])
+async def promote(force: bool = False) -> dict[str, Any]:
+    """Serve the candidate, unless it is worse on held-out patients; ``force`` serves it all the same."""
+    return app_instance().promote(force)
+
+
+@router.post("/undo_promotion", tags=["Model"])
+async def undo_promotion() -> dict[str, Any]:
+    """Serve the model that was served before the last promotion."""
+    return app_instance().undo_promotion()
