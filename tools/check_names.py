@@ -12,7 +12,6 @@ KNOWN = frozenset(
     [
         "Channel",
         "CheckpointError",
-        "Frame",
         "Limits",
         "Outcome",
         "Setting",
@@ -20,7 +19,6 @@ KNOWN = frozenset(
         "Variant",
         "carried",
         "check_masks",
-        "collect",
         "compare",
         "describe",
         "dice",
@@ -29,13 +27,11 @@ KNOWN = frozenset(
         "measure_stages",
         "pack",
         "pixel_aspect",
-        "save_figure",
         "serve",
         "stated_shape",
         "train",
         "unexplained",
         "unpack",
-        "write_datalist",
         "write_report",
     ]
 )
