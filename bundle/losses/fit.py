@@ -3,7 +3,6 @@
 With several processes each measures its share of the frames; the merged statistics are the same on all of them.
 """
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.keys import IMAGE, VALID
-from bundle.losses.ranks import from_first_rank, gather, rank, world_size
 from bundle.losses.statistics import FeatureStatistics, load_statistics, save_statistics
+from bundle.ranks import from_first_rank, gather, rank, world_size
+from bundle.weights import weights_sha256
 
 FRAMES = ", frames "
 """In the source of statistics, what stands before the frames' id."""
@@ -90,15 +90,6 @@ def _of_all_ranks(own: FeatureStatistics) -> FeatureStatistics:
     if first.num_images == 0:
         raise ValueError("feature statistics need at least one batch of training frames, got none: check the data list")
     return first
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Hash of a network's parameters and buffers, by which stored statistics know their teacher."""
-    digest = hashlib.sha256()
-    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:

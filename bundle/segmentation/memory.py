@@ -9,9 +9,8 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
-from bundle.losses.fit import weights_sha256
-from bundle.teachers.checkpoint import load_strict, read_state_dict
 from bundle.weight_decay import weight_decay_groups
+from bundle.weights import load_strict, read_state_dict, weights_sha256
 
 STUDENT = "image_encoder."
 """Names of what is not the memory's, but the segmenter's."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from bundle.losses.distillation import DistillationLoss
+from bundle.losses.distillation import DistillationLoss, as_float32
 from bundle.segmentation.teacher_decoder import TeacherDecoder
 
 
@@ -45,9 +45,9 @@ class PromptsInTheLoop(nn.Module):
         """Compute the loss; arguments as of :class:`DistillationLoss`."""
         total = self.distillation(pred, target)
         standardizers, names = self.distillation.standardizers, self.decoder.names(self.teacher)
-        theirs = {name: _plain(target["features"][name][: self.num_frames]) for name in names}
+        theirs = {name: as_float32(target["features"][name][: self.num_frames]) for name in names}
         ours = {
-            name: standardizers[name].inverse(_plain(pred["features"][name][: self.num_frames]))  # type: ignore[operator]
+            name: standardizers[name].inverse(as_float32(pred["features"][name][: self.num_frames]))  # type: ignore[operator]
             for name in names
         }
         boxes = draw_boxes(len(theirs[self.teacher]), self.decoder.input_size).to(total.device)
@@ -67,7 +67,3 @@ def draw_boxes(number: int, size: int) -> Tensor:
     sides = torch.rand(number, 2) * 0.9 + 0.1
     corner = torch.rand(number, 2) * (1 - sides)
     return torch.cat([corner, corner + sides], dim=1) * (size - 1)
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.float().as_subclass(Tensor)

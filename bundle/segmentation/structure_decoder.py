@@ -5,8 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from bundle.segmentation.automatic import upscale
-from bundle.segmentation.segmenter import Segmenter
+from bundle.segmentation.segmenter import Segmenter, upscale
 
 
 class StructureDecoder(nn.Module):
@@ -42,11 +41,7 @@ class StructureDecoder(nn.Module):
         return self.decoder.conv_s1
 
     def ask_for(self, structure: Tensor) -> None:
-        """Set which structure each object of the next batches is.
-
-        Args:
-            structure: Channels ``(N,)``.
-        """
+        """Set which structure each object of the next batches is, by channels ``(N,)``."""
         self.structure = structure.to(self.structure.device)
 
     def forward(

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks, Segmenter, make_decoder
-from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
 from bundle.teachers.lite_medsam import SHA256 as LITE_MEDSAM
 from bundle.teachers.medsam2 import DECODER_PARTS, HIGH_RES, OTHER_PARTS
+from bundle.weights import WeightsError, load_strict, read_state_dict
 
 SIDES = (0.16, 0.25, 0.4, 0.63)
 """Shares of the image: sides of the boxes that are tried around a click where a decoder knows boxes alone."""
@@ -220,7 +221,7 @@ def start_decoder(segmenter: Segmenter, checkpoint: str | Path | None) -> Segmen
         checkpoint: ``lite_medsam.pth`` or a whole SAM 2.1 checkpoint; None changes nothing.
 
     Raises:
-        CheckpointError: If the file has no decoder, or a tensor of another shape.
+        WeightsError: If the file has no decoder, or a tensor of another shape.
     """
     if checkpoint is None:
         return segmenter
@@ -232,7 +233,7 @@ def start_decoder(segmenter: Segmenter, checkpoint: str | Path | None) -> Segmen
     own = module.state_dict()
     new = [name for name in own if published_name(name) not in state]
     if len(new) > len(own) / 2:
-        raise CheckpointError(f"{path} has no decoder of SAM or SAM 2.1: give the whole model's checkpoint")
+        raise WeightsError(f"{path} has no decoder of SAM or SAM 2.1: give the whole model's checkpoint")
     kept = {published_name(name): own[name] for name in new}
     given = {name: value for name, value in state.items() if name.startswith((*parts, *DECODER_PARTS[:2]))}
     load_strict(module, {**given, **kept}, path, published_name=published_name)

@@ -9,8 +9,8 @@ import os
 import weakref
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses, as_array, digest
-from bundle.store.errors import REMEDY, StoreError
 
+REMEDY = "run configs/cache_features.json again"
 FORMAT = "feature-store-shard-1"
 SUFFIX = ".safetensors"
 KEYS, CRC, EXTRA = "keys", "crc32", "extra/"
@@ -28,8 +28,11 @@ DTYPES = {"U8": torch.uint8, "I8": torch.int8, "F16": torch.float16, "F32": torc
 """Types of columns, by safetensors' names."""
 
 
-@dataclass(frozen=True)
-class Column:
+class StoreError(ValueError):
+    """The store on disk is not what a run needs; the message says what, where, and what to do."""
+
+
+class Column(NamedTuple):
     """Where a column of a shard is: ``row_bytes`` per entry from ``offset`` on."""
 
     offset: int
@@ -39,11 +42,7 @@ class Column:
 
 
 class OpenFile:
-    """A file opened for reading by position, which forked processes may share; closed when nothing refers to it.
-
-    Args:
-        path: The file.
-    """
+    """A file opened for reading by position, which forked processes may share; closed when nothing refers to it."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -100,26 +99,17 @@ class Shard:
             return {name.removeprefix(EXTRA): file.get_tensor(name).clone() for name in names}
 
     def open(self) -> OpenFile:
-        """The file, to hand to :meth:`read` more than once.
-
-        Raises:
-            StoreError: If it is no longer there.
-        """
+        """The file, to hand to :meth:`read` more than once."""
         try:
             return OpenFile(self.path)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from error
 
     def read(self, row: int, verify: bool = True, file: OpenFile | None = None) -> dict[str, Tensor]:
-        """All columns of an entry.
-
-        Args:
-            row: Which entry.
-            verify: Compare it with its checksum.
-            file: The opened file; else it is opened for this entry alone.
+        """All columns of an entry, from the file opened before or for this entry alone.
 
         Raises:
-            StoreError: If the entry does not have its checksum, or cannot be read.
+            StoreError: If the entry cannot be read or, where that is to be verified, does not have its checksum.
         """
         file = file or self.open()
         entry = {
@@ -219,9 +209,5 @@ def write_shard(
 def _crc(key: bytes, entry: Mapping[str, Tensor]) -> int:
     value = zlib.crc32(key)
     for _, tensor in sorted(entry.items()):
-        value = zlib.crc32(_bytes(tensor), value)
+        value = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, value)
     return value
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data

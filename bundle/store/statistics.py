@@ -7,11 +7,11 @@ import numpy as np
 from torch import nn
 
 from bundle.losses.fit import empty_statistics
-from bundle.losses.ranks import rank
 from bundle.losses.statistics import FeatureStatistics, save_statistics
+from bundle.ranks import rank
 from bundle.store.dataset import StoredViews
-from bundle.store.passes import read_view
-from bundle.store.shard_statistics import from_shard
+from bundle.store.shard import REMEDY, Shard, StoreError
+from bundle.store.views import read_view
 
 
 def save_stored_statistics(
@@ -61,7 +61,7 @@ def _merge(views: StoredViews, name: str, teacher: nn.Module) -> FeatureStatisti
     for number in np.unique(places[:, 0]):
         shard = features.table.shard(number)
         wanted = places[:, 0] == number
-        whole = from_shard(shard) if wanted.sum() == len(shard) else None
+        whole = _statistics_of(shard) if wanted.sum() == len(shard) else None
         if whole is not None:
             statistics.merge(whole)
             continue
@@ -71,3 +71,14 @@ def _merge(views: StoredViews, name: str, teacher: nn.Module) -> FeatureStatisti
             decoded = features.codec(features.table.read_at(number, row)["features"][None])
             statistics.update(decoded, teacher.valid_grid(valid[None]))  # type: ignore[operator]
     return statistics
+
+
+def _statistics_of(shard: Shard) -> FeatureStatistics | None:
+    """Statistics of all entries of a shard; None if it carries none, as one that was mended."""
+    moments = shard.extra()
+    if not moments:
+        return None
+    try:
+        return FeatureStatistics.restored(moments, shard.metadata)
+    except ValueError as error:
+        raise StoreError(f"the statistics in {shard.path} are damaged: delete this file, then {REMEDY}") from error

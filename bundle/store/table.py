@@ -12,8 +12,7 @@ from torch import Tensor
 
 from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses
-from bundle.store.errors import StoreError
-from bundle.store.shard import SUFFIX, Shard, shard_name, write_shard
+from bundle.store.shard import SUFFIX, Shard, StoreError, shard_name, write_shard
 from bundle.transforms.recent import RecentlyUsed
 
 NUM_OPEN = 128
@@ -65,12 +64,7 @@ class Table:
         return self._shards[number]
 
     def read(self, key: bytes, verify: bool = True) -> dict[str, Tensor]:
-        """All columns of an entry.
-
-        Raises:
-            KeyError: If there is no such entry.
-            StoreError: If it does not have its checksum.
-        """
+        """All columns of an entry, or a :class:`StoreError` if it does not have its checksum."""
         return self.read_at(*self._rows[key], verify)
 
     def read_at(self, number: int, row: int, verify: bool = True) -> dict[str, Tensor]:
@@ -101,12 +95,7 @@ class Table:
         return {key: found[key] for key in self._rows}
 
     def has_intact(self, key: bytes, verify: bool = True) -> bool:
-        """Whether an entry is there and undamaged; a damaged one is removed with :meth:`mend`.
-
-        Args:
-            key: Address of the entry.
-            verify: Read the entry and compare its checksum; else it is taken for intact.
-        """
+        """Whether an entry is there and undamaged, if that is to be verified; a damaged one is removed by ``mend``."""
         if verify and key in self:
             try:
                 self.read(key)
@@ -168,13 +157,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes ``path`` if the block ends well; a killed writer's is removed later.
-
-    As :func:`bundle.atomic.atomic_path`, but :func:`remove_unfinished` knows what is left of it.
-
-    Args:
-        path: The final file, in a folder that is there.
-    """
+    """As :func:`bundle.atomic.atomic_path`, but :func:`remove_unfinished` knows what a killed writer left of it."""
     with _unfinished(path.parent) as temporary:
         try:
             yield temporary
@@ -187,11 +170,7 @@ def unfinished_path(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> int:
-    """Remove what killed writers left half written below a folder, and nothing of writers that are at work.
-
-    Returns:
-        Number of files removed.
-    """
+    """Remove what killed writers left half written below a folder, and count it; nothing of writers at work."""
     removed = 0
     for lock in folder.rglob(f"{UNFINISHED}*{LOCK_SUFFIX}"):
         try:

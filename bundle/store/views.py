@@ -26,20 +26,20 @@ PREPROCESSING_VERSION = 2
 
 @dataclass(frozen=True)
 class View:
-    """One view of one frame.
+    """One view of one frame."""
 
-    Attributes:
-        image: ``(1, S, S)`` uint8, 255 = 1.0.
-        valid: ``(1, S, S)`` uint8, 1 on image content and 0 on padding.
-    """
-
-    image: Tensor
-    valid: Tensor
+    image: Tensor  # (1, S, S) uint8, 255 = 1.0
+    valid: Tensor  # (1, S, S) uint8, 1 on image content and 0 on padding
 
     @cached_property
     def content(self) -> bytes:
         """Address of the pixels, which are all that a teacher's features depend on."""
         return digest(str(tuple(self.image.shape)), self.image.numpy().tobytes())
+
+
+def read_view(columns: Mapping[str, Tensor]) -> View:
+    """A view from an entry of a store's table of views."""
+    return View(columns["image"], unpack(columns["valid"], columns["image"].shape[-1]))
 
 
 def pack(valid: Tensor) -> Tensor:  # (1, S, S) -> (S * S / 8,) uint8
@@ -73,12 +73,7 @@ class ViewRecipe:
         self._augment_id = digest(version, seed, *(describe(transform) for transform in random))
 
     def source_key(self, entry: Mapping[str, Any], fingerprint: str) -> bytes:
-        """Address of a frame on disk, known without decoding it.
-
-        Args:
-            entry: An entry of ``load_datalist``.
-            fingerprint: Of its file, see :func:`file_fingerprint`.
-        """
+        """Address of a frame on disk, by its :func:`file_fingerprint`, known without decoding it."""
         stated = {key: value for key, value in entry.items() if key not in (IMAGE, PATIENT)}
         return digest(self._load_id, fingerprint, json.dumps(stated, sort_keys=True, default=str))
 
@@ -126,18 +121,18 @@ def describe(transform: Any) -> str:
     """
     arguments = inspect.signature(type(transform)).parameters
     settings = {
-        name: _plain(value)
+        name: _as_json(value)
         for name, value in sorted(vars(transform).items())
         if name in arguments or isinstance(value, Transform)
     }
     return json.dumps([f"{type(transform).__module__}.{type(transform).__qualname__}", settings], sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Transform):
         return describe(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | np.ndarray | Tensor):
-        return [_plain(entry) for entry in value]
+        return [_as_json(entry) for entry in value]
     return value if isinstance(value, str | int | float | bool) or value is None else str(type(value).__qualname__)

@@ -7,7 +7,8 @@ from torchvision.models import resnet50
 
 from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
 with needs_extra("train", "this teacher"):
     from transformers import SwinConfig, SwinModel
@@ -105,10 +106,6 @@ class MedClipResNet(nn.Module):
         features = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
         return resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(features))))
 
-    def published_state_dict(self) -> dict[str, Tensor]:
-        """Weights under the names of MedCLIP's published file, ``vision_model.*``."""
-        return {_published_name(key): value for key, value in self.state_dict().items()}
-
 
 def small_medclip() -> MedClipSwin:
     """The architecture of the shipped small teacher: features 384×7² from input 224²."""
@@ -127,7 +124,9 @@ def load_medclip(
     """
     path = find_checkpoint(checkpoint, ("pytorch_model.bin", "model.safetensors"))
     encoder = encoder or MedClipSwin()
-    state = {key: value for key, value in read_state_dict(path, sha256).items() if not _is_constant(key)}
+    # Swin's table of window offsets follows from the window size; older transformers saved it, newer ones do not.
+    state = read_state_dict(path, sha256)
+    state = {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
     load_strict(encoder, state, path, ignore_prefixes=OTHER_PARTS, published_name=_published_name)
     return Teacher("medclip", encoder, describe_weights(path))
 
@@ -136,8 +135,3 @@ def _published_name(key: str) -> str:
     for ours, published in _PUBLISHED_NAMES:
         key = key.replace(ours, published)
     return key if key.startswith(("vision_model.", *OTHER_PARTS)) else f"vision_model.{key}"
-
-
-def _is_constant(key: str) -> bool:
-    # Swin's table of window offsets follows from the window size; older transformers saved it, newer ones do not.
-    return key.endswith("relative_position_index")

@@ -12,7 +12,8 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 
 from bundle.teachers.base import IMAGENET_MEAN, IMAGENET_STD, Teacher
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
 STRIDE = 16  # of SAM 2's image embedding: the trunk's third stage
 OTHER_PARTS = (  # of a whole SAM 2.1 checkpoint, beside its image encoder
@@ -82,8 +83,7 @@ class MedSAM2(nn.Module):
         self.image_encoder = ImageEncoder(trunk=trunk, neck=_build_neck(trunk.channel_list, neck_dim), scalp=1)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, S / 16, S / 16)
-        # What image_encoder gives as "vision_features", without the finer levels and position encodings that it makes
-        # beside them: at stride 4 they take longer than the rest of the neck together.
+        # image_encoder's "vision_features" without the finer levels, which take longer than the rest of the neck.
         neck = self.image_encoder.neck
         *_, stride_16, stride_32 = self.stages(images)
         return neck.convs[1](stride_16) + F.interpolate(neck.convs[0](stride_32), scale_factor=2.0, mode="nearest")
@@ -193,8 +193,7 @@ def _check_global_blocks(stages: tuple[int, ...], global_att_blocks: tuple[int, 
 
 
 def _build_neck(channel_list: list[int], neck_dim: int) -> FpnNeck:
-    # SAM 2 never reads the neck's position encoding in an encoder that is used on its own, but its constructor asks
-    # for one. It has no weights.
+    # SAM 2 never reads the position encoding of an encoder used on its own, but asks for one. It has no weights.
     return FpnNeck(
         position_encoding=PositionEmbeddingSine(num_pos_feats=neck_dim, normalize=True, scale=None, temperature=10000),
         d_model=neck_dim,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.store.contents import contents, unfinished
-from bundle.store.errors import StoreError
+from bundle.laboratory.trials.store_contents import contents, unfinished
+from bundle.store.shard import StoreError
 
 
 def fill_in_a_process(stage, seconds: float | None = None) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bundle.store.digest import digest
-from bundle.store.errors import StoreError
+from bundle.store.shard import StoreError
 from bundle.store.table import Table, remove_unfinished
 
 A, B, C = (digest(name) for name in "abc")

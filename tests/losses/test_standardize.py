@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from bundle.losses.distances import MeanSquared, SmoothL1
-from bundle.losses.standardize import GlobalScale, HadamardWhitening, Identity, PcaWhitening, PerChannel, PhiS
+from bundle.losses.standardize import GlobalScale, Identity, PerChannel, PhiS, Whitening
 from bundle.losses.statistics import FeatureStatistics
 
-KINDS = [Identity, GlobalScale, PerChannel, PhiS, PcaWhitening, HadamardWhitening]
+IDENTITY, GLOBAL, PER_CHANNEL, PHI_S = (kind.from_statistics for kind in (Identity, GlobalScale, PerChannel, PhiS))
+KINDS = [IDENTITY, GLOBAL, PER_CHANNEL, PHI_S, Whitening.pca, Whitening.hadamard]
 
 
 def feature_map(num_channels, num_tokens, loudness=3.0):
@@ -24,7 +25,7 @@ def feature_map(num_channels, num_tokens, loudness=3.0):
 def fitted(kind, features):
     statistics = FeatureStatistics(features.shape[1])
     statistics.update(features)
-    return kind.from_statistics(statistics)
+    return kind(statistics)
 
 
 def channel_variances(features):  # (1, C, 1, N) -> (C,)
@@ -34,19 +35,19 @@ def channel_variances(features):  # (1, C, 1, N) -> (C,)
 @pytest.mark.parametrize("num_channels", [3, 92, 100, 116, 256, 768, 770])
 def test_phi_s_gives_every_channel_unit_variance_for_any_channel_count(num_channels):
     features = feature_map(num_channels, num_tokens=1000)
-    standardized = fitted(PhiS, features)(features)
+    standardized = fitted(PHI_S, features)(features)
     np.testing.assert_allclose(channel_variances(standardized), 1.0, rtol=2e-4)
     np.testing.assert_allclose(standardized.mean(dim=(0, 2, 3)).numpy(), 0.0, atol=2e-4)
 
 
 def test_phi_s_gives_unit_variance_on_tokens_it_has_not_seen():
     features = feature_map(100, num_tokens=20_000)
-    variances = channel_variances(fitted(PhiS, features[..., :10_000])(features[..., 10_000:]))
+    variances = channel_variances(fitted(PHI_S, features[..., :10_000])(features[..., 10_000:]))
     assert variances.min() > 0.9
     assert variances.max() < 1.1
 
 
-@pytest.mark.parametrize("kind", [PhiS, GlobalScale])
+@pytest.mark.parametrize("kind", [PHI_S, GLOBAL])
 @pytest.mark.parametrize("num_channels", [92, 96])
 def test_a_similarity_keeps_the_ratio_of_all_distances(kind, num_channels):
     features = feature_map(num_channels, num_tokens=60)
@@ -58,7 +59,7 @@ def test_a_similarity_keeps_the_ratio_of_all_distances(kind, num_channels):
 
 def test_per_channel_scaling_is_no_similarity():
     features = feature_map(92, num_tokens=60)
-    after = torch.pdist(fitted(PerChannel, features)(features)[0, :, 0].T)
+    after = torch.pdist(fitted(PER_CHANNEL, features)(features)[0, :, 0].T)
     ratios = after / torch.pdist(features[0, :, 0].T)
     assert ratios.max() / ratios.min() > 1.5
 
@@ -83,13 +84,13 @@ def test_inverse_restores_features_with_dead_and_dependent_channels(kind):
     torch.testing.assert_close(standardizer.inverse(standardized), features, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("kind", [PerChannel, PcaWhitening, HadamardWhitening])
+@pytest.mark.parametrize("kind", [PER_CHANNEL, Whitening.pca, Whitening.hadamard])
 def test_per_channel_and_whitening_give_every_channel_unit_variance(kind):
     features = feature_map(96, num_tokens=2000)
     np.testing.assert_allclose(channel_variances(fitted(kind, features)(features)), 1.0, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [PcaWhitening, HadamardWhitening])
+@pytest.mark.parametrize("kind", [Whitening.pca, Whitening.hadamard])
 def test_whitening_decorrelates_the_channels(kind):
     features = feature_map(12, num_tokens=2000)
     standardized = fitted(kind, features)(features)[0, :, 0].double().numpy()
@@ -98,7 +99,7 @@ def test_whitening_decorrelates_the_channels(kind):
 
 def test_global_scale_gives_mean_channel_variance_one():
     features = feature_map(96, num_tokens=1000)
-    variances = channel_variances(fitted(GlobalScale, features)(features))
+    variances = channel_variances(fitted(GLOBAL, features)(features))
     assert variances.mean() == pytest.approx(1.0, rel=1e-5)
     assert variances.max() > 3.0
 
@@ -107,7 +108,7 @@ def test_mean_squared_error_cannot_tell_phi_s_from_global_scale_but_smooth_l1_ca
     features = feature_map(92, num_tokens=400)
     teacher, student = features[..., :200], features[..., 200:]
     weight = torch.ones(1, 1, 1, 200)
-    phi_s, scale = fitted(PhiS, features), fitted(GlobalScale, features)
+    phi_s, scale = fitted(PHI_S, features), fitted(GLOBAL, features)
 
     def distance(measure, standardizer):
         return measure(standardizer(student), standardizer(teacher), weight)
@@ -140,12 +141,12 @@ def test_features_of_another_teacher_are_refused(kind, direction):
         getattr(standardizer, direction)(torch.zeros(1, 24, 2, 2))
 
 
-@pytest.mark.parametrize("kind", [GlobalScale, PerChannel, PhiS, PcaWhitening, HadamardWhitening])
+@pytest.mark.parametrize("kind", [GLOBAL, PER_CHANNEL, PHI_S, Whitening.pca, Whitening.hadamard])
 def test_features_that_never_vary_are_refused(kind):
     with pytest.raises(ValueError, match="tokens are equal: check the teacher's weights"):
         fitted(kind, torch.ones(1, 12, 4, 4))
 
 
 def test_hadamard_whitening_says_which_channel_counts_it_takes():
-    with pytest.raises(ValueError, match=r"got 92: use PhiS or PcaWhitening"):
-        fitted(HadamardWhitening, feature_map(92, num_tokens=200))
+    with pytest.raises(ValueError, match=r"got 92: use PhiS or Whitening.pca"):
+        fitted(Whitening.hadamard, feature_map(92, num_tokens=200))

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_SYLVESTER = np.array([[1.0, 1.0], [1.0, -1.0]])
+
 
 def equalizing_rotation(eigenvalues: Tensor) -> Tensor:
     """An orthogonal R for which every diagonal entry of R diag(eigenvalues) Rᵀ is their mean, for any length.
@@ -57,30 +59,22 @@ def hadamard_matrix(order: int) -> Tensor | None:
 
 def _hadamard(order: int) -> np.ndarray | None:
     if order <= 2:
-        return np.array([[1.0, 1.0], [1.0, -1.0]])[:order, :order]
+        return _SYLVESTER[:order, :order].copy()
     if order % 4:
         return None
-    if _is_prime(order - 1):  # order - 1 = 3 modulo 4
-        return _paley_one(order - 1)
-    if (order // 2 - 1) % 4 == 1 and _is_prime(order // 2 - 1):
-        return _paley_two(order // 2 - 1)
+    if _is_prime(order - 1):  # order - 1 = 3 modulo 4: Paley's first construction
+        matrix = np.ones((order, order))
+        matrix[1:, 0] = -1
+        matrix[1:, 1:] = _residue_matrix(order - 1) + np.eye(order - 1)
+        return matrix
+    prime = order // 2 - 1
+    if prime % 4 == 1 and _is_prime(prime):  # Paley's second
+        conference = np.ones((prime + 1, prime + 1))
+        conference[0, 0] = 0
+        conference[1:, 1:] = _residue_matrix(prime)
+        return np.kron(conference, _SYLVESTER) + np.kron(np.eye(prime + 1), np.array([[1.0, -1.0], [-1.0, -1.0]]))
     half = _hadamard(order // 2)
-    return None if half is None else np.kron(np.array([[1.0, 1.0], [1.0, -1.0]]), half)
-
-
-def _paley_one(prime: int) -> np.ndarray:  # order prime + 1, prime = 3 modulo 4
-    matrix = np.ones((prime + 1, prime + 1))
-    matrix[1:, 0] = -1
-    matrix[1:, 1:] = _residue_matrix(prime) + np.eye(prime)
-    return matrix
-
-
-def _paley_two(prime: int) -> np.ndarray:  # order 2 (prime + 1), prime = 1 modulo 4
-    conference = np.ones((prime + 1, prime + 1))
-    conference[0, 0] = 0
-    conference[1:, 1:] = _residue_matrix(prime)
-    signs = np.array([[1.0, 1.0], [1.0, -1.0]])
-    return np.kron(conference, signs) + np.kron(np.eye(prime + 1), np.array([[1.0, -1.0], [-1.0, -1.0]]))
+    return None if half is None else np.kron(_SYLVESTER, half)
 
 
 def _residue_matrix(prime: int) -> np.ndarray:

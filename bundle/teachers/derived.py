@@ -1,9 +1,13 @@
-"""A teacher on a coarser grid: what a student cannot resolve need be neither stored nor compared."""
+"""Teachers made of other encoders: on a coarser grid, or with random weights as a control."""
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bundle.teachers.base import Teacher
+from bundle.teachers.medsam2 import small_medsam2
 
 
 class PooledEncoder(nn.Module):
@@ -12,9 +16,6 @@ class PooledEncoder(nn.Module):
     Args:
         encoder: The encoder whose features are averaged.
         grid_size: Side of the coarser grid.
-
-    Raises:
-        ValueError: If the grid is not coarser than the encoder's.
     """
 
     def __init__(self, encoder: nn.Module, grid_size: int) -> None:
@@ -30,7 +31,24 @@ class PooledEncoder(nn.Module):
 
 
 def pool_teacher(teacher: Teacher, grid_size: int) -> Teacher:
-    """The same frozen teacher with features on a coarser grid."""
+    """The same frozen teacher on a coarser grid: what a student cannot resolve need be neither stored nor compared."""
     return Teacher(
         teacher.name, PooledEncoder(teacher.encoder, grid_size), f"{teacher.weights}, averaged to {grid_size}²"
     )
+
+
+def load_placebo(name: str = "placebo", encoder: Callable[[], nn.Module] = small_medsam2, seed: int = 0) -> Teacher:
+    """A teacher that knows nothing: the random weights that a training would start from.
+
+    Its features are not noise: they depend on the frame, as random projections do. What a student gains from it, it
+    would gain from having any target.
+
+    Args:
+        name: What the teacher is called.
+        encoder: Makes the encoder. A fair control has the architecture, width, layer and input size of the teacher
+            that it stands for.
+        seed: Of the weights; the caller's random state is left alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Teacher(name, encoder(), f"random, seed {seed}: a placebo")

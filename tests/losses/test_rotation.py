@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from bundle.losses.standardize.rotation import equalizing_rotation, hadamard_matrix, schur_horn_rotation
+from bundle.losses.rotation import equalizing_rotation, hadamard_matrix, schur_horn_rotation
 
 WITHOUT_HADAMARD = [3, 92, 100, 116, 770]
 WITH_HADAMARD = [1, 2, 4, 12, 28, 36, 256, 384, 512, 768, 1024, 1152, 1280, 1408, 1536]

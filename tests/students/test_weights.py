@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from bundle.students.encoder import StudentEncoder
-from bundle.students.pretrained import describe_start, load_pretrained
 from bundle.students.trunk import TimmTrunk
-from bundle.students.weights import load_student
-from bundle.teachers.checkpoint import CheckpointError, file_sha256
+from bundle.students.weights import describe_start, load_pretrained, load_student
+from bundle.weights import WeightsError, file_sha256
 
 
 @pytest.fixture
@@ -49,12 +48,12 @@ def test_a_classifier_may_be_another_or_missing_and_names_those_of_features_only
 
 def test_a_file_of_another_model_or_with_a_tensor_missing_is_refused(published, tmp_path):
     model, path = published
-    with pytest.raises(CheckpointError, match=r"does not fit FeatureListNet: .* missing"):
+    with pytest.raises(WeightsError, match=r"does not fit FeatureListNet: .* missing"):
         load_pretrained(TimmTrunk("efficientvit_b1"), path)
     state = model.state_dict()
     del state[next(key for key in state if key.startswith("stages.3."))]
     torch.save(state, tmp_path / "less.pt")
-    with pytest.raises(CheckpointError, match=r"1 missing \(stages\.3"):
+    with pytest.raises(WeightsError, match=r"1 missing \(stages\.3"):
         load_pretrained(TimmTrunk("efficientvit_b0"), tmp_path / "less.pt")
 
 
@@ -62,7 +61,7 @@ def test_what_is_not_here_says_how_to_fetch_it(monkeypatch, tmp_path):
     def offline(hub_id, names):
         raise FileNotFoundError(hub_id)
 
-    monkeypatch.setattr("bundle.teachers.download.fetch_from_hub", offline)
+    monkeypatch.setattr("bundle.teachers.find.fetch_from_hub", offline)
     for source in ("timm/efficientvit_b0.r224_in1k", tmp_path / "typo.pt"):
         with pytest.raises(FileNotFoundError, match=r"hf download timm/.*copy the folder here") as error:
             load_pretrained(TimmTrunk("efficientvit_b0"), source)
@@ -95,5 +94,5 @@ def test_lite_medsam_starts_the_tiny_vit_and_no_other():
     trunk = load_pretrained(TimmTrunk("tiny_vit_5m_224"), "lite_medsam")
     published = tiny_vit_state_dict(packaged_lite_medsam())
     torch.testing.assert_close({key: trunk.backbone.state_dict()[key] for key in published}, published)
-    with pytest.raises(CheckpointError, match="fits timm's tiny_vit_5m_224"):
+    with pytest.raises(WeightsError, match="fits timm's tiny_vit_5m_224"):
         load_pretrained(TimmTrunk("efficientvit_b0"), packaged_lite_medsam())

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_strict, read_state_dict
+from bundle.weights import WeightsError, load_strict, read_state_dict
 
 
 class RunsCode:
@@ -42,9 +42,7 @@ def test_weights_wrapped_several_times_are_found(tmp_path, state):
 
 def test_one_of_several_sets_of_weights_is_not_guessed(tmp_path, state):
     torch.save({"student": state, "teacher": state, "epoch": 3}, tmp_path / "weights.pt")
-    with pytest.raises(
-        CheckpointError, match=r"holds several sets of weights, 'student', 'teacher': save the one that"
-    ):
+    with pytest.raises(WeightsError, match=r"holds several sets of weights, 'student', 'teacher': save the one that"):
         read_state_dict(tmp_path / "weights.pt")
 
 
@@ -91,17 +89,17 @@ def test_an_averaged_model_is_read_without_its_counter(tmp_path):
 
 def test_after_a_prefix_is_left_out_matching_is_as_strict_as_ever(tmp_path, state):
     names = {f"module.{name}": value for name, value in state.items()}
-    with pytest.raises(CheckpointError, match=r"1 unexpected \(extra\)"):
+    with pytest.raises(WeightsError, match=r"1 unexpected \(extra\)"):
         load_strict(nn.Linear(2, 2), names | {"module.extra": torch.ones(1)}, tmp_path)
-    with pytest.raises(CheckpointError, match=r"1 unexpected \(extra\)"):
+    with pytest.raises(WeightsError, match=r"1 unexpected \(extra\)"):
         load_strict(nn.Linear(2, 2), state | {"extra": torch.ones(1)}, tmp_path)
-    with pytest.raises(CheckpointError, match=r"2 missing .*, 2 unexpected \(module.scale, module.shift\)"):
+    with pytest.raises(WeightsError, match=r"2 missing .*, 2 unexpected \(module.scale, module.shift\)"):
         load_strict(nn.Linear(2, 2), {"module.scale": torch.ones(1), "module.shift": torch.ones(1)}, tmp_path)
 
 
 def test_a_file_that_could_run_code_is_not_opened(tmp_path, capsys):
     torch.save({"weight": torch.eye(2), "extra": RunsCode()}, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match=r"weights.pt holds more than tensors.*safetensors"):
+    with pytest.raises(WeightsError, match=r"weights.pt holds more than tensors.*safetensors"):
         read_state_dict(tmp_path / "weights.pt")
     assert "never be printed" not in capsys.readouterr().out
 
@@ -111,7 +109,7 @@ def test_the_checksum_is_checked_before_the_file_is_opened(tmp_path, state):
     torch.save(state, path)
     right = hashlib.sha256(path.read_bytes()).hexdigest()
     assert set(read_state_dict(path, right.upper())) == {"weight", "bias"}
-    with pytest.raises(CheckpointError, match=f"weights.pt has sha256 {right}, expected 00ff; .* fetch it again"):
+    with pytest.raises(WeightsError, match=f"weights.pt has sha256 {right}, expected 00ff; .* fetch it again"):
         read_state_dict(path, "00ff")
 
 
@@ -120,7 +118,7 @@ def test_a_truncated_file_is_named(tmp_path, state, suffix):
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CheckpointError, match=rf"weights{suffix} .*"):
+    with pytest.raises(WeightsError, match=rf"weights{suffix} .*"):
         read_state_dict(path)
 
 
@@ -129,7 +127,7 @@ def test_a_truncated_file_is_named(tmp_path, state, suffix):
 )
 def test_a_file_without_tensors_is_refused(tmp_path, content, described):
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match=f"expected named tensors .*, got .*{described}"):
+    with pytest.raises(WeightsError, match=f"expected named tensors .*, got .*{described}"):
         read_state_dict(tmp_path / "weights.pt")
 
 
@@ -141,7 +139,7 @@ def test_loading_fills_every_tensor_and_keeps_the_module_s_precision(tmp_path, s
 
 def test_missing_unexpected_and_mismatched_tensors_are_all_named(tmp_path):
     wrong = {"weight": torch.zeros(3, 2), "scale": torch.zeros(1)}
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises(WeightsError) as error:
         load_strict(nn.Linear(2, 2), wrong, tmp_path / "other.pt")
     for words in ("other.pt does not fit Linear", "1 missing (bias)", "1 unexpected (scale)", "weight is (3, 2), not"):
         assert words in str(error.value)
@@ -150,42 +148,51 @@ def test_missing_unexpected_and_mismatched_tensors_are_all_named(tmp_path):
 def test_a_module_is_left_untouched_by_weights_that_do_not_fit(tmp_path, state):
     module = nn.Linear(2, 2)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    with pytest.raises(CheckpointError):
+    with pytest.raises(WeightsError):
         load_strict(module, {"weight": state["weight"]}, tmp_path)
     torch.testing.assert_close(dict(module.state_dict()), before)
 
 
 def test_only_named_parts_are_left_out(tmp_path, state):
     load_strict(nn.Linear(2, 2), state | {"decoder.weight": torch.ones(1)}, tmp_path, ignore_prefixes=["decoder."])
-    with pytest.raises(CheckpointError, match=r"1 unexpected \(encoder.weight\)"):
+    with pytest.raises(WeightsError, match=r"1 unexpected \(encoder.weight\)"):
         load_strict(nn.Linear(2, 2), state | {"encoder.weight": torch.ones(1)}, tmp_path, ignore_prefixes=["decoder."])
 
 
 def test_one_tensor_under_two_names_is_refused(tmp_path, state):
     twice = state | {"old.weight": torch.zeros(2, 2)}
-    with pytest.raises(CheckpointError, match="same tensor under two names"):
+    with pytest.raises(WeightsError, match="same tensor under two names"):
         load_strict(nn.Linear(2, 2), twice, tmp_path, published_name=lambda key: key.removeprefix("old."))
 
 
-def test_a_folder_stands_for_the_published_file_in_it(tmp_path, state):
-    torch.save(state, tmp_path / "pytorch_model.bin")
-    names = ("model.safetensors", "pytorch_model.bin")
-    assert find_checkpoint(tmp_path, names) == tmp_path / "pytorch_model.bin"
-    with pytest.raises(FileNotFoundError, match=r"holds none of a\.pt, b\.pt; name the file itself"):
-        find_checkpoint(tmp_path, ("a.pt", "b.pt"))
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1)
+        self.fc = nn.Linear(2, 3)
+        self.position = nn.Parameter(torch.randn(1, 2))
+
+    def forward(self, images):  # (1, 1, 4, 4) -> (1, 16, 3)
+        positions = torch.cat([self.position, self.position[:, :1]], dim=1)
+        return self.fc(self.conv(images).flatten(2).transpose(1, 2)) + positions
 
 
-@pytest.mark.parametrize("checkpoint", ["missing.pt", "timm/missing.safetensors", "/no/such/file"])
-def test_a_missing_file_is_an_error_with_its_remedy(checkpoint):
-    with pytest.raises(FileNotFoundError, match=r"missing|/no/such/file.*never left with random.*download_teachers"):
-        find_checkpoint(checkpoint, ("weights.pt",))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_parameters_and_folded_constants_have_names(tmp_path):
+    pytest.importorskip("onnx")
+    path, net = tmp_path / "net.onnx", Net().eval()
+    torch.onnx.export(net, (torch.zeros(1, 1, 4, 4),), path, dynamo=False)
+    state = read_state_dict(path)
+    assert not [name for name in state if name.startswith("onnx::")]
+    for name in ("conv.weight", "conv.bias", "fc.weight", "fc.bias"):
+        torch.testing.assert_close(state[name], net.state_dict()[name])
+    folded = torch.cat([net.position, net.position[:, :1]], dim=1)
+    assert any(value.shape == folded.shape and torch.equal(value, folded) for value in state.values())
 
 
-@pytest.mark.parametrize("hub_id", ["microsoft/rad-dino", "timm/resnet50.a1_in1k"])
-def test_a_hub_id_is_fetched(monkeypatch, tmp_path, hub_id):
-    asked = []
-    monkeypatch.setattr(
-        "bundle.teachers.download.fetch_from_hub", lambda hub, names: asked.append((hub, names)) or tmp_path
-    )
-    assert find_checkpoint(hub_id, ("model.safetensors",)) == tmp_path
-    assert asked == [(hub_id, ("model.safetensors",))]
+def test_a_file_that_is_no_graph_is_one_line(tmp_path):
+    pytest.importorskip("onnx")
+    (tmp_path / "net.onnx").write_bytes(b"\xff\xff no graph")
+    with pytest.raises(WeightsError, match=r"net.onnx is broken or incomplete \(no ONNX graph") as caught:
+        read_state_dict(tmp_path / "net.onnx")
+    assert "\n" not in str(caught.value)

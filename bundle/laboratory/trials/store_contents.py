@@ -10,11 +10,7 @@ QUANTIZER = f"quantizer{SUFFIX}"
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of every entry of every table, by table and address; damaged entries are errors.
-
-    Raises:
-        StoreError: If anything in the store is damaged.
-    """
+    """SHA-256 of every entry of every table, by table and address; damaged entries are errors."""
     entries = {}
     for path in sorted(folder.rglob(f"[!.]*{SUFFIX}")):
         table = path.parent.relative_to(folder).as_posix()
