@@ -161,7 +161,7 @@ class AttentionEntropyFloor(nn.Module):
     found on a grid of 1/1000.
 
     Args:
-        in_channels: Channels of the student's embedding.
+        in_channels: As for :class:`Attention`, and so are the next two.
         num_teachers: Number ``K`` of teachers.
         key_dim: Length of query and keys.
         temperature: τ; more than 1 flattens the weights.
@@ -196,11 +196,7 @@ class AttentionEntropyFloor(nn.Module):
 
 
 def weigh(losses: Tensor, weights: Tensor) -> Balanced:  # (K, B), (K, B)
-    """Mean over images of Σ αᵢ ℓᵢ.
-
-    Raises:
-        ValueError: If there is not one weight for every loss, as with embeddings of other images.
-    """
+    """Mean over images of Σ αᵢ ℓᵢ; there must be one weight for every loss."""
     if weights.shape != losses.shape:
         raise ValueError(f"losses and weights must be (K, B), got {tuple(losses.shape)} and {tuple(weights.shape)}")
     return Balanced(total=(weights * losses).sum(dim=0).mean(), weights=weights.detach())

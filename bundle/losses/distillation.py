@@ -59,9 +59,6 @@ class DistillationLoss(nn.Module):
             pred: ``features``: teacher -> ``(B, C, h, w)`` from its head; ``embedding``: ``(B, C_s, hs, ws)``.
             target: ``features``: teacher -> ``(B, C, h, w)`` as the teacher gave them; ``valid``: teacher ->
                 ``(B, 1, h, w)``, the share of each position that is image and not padding.
-
-        Raises:
-            ValueError: If a teacher is missing or a shape does not fit.
         """
         self._check_teachers("pred['features']", pred["features"])
         self._check_teachers("target['features']", target["features"])

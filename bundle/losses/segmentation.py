@@ -37,7 +37,7 @@ class MaskLoss(nn.Module):
         self.pixel_weight, self.dice_weight = pixel_weight, dice_weight
 
     def forward(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        """Mean over masks: of the pixel loss over all, of Dice over those that are present.
+        """Mean over masks of logits ``(B, S, h, w)``: of the pixel loss over all, of Dice over those that are present.
 
         Args:
             logits: ``(B, S, h, w)``.
@@ -69,7 +69,7 @@ class SegmentationLoss(nn.Module):
     After each call ``latest`` holds the unweighted terms as plain floats, as ``loss/<term>``.
 
     Args:
-        mask_loss: Loss of the masks; :class:`MaskLoss` with its defaults if None.
+        mask_loss: Of all masks; :class:`MaskLoss` with its defaults if None.
         mask_weight: Factor of the mask loss.
         iou_weight: Factor of the squared error of the IoU estimate; 0 for networks without one.
         presence_weight: Factor of the presence loss; 0 for networks without one.
@@ -166,9 +166,6 @@ def match_grid(label: Tensor, valid: Tensor, logits: Tensor) -> tuple[Tensor, Te
 
     Returns:
         Label ``(B, S, h, w)``, a share of each cell's image content, and valid ``(B, 1, h, w)``, that content's share.
-
-    Raises:
-        ValueError: If the shapes do not belong together.
     """
     channels = label.shape[1]
     if label.ndim != 4 or label.shape[0] != logits.shape[0] or channels not in (1, logits.shape[1]):

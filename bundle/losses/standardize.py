@@ -47,16 +47,10 @@ class Identity(nn.Module):
 
 
 class GlobalScale(nn.Module):
-    """y = (x − μ) / α: mean channel variance 1, loud channels stay louder than quiet ones.
+    """y = (x − μ) / α: mean channel variance 1, loud channels stay louder than quiet ones."""
 
-    Args:
-        mean: μ ``(C,)``.
-        scale: α ``()``.
-        sha256: Content hash ``(32,)`` of the statistics.
-    """
-
-    mean: Tensor
-    scale: Tensor
+    mean: Tensor  # (C,)
+    scale: Tensor  # ()
 
     def __init__(self, mean: Tensor, scale: Tensor, sha256: Tensor) -> None:
         super().__init__()
@@ -75,16 +69,10 @@ class GlobalScale(nn.Module):
 
 
 class PerChannel(nn.Module):
-    """y_c = (x_c − μ_c) / σ_c, as in Theia and UNIC: quiet channels count as much as loud ones.
+    """y_c = (x_c − μ_c) / σ_c, as in Theia and UNIC: quiet channels count as much as loud ones."""
 
-    Args:
-        mean: μ ``(C,)``.
-        deviation: σ ``(C,)``, positive.
-        sha256: Content hash ``(32,)`` of the statistics.
-    """
-
-    mean: Tensor
-    deviation: Tensor
+    mean: Tensor  # (C,)
+    deviation: Tensor  # (C,), positive
 
     def __init__(self, mean: Tensor, deviation: Tensor, sha256: Tensor) -> None:
         super().__init__()
@@ -109,18 +97,12 @@ class PhiS(nn.Module):
 
     Every channel has unit variance and no distance is distorted, since R makes every diagonal entry of R Λ Rᵀ the mean
     eigenvalue (:func:`~bundle.losses.rotation.equalizing_rotation`). No small eigenvalue is divided by.
-
-    Args:
-        mean: μ ``(C,)``.
-        rotation: Q ``(C, C)``, orthogonal.
-        scale: α ``()``.
-        sha256: Content hash ``(32,)`` of the statistics.
     """
 
-    mean: Tensor
-    rotation: Tensor
-    scale: Tensor
-    sha256: Tensor
+    mean: Tensor  # (C,)
+    rotation: Tensor  # Q (C, C)
+    scale: Tensor  # ()
+    sha256: Tensor  # (32,)
 
     def __init__(self, mean: Tensor, rotation: Tensor, scale: Tensor, sha256: Tensor) -> None:
         super().__init__()
@@ -144,17 +126,11 @@ class Whitening(nn.Module):
     """Uncorrelated channels of unit variance, which amplifies whatever varies least; offered for the ablation.
 
     Eigenvalues below ``floor`` times their mean are raised to that, so that the map is invertible.
-
-    Args:
-        mean: μ ``(C,)``.
-        whiten: ``(C, C)``.
-        restore: Its inverse ``(C, C)``.
-        sha256: Content hash ``(32,)`` of the statistics.
     """
 
-    mean: Tensor
-    whiten: Tensor
-    restore: Tensor
+    mean: Tensor  # (C,)
+    whiten: Tensor  # (C, C)
+    restore: Tensor  # its inverse
 
     def __init__(self, mean: Tensor, whiten: Tensor, restore: Tensor, sha256: Tensor) -> None:
         super().__init__()
@@ -169,11 +145,7 @@ class Whitening(nn.Module):
 
     @classmethod
     def hadamard(cls, statistics: FeatureStatistics, floor: float = 1e-6) -> Self:
-        """y = H Λ^−½ Uᵀ (x − μ) / √C: an error in one output channel spreads evenly over all principal axes.
-
-        Raises:
-            ValueError: If no Hadamard matrix of this order is known to :func:`~bundle.losses.rotation.hadamard_matrix`.
-        """
+        """y = H Λ^−½ Uᵀ (x − μ) / √C: an error in one output channel spreads evenly over all principal axes."""
         hadamard = hadamard_matrix(statistics.num_channels)
         if hadamard is None:
             raise ValueError(

@@ -64,12 +64,7 @@ class FeatureStatistics:
     def update(self, features: Tensor, valid: Tensor | None = None) -> None:
         """Add feature maps ``(B, C, h, w)`` of B images, or the tokens ``(N, C)`` of one image.
 
-        Args:
-            features: The features; only their values are used, no gradient.
-            valid: Coverage in [0, 1], ``(B, 1, h, w)`` or ``(N,)``; tokens covered by half or less are left out.
-
-        Raises:
-            ValueError: If a shape does not fit or a valid feature is not finite.
+        ``valid`` is their coverage in [0, 1], ``(B, 1, h, w)`` or ``(N,)``; those covered by half or less are left out.
         """
         tokens = self._tokens(features.detach().as_subclass(Tensor))  # a MetaTensor would leak into files and buffers
         num_images = len(features) if features.ndim == 4 else 1
@@ -78,9 +73,7 @@ class FeatureStatistics:
                 raise ValueError(f"valid must hold one value per token, {len(tokens)}, got {tuple(valid.shape)}")
             tokens = tokens[valid.detach().as_subclass(Tensor).flatten().to(tokens.device) > 0.5]
         if not torch.isfinite(tokens).all():
-            raise ValueError(
-                f"features {tuple(features.shape)} hold NaN or infinity: their statistics would be useless"
-            )
+            raise ValueError(f"features {tuple(features.shape)} hold NaN or infinity: statistics would be useless")
         if len(tokens) == 0:
             return
         batch = FeatureStatistics(self.num_channels, self.source)
@@ -118,11 +111,7 @@ class FeatureStatistics:
 
     @classmethod
     def restored(cls, moments: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Self:
-        """From what :meth:`moments` and :meth:`numbers` gave; numbers may be text.
-
-        Raises:
-            ValueError: If the content does not have the hash written beside it.
-        """
+        """From what :meth:`moments` and :meth:`numbers` gave; numbers may be text, and their hash must be right."""
         statistics = cls(len(moments["mean"]), str(numbers["source"]))
         statistics.num_tokens, statistics.num_images = int(numbers["num_tokens"]), int(numbers["num_images"])
         statistics.mean, statistics.scatter = moments["mean"], moments["scatter"]
@@ -157,12 +146,7 @@ def save_statistics(statistics: Mapping[str, FeatureStatistics], path: str | Pat
 
 
 def load_statistics(path: str | Path) -> dict[str, FeatureStatistics]:
-    """Read what :func:`save_statistics` wrote and verify every content hash.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, or its content does not have the hash written in it.
-    """
+    """Read what :func:`save_statistics` wrote and verify every content hash."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no feature statistics at {path}")

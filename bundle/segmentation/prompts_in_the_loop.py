@@ -46,18 +46,15 @@ class PromptsInTheLoop(nn.Module):
         total = self.distillation(pred, target)
         standardizers, names = self.distillation.standardizers, self.decoder.names(self.teacher)
         theirs = {name: as_float32(target["features"][name][: self.num_frames]) for name in names}
-        ours = {
-            name: standardizers[name].inverse(as_float32(pred["features"][name][: self.num_frames]))  # type: ignore[operator]
-            for name in names
-        }
+        ours = {name: as_float32(pred["features"][name][: self.num_frames]) for name in names}
+        ours = {name: standardizers[name].inverse(value) for name, value in ours.items()}  # type: ignore[operator]
         boxes = draw_boxes(len(theirs[self.teacher]), self.decoder.input_size).to(total.device)
         with torch.autocast(total.device.type, enabled=False):
             with torch.no_grad():
                 wanted = self.decoder(self.decoder.take(theirs, self.teacher), boxes=boxes)
             answers = self.decoder(self.decoder.take(ours, self.teacher), boxes=boxes)
-        distance = F.binary_cross_entropy_with_logits(answers, wanted.sigmoid()) + self.dice(
-            answers, (wanted > 0).float()
-        )
+        distance = F.binary_cross_entropy_with_logits(answers, wanted.sigmoid())
+        distance = distance + self.dice(answers, (wanted > 0).float())
         self.distillation.latest["loss/prompted_masks"] = float(distance.detach())
         return total + self.weight * distance
 

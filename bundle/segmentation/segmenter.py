@@ -19,30 +19,24 @@ STRIDE = 16
 class ImageFeatures(NamedTuple):
     """A frame as the mask decoder needs it; computed once, then asked for many masks."""
 
-    embedding: Tensor
-    """``(B, C, H/16, W/16)``."""
+    embedding: Tensor  # (B, C, H/16, W/16)
     high_res_features: tuple[Tensor, Tensor]
-    """Decoder projections at stride 4 ``(B, C/8, H/4, W/4)`` and stride 8 ``(B, C/4, H/8, W/8)``."""
+    """The decoder's projections at stride 4 ``(B, C/8, H/4, W/4)`` and stride 8 ``(B, C/4, H/8, W/8)``."""
 
 
 class PromptedMasks(NamedTuple):
     """SAM 2's four candidates for one prompted object: the first for clear prompts, the others for ambiguous ones."""
 
-    masks: Tensor
-    """Mask logits ``(B, 4, H/4, W/4)``."""
-    iou: Tensor
-    """Expected intersection over union ``(B, 4)``."""
+    masks: Tensor  # logits (B, 4, H/4, W/4)
+    iou: Tensor  # expected intersection over union (B, 4)
 
 
 class StructureMasks(NamedTuple):
     """What the automatic decoder says of ``S`` structures."""
 
-    masks: Tensor
-    """Mask logits ``(B, S, H/4, W/4)``, not yet limited by presence."""
-    iou: Tensor
-    """Expected intersection over union of each mask ``(B, S)``, in [0, 1]."""
-    presence: Tensor
-    """Logits of "the structure is in this frame" ``(B, S)``."""
+    masks: Tensor  # logits (B, S, H/4, W/4), not yet limited by presence
+    iou: Tensor  # expected intersection over union (B, S), in [0, 1]
+    presence: Tensor  # logits (B, S) of "the structure is in this frame"
 
 
 class StructureQueries(nn.Module):
@@ -61,14 +55,7 @@ class StructureQueries(nn.Module):
     def forward(
         self, decoder: MaskDecoder, embedding: Tensor, position: Tensor, high_res_features: tuple[Tensor, Tensor]
     ) -> StructureMasks:
-        """Masks of every structure.
-
-        Args:
-            decoder: SAM 2's mask decoder.
-            embedding: Image embedding with the "no mask prompt" embedding added ``(B, C, h, w)``.
-            position: Positional encoding of the grid ``(1, C, h, w)``.
-            high_res_features: As in :class:`ImageFeatures`.
-        """
+        """Masks of every structure, from an embedding with the "no mask prompt" embedding added ``(B, C, h, w)``."""
         batch_size, channels, height, width = embedding.shape
         tokens = self.queries.weight.unsqueeze(0).expand(batch_size, -1, -1)
         tokens, embedding = decoder.transformer(embedding, position.expand(batch_size, -1, -1, -1), tokens)
@@ -173,8 +160,7 @@ def make_decoder(
         embed_dim: Channels of the image embedding.
         grid_size: Its side.
         image_size: Side of the frames, in whose pixels prompts are given.
-        is_sam2: As in SAM 2.1's released configurations, so that its predictors accept the decoder; else as in SAM,
-            without high-resolution features and object scores.
+        is_sam2: As in SAM 2.1's released configurations; else as in SAM, without high-resolution features and scores.
     """
     prompt_encoder = PromptEncoder(
         embed_dim=embed_dim,

@@ -28,12 +28,7 @@ class TrainingSegmenter(nn.Module):
         return self
 
     def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Any]:
-        """Encode once, decode automatically and from one prompt per frame.
-
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
-            points: Prompts ``(B, N, 2)``, as in :meth:`Segmenter.decode_prompts`.
-            point_labels: ``(B, N)``.
+        """Encode frames once, decode automatically and from one prompt per frame (:meth:`Segmenter.decode_prompts`).
 
         Returns:
             ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``; ``prompted`` with ``masks``
@@ -104,9 +99,6 @@ def parameter_groups(
 
     Returns:
         The decoder's groups, then the encoder's from deep to shallow; see :func:`weight_decay_groups`.
-
-    Raises:
-        ValueError: If ``encoder_training`` is none of these, or ``layer_decay`` is not in (0, 1].
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}: 1 trains all stages alike")

@@ -64,11 +64,7 @@ PUBLISHED = (
 
 
 def select_weights(teachers: Sequence[str]) -> tuple[PublishedWeights, ...]:
-    """The weights of some teachers; of all without a name.
-
-    Raises:
-        ValueError: If there are none of a teacher, with the names that there are.
-    """
+    """The weights of some teachers; of all without a name."""
     names = [weights.teacher for weights in PUBLISHED]
     if unknown := set(teachers) - set(names):
         raise ValueError(f"no published weights for {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -79,10 +75,6 @@ def download_weights(weights: PublishedWeights, folder: Path) -> Path:
     """Fetch one teacher's weights into ``folder/<teacher>`` unless they are there, and check or record their checksum.
 
     The checksum of the first download is written beside the file and checked whenever the file is asked for again.
-
-    Raises:
-        FileNotFoundError: If the source cannot be reached or lacks the file.
-        WeightsError: If the file differs from the published or the recorded checksum.
     """
     path = folder / weights.teacher / weights.file_name
     if not path.is_file():

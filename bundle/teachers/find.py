@@ -40,11 +40,7 @@ def find_checkpoint(checkpoint: str | Path, file_names: Sequence[str]) -> Path:
 
 
 def fetch_from_hub(hub_id: str, file_names: Sequence[str]) -> Path:
-    """Path of the first of some files that a hub's repository has, downloaded once into the hub's cache.
-
-    Raises:
-        FileNotFoundError: If the hub cannot be reached, or has no such repository or file.
-    """
+    """Path of the first of some files that a hub's repository has, downloaded once into the hub's cache."""
     for name in file_names:
         try:
             return Path(hf_hub_download(hub_id, name))

@@ -1,5 +1,7 @@
-"""LiteMedSAM's image encoder: a TinyViT distilled from MedSAM (Ma et al., CVPR 2024 challenge "Segment Anything in
-Medical Images on Laptop"), and the same weights as a start for the TinyViT student."""
+"""LiteMedSAM's image encoder, a TinyViT distilled from MedSAM, and its weights as a start for the TinyViT student.
+
+Ma et al., CVPR 2024 challenge "Segment Anything in Medical Images on Laptop".
+"""
 
 import re
 from pathlib import Path
@@ -16,7 +18,6 @@ SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 """Of the published ``lite_medsam.pth``."""
 
 OTHER_PARTS = ("prompt_encoder.", "mask_decoder.")
-STRIDE = 4
 NECK_DIM = 256
 _STEM = "patch_embed."
 
@@ -27,11 +28,8 @@ class LiteMedSam(nn.Module):
     It was trained on images stretched to [0, 1] each, and does so itself.
     """
 
-    input_size = 256
-    grid_size = input_size // STRIDE
-    embed_dim = NECK_DIM
-    mean = (0.0, 0.0, 0.0)
-    std = (1.0, 1.0, 1.0)
+    input_size, grid_size, embed_dim = 256, 64, NECK_DIM
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,12 +74,7 @@ def tiny_vit_state_dict(checkpoint: str | Path, sha256: str | None = SHA256) -> 
 
 
 def initialize_tiny_vit(backbone: nn.Module, checkpoint: str | Path, sha256: str | None = SHA256) -> list[str]:
-    """Start the TinyViT student from LiteMedSAM's stages.
-
-    Args:
-        backbone: timm's ``tiny_vit_5m_224`` with ``features_only=True``; changed in place.
-        checkpoint: ``lite_medsam.pth``.
-        sha256: Its expected checksum.
+    """Start timm's ``tiny_vit_5m_224`` with ``features_only=True``, changed in place, from LiteMedSAM's stages.
 
     Returns:
         The backbone's tensors that keep their own values: those of the stem.

@@ -42,8 +42,7 @@ class MedClipSwin(nn.Module):
         num_heads: Attention heads in each stage.
     """
 
-    mean = _MEAN
-    std = _STD
+    mean, std = _MEAN, _STD
 
     def __init__(
         self,
@@ -58,9 +57,7 @@ class MedClipSwin(nn.Module):
                 f"input_size must be a multiple of {STRIDE}, 224 at least since the last stage's windows are 7 wide, "
                 f"got {input_size}"
             )
-        self.input_size = input_size
-        self.grid_size = input_size // STRIDE
-        self.embed_dim = embed_dim * 8
+        self.input_size, self.grid_size, self.embed_dim = input_size, input_size // STRIDE, embed_dim * 8
         config = SwinConfig(image_size=input_size, embed_dim=embed_dim, depths=list(depths), num_heads=list(num_heads))
         self.model = SwinModel(config)
         self.projection_head = nn.Linear(self.embed_dim, PROJECTION_DIM, bias=False)
@@ -84,16 +81,14 @@ class MedClipResNet(nn.Module):
         input_size: Side of the square input, a multiple of 32.
     """
 
-    mean = _MEAN
-    std = _STD
+    mean, std = _MEAN, _STD
     embed_dim = 2048
 
     def __init__(self, input_size: int = 224) -> None:
         super().__init__()
         if input_size % STRIDE:
             raise ValueError(f"input_size must be a multiple of {STRIDE}, got {input_size}")
-        self.input_size = input_size
-        self.grid_size = input_size // STRIDE
+        self.input_size, self.grid_size = input_size, input_size // STRIDE
         self.model = resnet50(weights=None)
         self.model.fc = nn.Linear(self.embed_dim, PROJECTION_DIM, bias=False)
 

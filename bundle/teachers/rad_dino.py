@@ -45,9 +45,7 @@ class RadDino(nn.Module):
         super().__init__()
         if input_size % patch_size:
             raise ValueError(f"input_size must be a multiple of patch_size {patch_size}, got {input_size}")
-        self.input_size = input_size
-        self.grid_size = input_size // patch_size
-        self.embed_dim = hidden_size
+        self.input_size, self.grid_size, self.embed_dim = input_size, input_size // patch_size, hidden_size
         config = Dinov2Config(
             image_size=input_size,
             patch_size=patch_size,
