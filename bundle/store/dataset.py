@@ -43,9 +43,6 @@ class StoredViews(Dataset):
         student_transforms: Random transforms of ``image`` alone, drawn anew in each epoch: the teachers saw it without.
         move: Random movement of ``image`` and ``valid``, drawn anew in each epoch; ``PrepareStoredBatch`` moves the
             features with them. So one stored view serves as many, for teachers that are slow.
-
-    Raises:
-        StoreError: If an entry is missing, or the store is of other teachers.
     """
 
     def __init__(

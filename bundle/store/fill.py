@@ -141,14 +141,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(found: Sequence[Found], tables: Mapping[str, FeatureTable], image_size: int, shard_size: int) -> Plan:
-    """Count what is missing, from addresses alone.
-
-    Args:
-        found: The requests as the store knows them.
-        tables: Features by teacher.
-        image_size: Side of the views in pixels.
-        shard_size: Entries per shard, each of which carries statistics.
-    """
+    """Count what is missing, from addresses alone; a shard of ``shard_size`` entries carries statistics."""
     num_views = sum(entry.content is None for entry in found)
     # 8-bit pixels, a bit for each that is valid, the address of its content, and its own
     view_bytes = image_size**2 + -(-(image_size**2) // 8) + 16 + ADDRESS_BYTES

@@ -19,23 +19,14 @@ from bundle.store.views import View, as_float, pack, read_view
 
 @dataclass(frozen=True)
 class FillOptions:
-    """How a store is filled.
+    """How a store is filled."""
 
-    Attributes:
-        image_size: Side of the views in pixels.
-        precision: "float16" or "int8".
-        batch_size: Views per forward pass.
-        shard_mib: Size of a shard of the largest features, in MiB; several are held in memory.
-        device: Where the teachers run.
-        verify: Check every stored entry that is needed against its checksum, and make damaged ones again.
-    """
-
-    image_size: int
-    precision: str = "float16"
-    batch_size: int = 8
-    shard_mib: float = 256.0
-    device: torch.device | str = "cpu"
-    verify: bool = True
+    image_size: int  # side of the views in pixels
+    precision: str = "float16"  # or "int8"
+    batch_size: int = 8  # views per forward pass
+    shard_mib: float = 256.0  # size of a shard of the largest features; several are held in memory
+    device: torch.device | str = "cpu"  # where the teachers run
+    verify: bool = True  # check stored entries that are needed against their checksums, and make damaged ones again
 
 
 class BlockViews:
@@ -133,14 +124,7 @@ class ViewPass:
 
 
 class FeaturePass:
-    """Runs one teacher on the views of a block that it has not seen.
-
-    Args:
-        name: Of the teacher, for messages.
-        teacher: The live teacher, on the device of ``options``.
-        features: Where its features are kept.
-        options: How the store is filled.
-    """
+    """Runs one live teacher, on the device of ``options``, on the views of a block that it has not seen."""
 
     def __init__(self, name: str, teacher: nn.Module, features: FeatureTable, options: FillOptions) -> None:
         self.name, self.teacher, self.features, self.options = name, teacher, features, options

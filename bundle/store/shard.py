@@ -50,15 +50,9 @@ class OpenFile:
 
 
 class Shard:
-    """A shard's layout, addresses and checksums; entries are read one by one, and do not stay in memory.
+    """A complete shard's layout, addresses and checksums; entries are read one by one, and do not stay in memory.
 
     Rows are read and not mapped: a failing disk is then an error and no dead process, and memory stays flat.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StoreError: If it is no complete shard.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,11 +100,7 @@ class Shard:
             raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from error
 
     def read(self, row: int, verify: bool = True, file: OpenFile | None = None) -> dict[str, Tensor]:
-        """All columns of an entry, from the file opened before or for this entry alone.
-
-        Raises:
-            StoreError: If the entry cannot be read or, where that is to be verified, does not have its checksum.
-        """
+        """All columns of an entry with the right checksum, from the file opened before or for this entry alone."""
         file = file or self.open()
         entry = {
             name: self._read(file, column, column.offset + row * column.row_bytes, column.row_bytes, column.shape)
@@ -132,9 +122,8 @@ class Shard:
         return damaged
 
     def _read(self, file: OpenFile, column: Column, offset: int, num_bytes: int, shape: tuple[int, ...]) -> Tensor:
-        content = torch.empty(num_bytes, dtype=torch.uint8)
+        content, done = torch.empty(num_bytes, dtype=torch.uint8), 0
         buffer = memoryview(content.numpy().data)
-        done = 0
         while done < num_bytes:
             try:
                 count = os.preadv(file.descriptor, [buffer[done:]], offset + done)
@@ -184,7 +173,7 @@ def write_shard(
         temporary: Where it is written until it is complete, in the same folder; beside ``path`` unless given.
 
     Raises:
-        StoreError: If the disk is full, or the file cannot be written for another reason; nothing is left behind.
+        StoreError: If the file cannot be written; nothing is left behind.
     """
     columns = {name: column.contiguous() for name, column in sorted(columns.items())}
     rows = [{name: column[row] for name, column in columns.items()} for row in range(len(keys))]

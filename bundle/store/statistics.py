@@ -19,16 +19,8 @@ def save_stored_statistics(
 ) -> Path:
     """Write the statistics where ``fit_standardizers`` finds them, so that it runs no teacher.
 
-    Of several processes the first writes; ``fit_standardizers`` tells the others.
-
-    Args:
-        views: The training views.
-        teachers: As for :func:`stored_statistics`.
-        path: Safetensors file, as for ``fit_standardizers``.
-        frames_id: As for ``fit_standardizers``.
-
-    Returns:
-        ``path``.
+    Of several processes the first writes; ``fit_standardizers`` tells the others. Arguments are those of
+    :func:`stored_statistics` and ``fit_standardizers``; returns ``path``.
     """
     if rank() > 0:
         return Path(path)
@@ -42,14 +34,10 @@ def save_stored_statistics(
 
 
 def stored_statistics(views: StoredViews, teachers: Mapping[str, nn.Module]) -> dict[str, FeatureStatistics]:
-    """Feature statistics over all distinct views of a data set, by teacher.
+    """Feature statistics over all distinct training views of a data set, by teacher.
 
     Shards that belong to the data set as a whole give the float64 statistics that they carry; of the others (after the
     data list has changed) the wanted features are read and decoded.
-
-    Args:
-        views: The training views.
-        teachers: The same teachers, for the grid on which padding is left out.
     """
     return {name: _merge(views, name, teacher) for name, teacher in teachers.items()}
 

@@ -51,11 +51,8 @@ class FeatureTable:
     Args:
         folder: ``shards/``, beside what describes the teacher and decodes its features.
         teacher: Whose features they are.
-        codec: Encodes and decodes them.
+        codec: Encodes and decodes them; a folder of features that were encoded otherwise is refused.
         mend: As for :class:`Table`.
-
-    Raises:
-        StoreError: If the folder holds features that were encoded otherwise.
     """
 
     def __init__(self, folder: Path, teacher: TeacherIdentity, codec: Codec, mend: bool = False) -> None:
@@ -73,11 +70,8 @@ class FeatureStore:
     """Opens a store's tables.
 
     Args:
-        folder: The store; an empty or new folder becomes one when it is filled.
+        folder: The store; an empty or new folder becomes one when it is filled, one with something else is refused.
         mend: Remove shards that cannot be opened, instead of refusing them.
-
-    Raises:
-        StoreError: If the folder holds something else, or another version of a store.
     """
 
     def __init__(self, folder: str | Path, mend: bool = False) -> None:
@@ -99,11 +93,7 @@ class FeatureStore:
         return self.folder / "features" / f"{teacher.address}-{precision}"
 
     def features(self, name: str, teacher: TeacherIdentity, precision: str) -> FeatureTable:
-        """A teacher's features, for reading.
-
-        Raises:
-            StoreError: If there are none; the message says whose there are.
-        """
+        """A teacher's features, for reading; where there are none, the error says whose there are."""
         folder = self.feature_folder(teacher, precision)
         if not folder.is_dir():
             asked = f"{name!r} (weights {teacher.weights[:12]}, input {teacher.input_size}²)"

@@ -29,9 +29,6 @@ class Table:
     Args:
         folder: Folder of the shards; made when the first is added.
         mend: Remove shards that cannot be opened, instead of refusing the table.
-
-    Raises:
-        StoreError: If a shard is damaged and ``mend`` is false.
     """
 
     def __init__(self, folder: Path, mend: bool = False) -> None:

@@ -84,8 +84,8 @@ class TransformersBackbone(nn.Module):
         remedy = (
             "expected a vision model alone, of this size, as model.vision_model.save_pretrained(folder) saves CLIP's"
         )
-        of = "" if layer is None else f"layer {layer} of "
-        self.embed_dim, self.grid_size = _try_forward(self, f"{of}transformers' {type(model).__name__}", remedy)
+        name = f"{'' if layer is None else f'layer {layer} of '}transformers' {type(model).__name__}"
+        self.embed_dim, self.grid_size = _try_forward(self, name, remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
         if self.layer is None:
@@ -213,10 +213,7 @@ def _read_config(source: Path | Mapping[str, Any]) -> tuple[Any, Any, set[str]]:
 
 
 def _drop_blocks_above(model: nn.Module, layer: int) -> None:
-    """Leave out blocks of a plain transformer that its hidden state ``layer`` does not need.
-
-    The block after it stays: its input is that hidden state, whatever norm transformers puts on the last one.
-    """
+    """Leave out blocks of a plain transformer that its hidden state ``layer``, the input of the next, does not need."""
     if layer < 0:
         raise ValueError(f"layer counts hidden states from 0, the embeddings, got {layer}")
     num_blocks = getattr(model.config, "num_hidden_layers", None)
