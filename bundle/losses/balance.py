@@ -161,7 +161,7 @@ class AttentionEntropyFloor(nn.Module):
     found on a grid of 1/1000.
 
     Args:
-        in_channels: As for :class:`Attention`, and so are the next two.
+        in_channels: Channels of the student's embedding.
         num_teachers: Number ``K`` of teachers.
         key_dim: Length of query and keys.
         temperature: τ; more than 1 flattens the weights.

@@ -37,12 +37,10 @@ class MaskLoss(nn.Module):
         self.pixel_weight, self.dice_weight = pixel_weight, dice_weight
 
     def forward(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        """Mean over masks of logits ``(B, S, h, w)``: of the pixel loss over all, of Dice over those that are present.
+        """Mean over masks: of the pixel loss over all, of Dice over those that are present.
 
-        Args:
-            logits: ``(B, S, h, w)``.
-            label: ``(B, S, H, W)`` in [0, 1], on the logits' grid or a finer one.
-            valid: ``(B, 1, H, W)``, 1 on image and 0 on padding.
+        Logits are ``(B, S, h, w)``; ``label`` ``(B, S, H, W)`` in [0, 1] and ``valid`` ``(B, 1, H, W)`` are on their
+        grid or a finer one.
         """
         label, valid = match_grid(label, valid, logits)
         pixel, dice, present = self.parts(as_float32(logits), label, valid)

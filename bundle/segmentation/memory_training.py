@@ -141,10 +141,7 @@ class _Step:
 def correcting_clicks(pred: Tensor, label: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """One click per object into what is wrong; into the object where nothing is, or anywhere if it is not there.
 
-    Args:
-        pred: Masks ``bool (N, 1, H, W)``, and so are ``label``, the true ones.
-        label: See ``pred``.
-        share: Which of the pixels, as a share in [0, 1) of them ``(N,)``.
+    ``pred`` and ``label`` are masks ``bool (N, 1, H, W)``; ``share`` ``(N,)``, in [0, 1), says which wrong pixel.
 
     Returns:
         Points ``(N, 1, 2)`` and their labels ``(N, 1)``: 1 on the object, 0 beside it.

@@ -29,7 +29,6 @@ class Prompt:
         point_labels: For each point 1 inside the structure, 0 outside.
         box: Left, top, right and bottom.
         mask: ``(H, W)``, as large as the frame, bool or 0 and 1; empty where the structure is not in the frame.
-
     """
 
     structure: str
@@ -52,14 +51,7 @@ class Prompt:
             raise ValueError(f"a box is left, top, right, bottom, got {tuple(self.box)}")
 
     def check(self, structures: Sequence[str], num_frames: int, rows: int, columns: int) -> None:
-        """Refuse a structure, frame, point, box or mask that is not in the clip.
-
-        Args:
-            structures: Names that there are.
-            num_frames: Of the clip.
-            rows: Of its frames, and so are ``columns``.
-            columns: See ``rows``.
-        """
+        """Refuse a structure, frame, point, box or mask that is not in a clip of so many frames, rows and columns."""
         if self.structure not in structures:
             raise ValueError(f"structure must be one of {list(structures)}, got {self.structure!r}")
         if not 0 <= self.frame < num_frames:

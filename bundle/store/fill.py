@@ -27,7 +27,7 @@ from bundle.store.store import (
     make_requests,
     training_views,
 )
-from bundle.store.table import remove_unfinished, unfinished_path
+from bundle.store.unfinished import remove_unfinished, unfinished_path
 from bundle.store.views import ViewRecipe
 
 LARGEST_BLOCK = 128

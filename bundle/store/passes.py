@@ -14,7 +14,7 @@ from bundle.store.digest import as_array
 from bundle.store.shard import StoreError
 from bundle.store.store import CODEC, FeatureStore, FeatureTable, Finder, Request
 from bundle.store.table import Table
-from bundle.store.views import View, as_float, pack, read_view
+from bundle.store.views import View, as_float, pack_valid, read_view
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class ViewPass:
             made = list(views.values())
             columns = {
                 "image": torch.stack([view.image for view in made]),
-                "valid": torch.stack([pack(view.valid) for view in made]),
+                "valid": torch.stack([pack_valid(view.valid) for view in made]),
                 "content": torch.from_numpy(as_array([view.content for view in made]).copy()),
             }
             self.store.views.add(list(views), columns)

@@ -14,7 +14,7 @@ from bundle.store.passes import FillOptions
 from bundle.store.precision import PhiSInt8
 from bundle.store.shard import StoreError
 from bundle.store.store import Request, TeacherIdentity
-from bundle.store.table import unfinished_path
+from bundle.store.unfinished import unfinished_path
 from bundle.store.views import View, ViewRecipe, as_float
 
 NUM_SAMPLED = 128

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses, as_array, digest
+from bundle.store.unfinished import unfinished_path
 
 REMEDY = "run configs/cache_features.json again"
 FORMAT = "feature-store-shard-1"
@@ -160,7 +160,6 @@ def write_shard(
     columns: Mapping[str, Tensor],
     extra: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, str] | None = None,
-    temporary: Path | None = None,
 ) -> None:
     """Write a shard completely or not at all, also if the machine stops.
 
@@ -170,7 +169,6 @@ def write_shard(
         columns: Their values ``(n, …)``.
         extra: Tensors of the shard as a whole.
         metadata: Text of the shard as a whole.
-        temporary: Where it is written until it is complete, in the same folder; beside ``path`` unless given.
 
     Raises:
         StoreError: If the file cannot be written; nothing is left behind.
@@ -180,19 +178,13 @@ def write_shard(
     crc = torch.tensor([_crc(key, row) for key, row in zip(keys, rows, strict=True)], dtype=torch.int64)
     tensors = {KEYS: torch.from_numpy(as_array(keys).copy()), CRC: crc, **columns}
     tensors |= {EXTRA + name: tensor.contiguous() for name, tensor in (extra or {}).items()}
-    temporary = temporary or path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        save_file(tensors, temporary, metadata={**(metadata or {}), "format": FORMAT})
-        temporary.chmod(0o666 & ~umask())  # safetensors gives 0600
-        to_disk(temporary)
-        temporary.replace(path)
-        to_disk(path.parent)
+        with unfinished_path(path) as temporary:
+            save_file(tensors, temporary, metadata={**(metadata or {}), "format": FORMAT})
     except (SafetensorError, OSError) as error:
         raise StoreError(
             f"cannot write {path} ({error}); what was stored before is kept: free some space, then {REMEDY}"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _crc(key: bytes, entry: Mapping[str, Tensor]) -> int:

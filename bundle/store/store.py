@@ -13,7 +13,8 @@ from bundle.keys import IMAGE
 from bundle.store.digest import digest
 from bundle.store.precision import PRECISIONS, Codec, Float16, PhiSInt8
 from bundle.store.shard import REMEDY, StoreError
-from bundle.store.table import UNFINISHED, Table, unfinished_path
+from bundle.store.table import Table
+from bundle.store.unfinished import UNFINISHED, unfinished_path
 from bundle.store.views import ViewRecipe, file_fingerprint
 from bundle.weights import weights_sha256
 

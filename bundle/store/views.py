@@ -39,16 +39,16 @@ class View:
 
 def read_view(columns: Mapping[str, Tensor]) -> View:
     """A view from an entry of a store's table of views."""
-    return View(columns["image"], unpack(columns["valid"], columns["image"].shape[-1]))
+    return View(columns["image"], unpack_valid(columns["valid"], columns["image"].shape[-1]))
 
 
-def pack(valid: Tensor) -> Tensor:  # (1, S, S) -> (S * S / 8,) uint8
+def pack_valid(valid: Tensor) -> Tensor:  # (1, S, S) -> (S * S / 8,) uint8
     """A valid region as bits."""
     return torch.from_numpy(np.packbits(valid.numpy().reshape(-1) > 0))
 
 
-def unpack(bits: Tensor, size: int) -> Tensor:  # (S * S / 8,) -> (1, S, S) uint8
-    """The inverse of :func:`pack`."""
+def unpack_valid(bits: Tensor, size: int) -> Tensor:  # (S * S / 8,) -> (1, S, S) uint8
+    """The inverse of :func:`pack_valid`."""
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size).reshape(1, size, size))
 
 
@@ -69,8 +69,8 @@ class ViewRecipe:
     def __init__(self, deterministic: Sequence[Transform], random: Sequence[Transform] = (), seed: int = 0) -> None:
         self.deterministic, self.augment = list(deterministic), Compose(list(random))
         version = str(PREPROCESSING_VERSION)
-        self._load_id = digest(version, *(describe(transform) for transform in deterministic))
-        self._augment_id = digest(version, seed, *(describe(transform) for transform in random))
+        self._load_id = digest(version, *(describe_transform(transform) for transform in deterministic))
+        self._augment_id = digest(version, seed, *(describe_transform(transform) for transform in random))
 
     def source_key(self, entry: Mapping[str, Any], fingerprint: str) -> bytes:
         """Address of a frame on disk, by its :func:`file_fingerprint`, known without decoding it."""
@@ -114,7 +114,7 @@ def file_fingerprint(path: Path) -> str:
     return json.dumps(stats)
 
 
-def describe(transform: Any) -> str:
+def describe_transform(transform: Any) -> str:
     """A transform's class and settings as text, without the state that it carries from draw to draw.
 
     Settings are the attributes with the name of a constructor's argument, and the transforms that it is made of.
@@ -130,7 +130,7 @@ def describe(transform: Any) -> str:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Transform):
-        return describe(value)
+        return describe_transform(value)
     if isinstance(value, Mapping):
         return {str(key): _as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | np.ndarray | Tensor):

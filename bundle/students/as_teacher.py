@@ -3,7 +3,6 @@
 A student that a larger one is distilled into first: agglomerate, then distill that (EUPE, arXiv 2603.22387).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,7 +83,10 @@ def load_stand_in(folder: str | Path, teachers: Sequence[str]) -> StudentWithHea
         ValueError: If there is no head for a teacher, or the files do not fit each other.
     """
     folder = Path(folder)
-    card, student_card = (_read_card(folder / name) for name in ("heads.json", "student.json"))
+    card, student_card = find_card(folder / "heads.pt"), find_card(folder / "student.pt")
+    for name, found in (("heads.json", card), ("student.json", student_card)):
+        if not found:
+            raise FileNotFoundError(f"no {name} in {folder}, which phase 1 writes: give its output_dir")
     if missing := [name for name in teachers if name not in card["grid_sizes"]]:
         known = list(card["grid_sizes"])
         raise ValueError(f"{folder / 'heads.pt'} has heads for {known}, none for {missing}: distill that teacher")
@@ -110,9 +112,3 @@ def _append(last: nn.Conv2d, following: nn.Conv2d) -> None:
     matrix = following.weight[:, :, 0, 0]
     last.bias.copy_(matrix @ last.bias + following.bias)  # type: ignore[union-attr, operator]
     last.weight.copy_((matrix @ last.weight[:, :, 0, 0])[:, :, None, None])
-
-
-def _read_card(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}, which phase 1 writes: give its output_dir")
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -30,9 +30,6 @@ def load_student(
             distillation.
         pretrained: Published weights for the trunk, as for :func:`load_pretrained`.
 
-    Returns:
-        The same student.
-
     Raises:
         FileNotFoundError: If the file is missing.
         ValueError: If its card, keys or shapes are not this student's, or both are given.

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from bundle.store.shard import SUFFIX, Shard
-from bundle.store.table import UNFINISHED
+from bundle.store.unfinished import UNFINISHED
 
 QUANTIZER = f"quantizer{SUFFIX}"
 
