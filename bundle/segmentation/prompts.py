@@ -1,4 +1,8 @@
-"""Prompts from the labels: for training drawn at random; for evaluation the box around an object, or its middle."""
+"""Prompts from the labels.
+
+For training drawn at random, a point, a box, or points inside and outside; for evaluation the one box around an object,
+or the one click into its middle.
+"""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
-"""LiteMedSAM's image encoder, a TinyViT distilled from MedSAM, and its weights as a start for the TinyViT student.
+"""LiteMedSAM's image encoder, and the same weights as a start for the TinyViT student.
 
-Ma et al., CVPR 2024 challenge "Segment Anything in Medical Images on Laptop".
+A TinyViT distilled from MedSAM (Ma et al., CVPR 2024 challenge "Segment Anything in Medical Images on Laptop").
 """
 
 import re
