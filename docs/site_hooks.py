@@ -19,23 +19,30 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL_CARD = "README.md"
 REPOSITORY = "repository/"
 PARTS = "reference/parts/"
+PUBLIC_API = "reference/public.md"
 LINK = re.compile(r"(?P<open>!?\[[^\]\n]*\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?P<close>\))")
 FENCE = re.compile(r"^( *)(`{3,})[^\n]*\n.*?^\1\2 *$", flags=re.MULTILINE | re.DOTALL)
 LANGUAGES = {".py": "python", ".sh": "bash", ".conf": "ini"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Complete the navigation with the pages of the code."""
+    """Complete the navigation with the pages of the code, and those that studies have written."""
     pages = [{stage: f"{PARTS}{stage}.md"} for stage in configured_modules()]
+    evidence = [
+        path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir, "laboratory").glob("*.md")
+    ]
     for section in config.nav or []:
         if "Reference" in section:
-            section["Reference"].append({"Parts that configs name": pages})
+            section["Reference"] += [{"Public API": PUBLIC_API}, {"Parts that configs name": pages}]
+        if "Evidence" in section:  # studies write pages of their own
+            section["Evidence"] += [page for page in sorted(evidence) if not in_navigation(page, config)]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the model card, which is not the site's index; pages of the code; and files that pages link to."""
     files.append(model_card(config))
+    files.append(File.generated(config, PUBLIC_API, content="# Public API\n\n::: bundle\n"))
     for stage, modules in configured_modules().items():
         files.append(File.generated(config, f"{PARTS}{stage}.md", content=part_page(stage, modules)))
     found = {name for file in files.documentation_pages() for name in linked_files(file.src_uri, file.content_string)}
