@@ -42,7 +42,7 @@ films-given: # before the set-up, which takes minutes
 study-real: films-given $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: many hours, resumable
 	$(PYTHON_IN_VENV) scripts/laboratory/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/laboratory $(OPTIONS)
 
-docs: $(STAMP) ## the documentation as a website in site/: strict, without a network; open site/index.html
+docs: $(STAMP) ## the documentation as a website in site/: strict, without a network; look at it with python -m http.server --directory site
 	NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --quiet
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts

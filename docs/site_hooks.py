@@ -20,22 +20,29 @@ MODEL_CARD = "README.md"
 REPOSITORY = "repository/"
 PARTS = "reference/parts/"
 PUBLIC_API = "reference/public.md"
+SECTIONS = {
+    "tutorial": "Learn",
+    "how-to": "Use it",
+    "concepts": "Understand",
+    "reference": "Reference",
+    "laboratory": "Evidence",
+}
+"""Where pages of a folder go that mkdocs.yml does not place, such as those that a study writes."""
 LINK = re.compile(r"(?P<open>!?\[[^\]\n]*\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?P<close>\))")
 FENCE = re.compile(r"^( *)(`{3,})[^\n]*\n.*?^\1\2 *$", flags=re.MULTILINE | re.DOTALL)
 LANGUAGES = {".py": "python", ".sh": "bash", ".conf": "ini"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Complete the navigation with the pages of the code, and those that studies have written."""
-    pages = [{stage: f"{PARTS}{stage}.md"} for stage in configured_modules()]
-    evidence = [
-        path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir, "laboratory").glob("*.md")
-    ]
-    for section in config.nav or []:
-        if "Reference" in section:
-            section["Reference"] += [{"Public API": PUBLIC_API}, {"Parts that configs name": pages}]
-        if "Evidence" in section:  # studies write pages of their own
-            section["Evidence"] += [page for page in sorted(evidence) if not in_navigation(page, config)]
+    """Complete the navigation: pages that it does not list, by their folders, and pages of the code."""
+    pages = [path.relative_to(config.docs_dir).as_posix() for path in sorted(Path(config.docs_dir).rglob("*.md"))]
+    listed = repr(config.nav)
+    sections = {title: pages for part in config.nav or [] for title, pages in part.items() if isinstance(pages, list)}
+    for page in pages:
+        if f"'{page}'" not in listed and page.split("/")[0] in SECTIONS:
+            sections[SECTIONS[page.split("/")[0]]].append(page)
+    stages = [{stage: f"{PARTS}{stage}.md"} for stage in configured_modules()]
+    sections["Reference"] += [{"Public API": PUBLIC_API}, {"Parts that configs name": stages}]
     return config
 
 
@@ -75,8 +82,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Drop Sphinx's roles, which docstrings write before a name."""
-    return re.sub(r":(?:class|func|meth|attr|mod|data):(?=<code)", "", html)
+    """Drop what docstrings write for Sphinx: roles before names, and a second colon before a block."""
+    return re.sub(r":(?:class|func|meth|attr|mod|data):(?=<code)|:(?=:</p>)", "", html)
 
 
 def model_card(config: MkDocsConfig) -> File:
