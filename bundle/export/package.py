@@ -55,6 +55,7 @@ CONTENT = (
     "models/**/*",
     "docs/**/*.md",
     "docs/**/*.png",
+    "docs/**/*.gif",
     "docs/**/*.svg",
 )
 
