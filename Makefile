@@ -6,7 +6,7 @@ STAMP    := $(VENV)/.installed
 TEACHERS := medsam2 rad_dino medclip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage spelling baseline bench docs-figures teachers model memory package annotate study study-full study-real films-given clean FORCE
+.PHONY: help demo test check coverage spelling baseline bench docs-figures docs teachers model memory package annotate study study-full study-real films-given clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ films-given: # before the set-up, which takes minutes
 
 study-real: films-given $(STAMP) ## the study on real films, JSRT=folder CHEST_XRAYS=folder: many hours, resumable
 	$(PYTHON_IN_VENV) scripts/laboratory/study_real.py "$(JSRT)" "$(CHEST_XRAYS)" --jobs 2 --output_dir docs/laboratory $(OPTIONS)
+
+docs: $(STAMP) ## the documentation as a website in site/: strict, without a network; look at it with python -m http.server --directory site
+	NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --quiet
 
 docs-figures: $(STAMP) ## redraw the figures of docs/ from their scripts
 	set -e; for script in docs/figures/*.py; do echo "$$script"; $(PYTHON_IN_VENV) "$$script"; done

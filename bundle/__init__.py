@@ -7,6 +7,8 @@ The folders are the data flow; a module imports only from its own stage or an ea
     paths              where the bundle is
     extras             optional packages, and what is said where one is missing
     one_line           errors as one line with the remedy
+    weights            named tensors on disk, read strictly; their cards
+    ranks              what the processes of one run tell each other
     weight_decay       which parameters an optimizer shrinks
     spinning           how threads of PyTorch wait for one another
     data               DICOM, video, stills, NIfTI -> clip (T, 1, H, W)

@@ -16,10 +16,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("models/teachers/published"), help="where to put them")
     parser.add_argument("--list", action="store_true", help="show sources and licences, download nothing")
     arguments = parser.parse_args()
-    from bundle.teachers.download import describe, download_weights, select_weights
+    from bundle.teachers.download import download_weights, select_weights
 
     for weights in select_weights(arguments.teachers):
-        print(describe(weights), flush=True)
+        print(weights, flush=True)
         if not arguments.list:
             print(f"  saved:   {download_weights(weights, arguments.folder)}")
 

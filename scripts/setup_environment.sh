@@ -132,7 +132,7 @@ install torch torchvision
 
 step 4 "MONAI, SAM 2 and the other dependencies, test tools, this project"
 # sam2 builds against the PyTorch above; its CUDA kernel only fills holes in masks and would need nvcc.
-SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[inference,deploy,quantize,train,laboratory,test]'
+SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[inference,deploy,quantize,train,laboratory,test,docs]'
 
 # Every Python of this environment reads this line before it can load PyTorch: bundle/spinning.py says what for. The
 # bundle itself must not be imported here: a Python may be started for another copy of it.

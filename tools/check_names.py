@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOWN = frozenset(
     [
         "Channel",
-        "CheckpointError",
         "Limits",
         "Outcome",
         "Setting",
@@ -20,18 +19,15 @@ KNOWN = frozenset(
         "carried",
         "check_masks",
         "compare",
-        "describe",
         "dice",
         "frame_times_ms",
         "judge",
         "measure_stages",
-        "pack",
         "pixel_aspect",
         "serve",
         "stated_shape",
         "train",
         "unexplained",
-        "unpack",
         "write_report",
     ]
 )

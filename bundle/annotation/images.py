@@ -24,9 +24,9 @@ from bundle.data.nifti import NIFTI_SUFFIXES
 from bundle.data.readers import read_clip
 from bundle.data.sources import own_files
 from bundle.inference.dicom_seg import SegmentOrigin
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import Window, view_of_clip
 from bundle.transforms.recent import RecentlyUsed
+from bundle.weights import file_sha256
 
 DIGEST_BYTES = 8
 NOTHING = "0" * 2 * DIGEST_BYTES  # stands for a mask without a pixel

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.atomic import atomic_path, write_json
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 HISTORY = "promotions.json"
 

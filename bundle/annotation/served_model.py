@@ -24,8 +24,8 @@ from bundle.segmentation.prompting import EncodedFrame, Prompt, PromptedMask, en
 from bundle.segmentation.propagation import ClipTracker, TrackedMask
 from bundle.segmentation.sam2 import load_tracker
 from bundle.segmentation.segmenter import Segmenter
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import unletterbox
+from bundle.weights import file_sha256
 
 NUM_SAMPLED = 8  # frames of a clip that its uncertainty is taken from, evenly spread
 

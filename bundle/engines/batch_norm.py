@@ -5,7 +5,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bundle.losses.ranks import sum_over_ranks, world_size
+from bundle.ranks import sum_over_ranks, world_size
 
 
 class BatchNormOverRanks(nn.BatchNorm2d):

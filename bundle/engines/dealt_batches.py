@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from bundle.keys import CLIP, FRAME
-from bundle.losses.ranks import rank, world_size
+from bundle.ranks import rank, world_size
 
 
 class DealtBatches(Sampler[list[int]]):
@@ -14,7 +14,7 @@ class DealtBatches(Sampler[list[int]]):
 
     The network then sees the very batches that a single process would give it, and no frame twice. Processes get
     equally many batches or one less; one that would get none is given the first, which
-    :func:`bundle.losses.ranks.gather_in_turn` counts once.
+    :func:`bundle.ranks.gather_in_turn` counts once.
 
     Args:
         items: What is evaluated; only its length counts.

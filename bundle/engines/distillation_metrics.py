@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bundle.engines.dealt_batches import frames_of
 from bundle.losses.distillation import DistillationLoss
-from bundle.losses.ranks import gather_in_turn
+from bundle.ranks import gather_in_turn
 
 MEASURED = "measured"
 """Entry of an evaluated batch's target that keeps what was measured of it."""

@@ -21,8 +21,8 @@ from bundle.engines.example_pictures import ExamplePictures
 from bundle.engines.feature_pictures import FeaturePictures
 from bundle.engines.handlers import ProgressBar
 from bundle.engines.run_log import RunLog
-from bundle.losses.ranks import gather, rank, world_size
 from bundle.one_line import report_in_one_line
+from bundle.ranks import gather, rank, world_size
 
 TORCHRUN = "torchrun --nproc_per_node=<processes> -m monai.bundle run ..."
 OF_FIRST_PROCESS = (RunLog, MLFlowHandler, ProgressBar, FeaturePictures, ExamplePictures)

@@ -8,7 +8,7 @@ from typing import Any
 from bundle.engines.provenance import describe_code, describe_data
 from bundle.engines.tracked_run import TrackedRun
 from bundle.engines.tracking import RunAddress, effective_uri
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 
 class EvaluationLog:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from bundle.engines.accumulation import ends_optimizer_step
 from bundle.keys import CLIP, FRAME, PATIENT, PIXEL_SPACING_MM, VALID
-from bundle.losses.ranks import rank
 from bundle.metrics.report import EvaluationTable
+from bundle.ranks import rank
 
 if TYPE_CHECKING:
     from bundle.engines.evaluation_log import EvaluationLog  # MLflow, which whoever trains has

@@ -11,8 +11,8 @@ from monai.metrics import do_metric_reduction
 from torch import Tensor
 
 from bundle.engines.dealt_batches import frames_of
-from bundle.losses.ranks import gather_in_turn
 from bundle.metrics.overlap import dice
+from bundle.ranks import gather_in_turn
 
 
 class MeanDiceOverRanks(Metric):

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from bundle.keys import IMAGE, LABEL, VALID
-from bundle.losses.retained import DISTILLATION
+from bundle.losses.segmentation import DISTILLATION
 from bundle.segmentation.prompts import PromptSampler
 from bundle.store.dataset import FEATURES, MOVED
 from bundle.store.views import as_float

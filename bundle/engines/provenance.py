@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundle.data.datalist import read_datalist
 from bundle.extras import needs_extra
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 with needs_extra("train", "training"):
     from mlflow.entities import Dataset, DatasetInput, InputTag

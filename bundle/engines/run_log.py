@@ -14,7 +14,7 @@ from bundle.engines.machine_load import MachineLoad
 from bundle.engines.provenance import describe_code, describe_data
 from bundle.engines.tracked_run import TrackedRun
 from bundle.engines.tracking import RunAddress, effective_uri
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 
 class RunLog:

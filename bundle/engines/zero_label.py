@@ -20,12 +20,12 @@ from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_SPACING_MM
 from bundle.metrics.report import EvaluationTable, FrameScore
 from bundle.segmentation.prompts import box_around, connected_parts, inner_point
 from bundle.segmentation.teacher_decoder import TeacherDecoder, TeacherSegmenter, load_lite_medsam_decoder
-from bundle.students.card import find_card
-from bundle.students.stand_in import load_stand_in
+from bundle.students.as_teacher import load_stand_in
 from bundle.teachers.base import Teacher
 from bundle.teachers.lite_medsam import load_lite_medsam, packaged_lite_medsam
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
+from bundle.weights import find_card
 
 PROMPTS = ("box", "click")
 TEACHER, STUDENT, FILLED_BOX = SOURCES = ("teacher", "student", "filled box")

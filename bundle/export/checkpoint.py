@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 from tqdm import tqdm
 
-from bundle.students.card import check_card, find_card
-from bundle.teachers.checkpoint import load_strict, read_state_dict
+from bundle.weights import check_card, find_card, load_strict, read_state_dict
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -17,15 +17,15 @@ from torch import Tensor
 from bundle.atomic import atomic_folder, write_json
 from bundle.export import formats, quantize
 from bundle.export.checkpoint import load_weights
-from bundle.segmentation import automatic, segmenter
+from bundle.segmentation import segmenter
 from bundle.segmentation.segmenter import Segmenter
 from bundle.students import encoder, trunk
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 FILES = {"torchscript": "model.ts", "onnx": "model.onnx", "openvino": "model.xml"}
 PRECISIONS = {"torchscript": ("float32",), "onnx": ("float32", "int8"), "openvino": ("float32", "int8")}
 # Modules that make an export: one of an earlier version of them is stale.
-_CODE = (automatic, segmenter, encoder, trunk, formats)
+_CODE = (segmenter, encoder, trunk, formats)
 RECORD = "export.json"
 # What an exported file may depend on.
 PACKAGES = ("torch", "timm", "sam2", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")

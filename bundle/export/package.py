@@ -55,6 +55,7 @@ CONTENT = (
     "models/**/*",
     "docs/**/*.md",
     "docs/**/*.png",
+    "docs/**/*.gif",
     "docs/**/*.svg",
 )
 
@@ -88,7 +89,7 @@ def package_bundle(root: str | Path, output_dir: str | Path) -> Path:
 
     Raises:
         BundleError: If a file is missing, versions or sizes disagree, or weights are not listed.
-        CheckpointError: If the weights do not fit the network of ``configs/inference.json``.
+        WeightsError: If the weights do not fit the network of ``configs/inference.json``.
     """
     root = Path(root).resolve()
     files = bundle_files(root)

@@ -18,9 +18,9 @@ from bundle.extras import needs_extra
 from bundle.keys import IMAGE
 from bundle.phantom import generate_study
 from bundle.phantom.dataset import GENERATOR_VERSION
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
+from bundle.weights import file_sha256
 
 FRAMES_PER_PATIENT = 4
 # The first convolutions, at strides 2 and 4, stay in float32: of the variants tried this lost the least Dice, and

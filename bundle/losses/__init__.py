@@ -6,5 +6,5 @@ fit            run the teachers once, keep their statistics, build the standardi
 distances      how far the student's features are from a teacher's
 balance        how the teachers' losses become one
 distillation   phase 1: all of the above in one loss
-segmentation   phase 2: masks, IoU prediction and presence
+segmentation   phase 2: masks, IoU prediction and presence; with phase 1's loss beside it
 """

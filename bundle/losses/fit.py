@@ -3,7 +3,6 @@
 With several processes each measures its share of the frames; the merged statistics are the same on all of them.
 """
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.keys import IMAGE, VALID
-from bundle.losses.ranks import from_first_rank, gather, rank, world_size
 from bundle.losses.statistics import FeatureStatistics, load_statistics, save_statistics
+from bundle.ranks import from_first_rank, gather, rank, world_size
+from bundle.weights import weights_sha256
 
 FRAMES = ", frames "
 """In the source of statistics, what stands before the frames' id."""
@@ -32,10 +32,10 @@ def fit_standardizers(
     num_batches: int | None = None,
     frames_id: str | None = "",
 ) -> dict[str, nn.Module]:
-    """Build one standardizer per teacher from features of training frames.
+    """Build one standardizer per teacher, in the teachers' order, from features of training frames.
 
     Args:
-        teachers: Frozen teachers by name; their order is the order of the result.
+        teachers: Frozen teachers by name.
         frames: Batches with ``image`` ``(B, 1, H, W)`` and, where frames are padded, ``valid``, such as a data loader
             over *training* patients; read only if the statistics are not yet in ``path``. Of several processes each
             gives its own frames.
@@ -45,9 +45,6 @@ def fit_standardizers(
         num_batches: How many batches to use, in all processes together; all if None.
         frames_id: What tells these frames from others, such as a checksum of the data list and the transforms; None
             takes the file's statistics of whatever frames.
-
-    Raises:
-        ValueError: If ``frames`` gives none, or the file at ``path`` is damaged.
     """
     statistics = fit_statistics(teachers, frames, path, num_batches, frames_id)
     build = getattr(kind, "from_statistics", kind)
@@ -68,8 +65,8 @@ def fit_statistics(
     is_stored = path is not None and Path(path).is_file() and rank() == 0
     known = from_first_rank(load_statistics(path) if path is not None and is_stored else {})
     wanted = {name: empty_statistics(teacher, frames_id or "") for name, teacher in teachers.items()}
-    is_any = frames_id is None
-    missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name, is_any)}
+    of_any_frames = frames_id is None
+    missing = {name: teachers[name] for name in wanted if not _fits(known.get(name), wanted[name], name, of_any_frames)}
     if missing:
         own = None if num_batches is None else len(range(rank(), num_batches, world_size()))
         _measure(missing, wanted, itertools.islice(frames, own), own)
@@ -90,15 +87,6 @@ def _of_all_ranks(own: FeatureStatistics) -> FeatureStatistics:
     if first.num_images == 0:
         raise ValueError("feature statistics need at least one batch of training frames, got none: check the data list")
     return first
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Hash of a network's parameters and buffers, by which stored statistics know their teacher."""
-    digest = hashlib.sha256()
-    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def empty_statistics(teacher: nn.Module, frames_id: str) -> FeatureStatistics:

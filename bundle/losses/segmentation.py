@@ -8,7 +8,11 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from bundle.losses.ranks import mean_over_ranks, world_size
+from bundle.losses.distillation import DistillationLoss, as_float32
+from bundle.ranks import mean_over_ranks, world_size
+
+DISTILLATION = "distillation"
+"""Entry of the target that holds what :class:`DistillationLoss` needs."""
 
 
 class MaskLoss(nn.Module):
@@ -35,13 +39,15 @@ class MaskLoss(nn.Module):
     def forward(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
         """Mean over masks: of the pixel loss over all, of Dice over those that are present.
 
-        Args:
-            logits: ``(B, S, h, w)``.
-            label: ``(B, S, H, W)`` in [0, 1], on the logits' grid or a finer one.
-            valid: ``(B, 1, H, W)``, 1 on image and 0 on padding.
+        Logits are ``(B, S, h, w)``; ``label`` ``(B, S, H, W)`` in [0, 1] and ``valid`` ``(B, 1, H, W)`` are on their
+        grid or a finer one.
         """
         label, valid = match_grid(label, valid, logits)
-        pixel, dice, present = self.parts(_plain(logits), label, valid)
+        pixel, dice, present = self.parts(as_float32(logits), label, valid)
+        return self.mean(pixel, dice, present)
+
+    def mean(self, pixel: Tensor, dice: Tensor, present: Tensor) -> Tensor:
+        """One number of :meth:`parts`."""
         return self.pixel_weight * pixel.mean() + self.dice_weight * masked_mean(dice, present)
 
     def parts(self, logits: Tensor, label: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,7 +67,7 @@ class SegmentationLoss(nn.Module):
     After each call ``latest`` holds the unweighted terms as plain floats, as ``loss/<term>``.
 
     Args:
-        mask_loss: Loss of the masks; :class:`MaskLoss` with its defaults if None.
+        mask_loss: Of all masks; :class:`MaskLoss` with its defaults if None.
         mask_weight: Factor of the mask loss.
         iou_weight: Factor of the squared error of the IoU estimate; 0 for networks without one.
         presence_weight: Factor of the presence loss; 0 for networks without one.
@@ -109,28 +115,48 @@ class SegmentationLoss(nn.Module):
         return (values * values.new_tensor([factors[name] for name in terms])).sum()
 
     def _automatic(self, pred: Mapping[str, Any], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        logits = _plain(pred["masks"])
+        logits = as_float32(pred["masks"])
         label, valid = match_grid(target["label"], target["valid"], logits)
         pixel, dice, present = self.mask_loss.parts(logits, label, valid)
-        mean_pixel, mean_dice = pixel.mean(), masked_mean(dice, present)
-        terms = {"mask": self.mask_loss.pixel_weight * mean_pixel + self.mask_loss.dice_weight * mean_dice}
+        terms = {"mask": self.mask_loss.mean(pixel, dice, present)}
         if self.iou_weight:
-            terms["iou"] = iou_loss(_plain(pred["iou"]), logits, label, valid)
+            terms["iou"] = iou_loss(as_float32(pred["iou"]), logits, label, valid)
         if self.presence_weight:
-            terms["presence"] = F.binary_cross_entropy_with_logits(_plain(pred["presence"]), present)
+            terms["presence"] = F.binary_cross_entropy_with_logits(as_float32(pred["presence"]), present)
         return terms
 
     def _prompted(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
         _require(pred, "pred['prompted']", ["masks", *["iou"] * bool(self.iou_weight)])
-        logits = _plain(pred["masks"])
+        logits = as_float32(pred["masks"])
         label, valid = match_grid(target["prompted_label"], target["valid"], logits)
         label = label.expand_as(logits)
         pixel, dice, present = self.mask_loss.parts(logits, label, valid)
         candidates = self.mask_loss.pixel_weight * pixel + self.mask_loss.dice_weight * dice * present  # (B, M)
         terms = {"prompted_mask": candidates.amin(dim=1).mean()}
         if self.iou_weight:
-            terms["prompted_iou"] = iou_loss(_plain(pred["iou"]), logits, label, valid)
+            terms["prompted_iou"] = iou_loss(as_float32(pred["iou"]), logits, label, valid)
         return terms
+
+
+class RetainedLoss(nn.Module):
+    """Segmentation loss + weight · distillation loss, so that a student that is fine-tuned keeps what teachers taught.
+
+    After each call ``latest`` holds the terms of both as plain floats; the names of the two never meet.
+    """
+
+    def __init__(self, segmentation: SegmentationLoss, distillation: DistillationLoss, weight: float) -> None:
+        super().__init__()
+        if weight <= 0:
+            raise ValueError(f"weight must be positive, got {weight}: to train without teachers, leave the overlay out")
+        self.segmentation, self.distillation, self.weight = segmentation, distillation, weight
+        self.latest: dict[str, float] = {}
+
+    def forward(self, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
+        """Arguments are what both losses need; the target of phase 1 is under ``distillation``."""
+        segmentation = self.segmentation(pred, target)
+        distillation = self.distillation(pred, target[DISTILLATION])
+        self.latest = {**self.segmentation.latest, **self.distillation.latest}
+        return segmentation + self.weight * distillation
 
 
 def match_grid(label: Tensor, valid: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,9 +164,6 @@ def match_grid(label: Tensor, valid: Tensor, logits: Tensor) -> tuple[Tensor, Te
 
     Returns:
         Label ``(B, S, h, w)``, a share of each cell's image content, and valid ``(B, 1, h, w)``, that content's share.
-
-    Raises:
-        ValueError: If the shapes do not belong together.
     """
     channels = label.shape[1]
     if label.ndim != 4 or label.shape[0] != logits.shape[0] or channels not in (1, logits.shape[1]):
@@ -149,7 +172,7 @@ def match_grid(label: Tensor, valid: Tensor, logits: Tensor) -> tuple[Tensor, Te
         raise ValueError(f"valid must be {(label.shape[0], 1, *label.shape[2:])} like label, got {tuple(valid.shape)}")
     if label.shape[2] < logits.shape[2] or label.shape[3] < logits.shape[3]:
         raise ValueError(f"label {tuple(label.shape)} must be at least as fine as the masks {tuple(logits.shape)}")
-    label, valid = _plain(label), _plain(valid)
+    label, valid = as_float32(label), as_float32(valid)
     if label.shape[2:] == logits.shape[2:]:
         return label, valid
     coverage = F.interpolate(valid, logits.shape[2:], mode="area")
@@ -176,11 +199,6 @@ def iou_loss(iou: Tensor, logits: Tensor, label: Tensor, valid: Tensor) -> Tenso
         union = (pred | truth).sum(dim=(2, 3))
         actual = (pred & truth).sum(dim=(2, 3)) / union.clamp_min(1)
     return masked_mean(F.mse_loss(iou, actual, reduction="none"), is_present(label, valid))
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Float32 without MONAI's metadata, which would slow down and follow every step of the loss."""
-    return tensor.float().as_subclass(Tensor)
 
 
 def _require(entries: Mapping[str, Any], what: str, names: list[str]) -> None:

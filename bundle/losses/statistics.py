@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from bundle.atomic import atomic_path
 MIN_TOKENS = 10_000
 MIN_IMAGES = 200
 FILE_FORMAT = "feature-statistics-1"
+MOMENTS = ("mean", "scatter")
 
 
 class FeatureStatistics:
@@ -62,12 +64,7 @@ class FeatureStatistics:
     def update(self, features: Tensor, valid: Tensor | None = None) -> None:
         """Add feature maps ``(B, C, h, w)`` of B images, or the tokens ``(N, C)`` of one image.
 
-        Args:
-            features: The features; only their values are used, no gradient.
-            valid: Coverage in [0, 1], ``(B, 1, h, w)`` or ``(N,)``; tokens covered by half or less are left out.
-
-        Raises:
-            ValueError: If a shape does not fit or a valid feature is not finite.
+        ``valid`` is their coverage in [0, 1], ``(B, 1, h, w)`` or ``(N,)``; those covered by half or less are left out.
         """
         tokens = self._tokens(features.detach().as_subclass(Tensor))  # a MetaTensor would leak into files and buffers
         num_images = len(features) if features.ndim == 4 else 1
@@ -76,9 +73,7 @@ class FeatureStatistics:
                 raise ValueError(f"valid must hold one value per token, {len(tokens)}, got {tuple(valid.shape)}")
             tokens = tokens[valid.detach().as_subclass(Tensor).flatten().to(tokens.device) > 0.5]
         if not torch.isfinite(tokens).all():
-            raise ValueError(
-                f"features {tuple(features.shape)} hold NaN or infinity: their statistics would be useless"
-            )
+            raise ValueError(f"features {tuple(features.shape)} hold NaN or infinity: statistics would be useless")
         if len(tokens) == 0:
             return
         batch = FeatureStatistics(self.num_channels, self.source)
@@ -105,6 +100,25 @@ class FeatureStatistics:
         self.scatter = self.scatter + other.scatter + between
         self.num_tokens, self.num_images = total, self.num_images + other.num_images
 
+    def moments(self) -> dict[str, Tensor]:
+        """``mean`` and ``scatter``, the tensors that a file keeps."""
+        return {"mean": self.mean.contiguous(), "scatter": self.scatter.contiguous()}
+
+    def numbers(self) -> dict[str, str | int]:
+        """What a file keeps beside the tensors."""
+        counts = {"num_tokens": self.num_tokens, "num_images": self.num_images}
+        return {**counts, "source": self.source, "sha256": self.sha256}
+
+    @classmethod
+    def restored(cls, moments: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Self:
+        """From what :meth:`moments` and :meth:`numbers` gave; numbers may be text, and their hash must be right."""
+        statistics = cls(len(moments["mean"]), str(numbers["source"]))
+        statistics.num_tokens, statistics.num_images = int(numbers["num_tokens"]), int(numbers["num_images"])
+        statistics.mean, statistics.scatter = moments["mean"], moments["scatter"]
+        if statistics.sha256 != numbers["sha256"]:
+            raise ValueError(f"should have SHA-256 {numbers['sha256']}, got {statistics.sha256}")
+        return statistics
+
     def warn_if_small(self, name: str) -> None:
         """Warn where the sample is too small for stable standardization (see ``docs/concepts/losses.md``)."""
         if self.num_tokens < MIN_TOKENS or self.num_images < MIN_IMAGES:
@@ -125,28 +139,14 @@ class FeatureStatistics:
 
 def save_statistics(statistics: Mapping[str, FeatureStatistics], path: str | Path) -> None:
     """Write the statistics of all teachers to one safetensors file, completely or not at all."""
-    tensors: dict[str, Tensor] = {}
-    entries: dict[str, dict[str, str | int]] = {}
-    for name, entry in statistics.items():
-        tensors |= {f"{name}/mean": entry.mean.contiguous(), f"{name}/scatter": entry.scatter.contiguous()}
-        entries[name] = {
-            "num_channels": entry.num_channels,
-            "num_tokens": entry.num_tokens,
-            "num_images": entry.num_images,
-            "source": entry.source,
-            "sha256": entry.sha256,
-        }
+    tensors = {f"{name}/{key}": value for name, entry in statistics.items() for key, value in entry.moments().items()}
+    entries = {name: {"num_channels": entry.num_channels, **entry.numbers()} for name, entry in statistics.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"format": FILE_FORMAT, "teachers": json.dumps(entries)})
 
 
 def load_statistics(path: str | Path) -> dict[str, FeatureStatistics]:
-    """Read what :func:`save_statistics` wrote and verify every content hash.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, or its content does not have the hash written in it.
-    """
+    """Read what :func:`save_statistics` wrote and verify every content hash."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no feature statistics at {path}")
@@ -158,16 +158,12 @@ def load_statistics(path: str | Path) -> dict[str, FeatureStatistics]:
         raise ValueError(f"{path} is no readable safetensors file ({error}): delete it to fit again") from error
     if metadata.get("format") != FILE_FORMAT:
         raise ValueError(f"{path} must be of format {FILE_FORMAT!r}, got {metadata.get('format')!r}")
-    return {name: _restore(name, entry, tensors, path) for name, entry in json.loads(metadata["teachers"]).items()}
-
-
-def _restore(name: str, entry: dict[str, str | int], tensors: dict[str, Tensor], path: Path) -> FeatureStatistics:
-    statistics = FeatureStatistics(int(entry["num_channels"]), str(entry["source"]))
-    statistics.num_tokens, statistics.num_images = int(entry["num_tokens"]), int(entry["num_images"])
-    statistics.mean, statistics.scatter = tensors[f"{name}/mean"], tensors[f"{name}/scatter"]
-    if statistics.sha256 != entry["sha256"]:
-        raise ValueError(
-            f"statistics of {name!r} in {path} should have SHA-256 {entry['sha256']}, got {statistics.sha256}:"
-            " the file was changed or damaged, delete it to fit again"
-        )
-    return statistics
+    found = {}
+    for name, entry in json.loads(metadata["teachers"]).items():
+        try:
+            found[name] = FeatureStatistics.restored({key: tensors[f"{name}/{key}"] for key in MOMENTS}, entry)
+        except ValueError as error:
+            raise ValueError(
+                f"statistics of {name!r} in {path} {error}: the file was changed or damaged, delete it to fit again"
+            ) from error
+    return found

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from bundle.atomic import write_csv, write_json
-from bundle.losses.ranks import gather_in_turn, rank, world_size
 from bundle.metrics.figure import draw_scores
 from bundle.metrics.overlap import dice, hausdorff_95
+from bundle.ranks import gather_in_turn, rank, world_size
 
 RULE = (
     "Frames whose label lacks a structure are left out of its Dice and HD95 (see false_presence_rate). "

@@ -1,6 +1,5 @@
 """What a tracker has beyond the student: memory, and a decoder for named structures. Trained and saved by itself."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
-from bundle.losses.fit import weights_sha256
-from bundle.teachers.checkpoint import load_strict, read_state_dict
 from bundle.weight_decay import weight_decay_groups
+from bundle.weights import find_card, load_strict, read_state_dict, weights_sha256
 
 STUDENT = "image_encoder."
 """Names of what is not the memory's, but the segmenter's."""
@@ -25,11 +23,7 @@ LOCAL = 4.0
 
 
 class Memory:
-    """The part of a tracker that its training trains, saves and loads: everything but the student.
-
-    Args:
-        model: A tracker; the memory has no tensors of its own.
-    """
+    """The part of a tracker that its training trains, saves and loads: everything but the student."""
 
     def __init__(self, model: SAM2Base) -> None:
         self.model = model
@@ -39,18 +33,13 @@ class Memory:
         return [value for name, value in self.model.named_parameters() if not name.startswith(STUDENT)]
 
     def parameter_groups(self, memory_lr: float, decoder_lr: float) -> list[dict[str, Any]]:
-        """Groups of an optimizer.
-
-        Args:
-            memory_lr: Learning rate of what is new.
-            decoder_lr: Learning rate of the copies of prompt encoder, mask decoder and queries.
-        """
+        """An optimizer's groups: what is new, and the copies of prompt encoder, mask decoder and queries."""
         named = [(name, value) for name, value in self.model.named_parameters() if not name.startswith(STUDENT)]
-        new = [value for name, value in named if not name.startswith(COPIED)]
-        copied = [value for name, value in named if name.startswith(COPIED)]
-        return weight_decay_groups(self.model, new, lr=memory_lr) + weight_decay_groups(
-            self.model, copied, lr=decoder_lr
-        )
+        groups = []
+        for is_copied, lr in ((False, memory_lr), (True, decoder_lr)):
+            parameters = [value for name, value in named if name.startswith(COPIED) == is_copied]
+            groups += weight_decay_groups(self.model, parameters, lr=lr)
+        return groups
 
     def state_dict(self) -> dict[str, Tensor]:
         """Named tensors, as :func:`load_memory` reads them."""
@@ -63,17 +52,9 @@ class Memory:
 
 
 def check_student(student: nn.Module, checkpoint: str | Path) -> None:
-    """Refuse a memory that was trained on another student, whose embeddings would mean nothing to it.
-
-    Args:
-        student: Of the segmenter.
-        checkpoint: The memory's weights; ``<name>.json`` beside them, which training writes, names the student.
-
-    Raises:
-        ValueError: If it is another one.
-    """
-    card = Path(checkpoint).with_suffix(".json")
-    if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["student"] != weights_sha256(student):
+    """Refuse a memory that by its card was trained on another student, whose embeddings mean nothing to it."""
+    trained_on = find_card(checkpoint).get("student")
+    if trained_on is not None and trained_on != weights_sha256(student):
         raise ValueError(
             f"{checkpoint} was trained on another student than this segmenter's: take the segmenter it was trained on, "
             "or train the memory again (configs/train_memory.json)"
@@ -81,16 +62,7 @@ def check_student(student: nn.Module, checkpoint: str | Path) -> None:
 
 
 def load_memory(model: SAM2Base, checkpoint: str | Path) -> None:
-    """Fill a tracker's memory with the weights of a file, each tensor of it and nothing else.
-
-    Args:
-        model: Changed in place.
-        checkpoint: A ``.pt`` file (read without running code from it) or ``.safetensors``.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If its keys or shapes are not this memory's.
-    """
+    """Fill a tracker's memory with the weights of a file, each tensor of it and nothing else."""
     path = Path(checkpoint)
     own = {name: value for name, value in model.state_dict().items() if name.startswith(STUDENT)}
     load_strict(model, {**own, **read_state_dict(path)}, path)
@@ -106,8 +78,7 @@ def start_memory(model: SAM2Base, embedding: Tensor) -> None:
 
     Args:
         model: Changed in place.
-        embedding: Embeddings ``(B, C, h, w)`` of some frames, whose mean and spread memory attention's last layer, a
-            normalization, restores.
+        embedding: Of some frames ``(B, C, h, w)``; memory attention's last layer, a norm, restores its mean and spread.
     """
     for layer in model.memory_attention.layers:
         for last in (layer.self_attn.out_proj, layer.cross_attn_image.out_proj, layer.linear2):

@@ -18,20 +18,13 @@ from bundle.segmentation.segmenter import ImageFeatures, Segmenter
 class ClipPrompts(NamedTuple):
     """What is asked of ``N`` objects in ``B`` clips."""
 
-    clip: Tensor
-    """Clip of each object ``(N,)``."""
-    structure: Tensor
-    """Channel of the structure that each is ``(N,)``."""
-    label: Tensor
-    """True masks ``(N, T, H, W)``: the first is the prompt if there are no points, others place correcting clicks."""
-    points: Tensor | None
-    """Points in the first frame ``(N, P, 2)``; None: its mask."""
-    point_labels: Tensor | None
-    """``(N, P)``, as SAM's."""
-    corrected: int | None
-    """Frame in which one click corrects the mask; None: none."""
-    clicks: Tensor
-    """Where in the wrong region the click falls, a share in [0, 1) of its pixels ``(N,)``."""
+    clip: Tensor  # (N,): clip of each object
+    structure: Tensor  # (N,): channel of the structure that each is
+    label: Tensor  # (N, T, H, W): true masks; the first is the prompt if there are no points, others place clicks
+    points: Tensor | None  # (N, P, 2) in the first frame; None: its mask
+    point_labels: Tensor | None  # (N, P), as SAM's
+    corrected: int | None  # frame in which one click corrects the mask; None: none
+    clicks: Tensor  # (N,): where in the wrong region the click falls, a share in [0, 1) of its pixels
 
 
 class TrainingMemory(nn.Module):
@@ -58,11 +51,7 @@ class TrainingMemory(nn.Module):
         return self
 
     def forward(self, frames: Tensor, prompts: ClipPrompts) -> dict[str, Tensor]:
-        """Track every object through its clip.
-
-        Args:
-            frames: ``(B, T, 1, H, W)`` in [0, 1].
-            prompts: What is asked.
+        """Track every object through its clip of frames ``(B, T, 1, H, W)`` in [0, 1].
 
         Returns:
             ``masks`` ``(N, M, H/4, W/4)`` and ``presence`` ``(N, M)``: logits of all frames, without the first if its
@@ -128,14 +117,9 @@ class _Step:
 
     def remember(self, tracked: _Tracked, is_prompted: bool) -> None:
         output = {**tracked.output, "obj_ptr": tracked.pointer}
+        given = tracked.output["point_inputs"]
         self.model._encode_memory_in_output(
-            self.features,
-            self.sizes,
-            tracked.output["point_inputs"],
-            True,
-            tracked.full_masks,
-            tracked.presence,
-            output,
+            self.features, self.sizes, given, True, tracked.full_masks, tracked.presence, output
         )
         self.outputs["cond_frame_outputs" if is_prompted else "non_cond_frame_outputs"][self.index] = output
 
@@ -146,18 +130,9 @@ class _Step:
         earlier: Tensor | None = None,
         is_first: bool = False,
     ) -> _Tracked:
+        seen = (self.features, self.positions, self.sizes)
         output, (_, _, _, masks, full_masks, pointer, presence), _, _ = self.model._track_step(
-            self.index,
-            is_first,
-            self.features,
-            self.positions,
-            self.sizes,
-            points,
-            mask,
-            self.outputs,
-            self.num_frames,
-            False,
-            earlier,
+            self.index, is_first, *seen, points, mask, self.outputs, self.num_frames, False, earlier
         )
         drawn = self.model.sam_mask_decoder.latest
         return _Tracked(output, masks, full_masks, pointer, presence, masks if drawn is None else drawn)
@@ -166,10 +141,7 @@ class _Step:
 def correcting_clicks(pred: Tensor, label: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """One click per object into what is wrong; into the object where nothing is, or anywhere if it is not there.
 
-    Args:
-        pred: Masks ``bool (N, 1, H, W)``.
-        label: True masks ``bool (N, 1, H, W)``.
-        share: Which of the pixels, as a share in [0, 1) of them ``(N,)``.
+    ``pred`` and ``label`` are masks ``bool (N, 1, H, W)``; ``share`` ``(N,)``, in [0, 1), says which wrong pixel.
 
     Returns:
         Points ``(N, 1, 2)`` and their labels ``(N, 1)``: 1 on the object, 0 beside it.

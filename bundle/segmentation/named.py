@@ -35,10 +35,7 @@ def answer_by_name(segmenter: Segmenter, encoded: EncodedFrame, prompt: Prompt) 
     Args:
         segmenter: The one that encoded the frame, in evaluation mode.
         encoded: The frame; ``prompt.frame`` is 0, since there is only one.
-        prompt: All points on the structure so far, a box, or both.
-
-    Raises:
-        ValueError: If the prompt is a mask, or not in the frame.
+        prompt: All points on the structure so far, a box, or both; no mask.
     """
     geometry = encoded.geometry
     prompt.check(segmenter.structures, 1, geometry.rows, geometry.columns)
@@ -47,7 +44,7 @@ def answer_by_name(segmenter: Segmenter, encoded: EncodedFrame, prompt: Prompt) 
     output = segmenter.decode_structures(encoded.features)
     channel = segmenter.structures.index(prompt.structure)
     logits, iou = output.masks[0, channel], float(output.iou[0, channel])
-    if not _is_there(prompt):
+    if prompt.box is None and 1 not in prompt.point_labels:  # nobody says that the structure is in the frame
         logits = torch.minimum(logits, output.presence[0, channel])
     if prompt.box is not None:
         inside = _cells_in_box(prompt, geometry, logits)
@@ -58,11 +55,6 @@ def answer_by_name(segmenter: Segmenter, encoded: EncodedFrame, prompt: Prompt) 
     if prompt.points:
         logits = _with_points(logits, encoded.features, prompt, geometry)
     return PromptedMask(full_size_mask(logits[None, None], geometry), iou, logits[None, None])
-
-
-def _is_there(prompt: Prompt) -> bool:
-    """Whether the person says that the structure is in the frame."""
-    return prompt.box is not None or 1 in prompt.point_labels
 
 
 def _with_points(logits: Tensor, features: ImageFeatures, prompt: Prompt, geometry: LetterboxGeometry) -> Tensor:

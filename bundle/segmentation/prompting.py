@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bundle.segmentation.segmenter import ImageFeatures, Segmenter
@@ -28,9 +29,6 @@ class Prompt:
         point_labels: For each point 1 inside the structure, 0 outside.
         box: Left, top, right and bottom.
         mask: ``(H, W)``, as large as the frame, bool or 0 and 1; empty where the structure is not in the frame.
-
-    Raises:
-        ValueError: If nothing is said, or what is said contradicts itself.
     """
 
     structure: str
@@ -53,17 +51,7 @@ class Prompt:
             raise ValueError(f"a box is left, top, right, bottom, got {tuple(self.box)}")
 
     def check(self, structures: Sequence[str], num_frames: int, rows: int, columns: int) -> None:
-        """Refuse what is not in the clip.
-
-        Args:
-            structures: Names that there are.
-            num_frames: Of the clip.
-            rows: Of its frames.
-            columns: Of its frames.
-
-        Raises:
-            ValueError: If structure, frame, a point, the box or the mask is not.
-        """
+        """Refuse a structure, frame, point, box or mask that is not in a clip of so many frames, rows and columns."""
         if self.structure not in structures:
             raise ValueError(f"structure must be one of {list(structures)}, got {self.structure!r}")
         if not 0 <= self.frame < num_frames:
@@ -134,15 +122,9 @@ class PromptedMask(NamedTuple):
 
 @torch.inference_mode()
 def encode_frame(segmenter: Segmenter, frame: Tensor, pixel_aspect: float = 1.0) -> EncodedFrame:
-    """Encode one frame for :func:`answer_prompt`.
+    """Encode one grayscale frame ``(1, H, W)`` in [0, 1], of any size, for :func:`answer_prompt`.
 
-    Args:
-        segmenter: In evaluation mode.
-        frame: ``(1, H, W)`` in [0, 1], of any size.
-        pixel_aspect: Height of its pixels divided by their width.
-
-    Raises:
-        ValueError: If it is not one grayscale frame.
+    ``pixel_aspect`` is the height of its pixels divided by their width; the segmenter is in evaluation mode.
     """
     if frame.ndim != 3 or frame.shape[0] != 1:
         raise ValueError(f"frame must be grayscale (1, H, W), got {tuple(frame.shape)}")
@@ -163,9 +145,6 @@ def answer_prompt(
         prompt: Points, a box, or a mask to be redrawn. A mask, like ``earlier``, is read by a part of the prompt
             encoder that phase 2 does not train.
         earlier: ``logits`` of the answer that this prompt corrects; not with a mask.
-
-    Raises:
-        ValueError: If the prompt is not in the frame.
     """
     geometry = encoded.geometry
     prompt.check(segmenter.structures, 1, geometry.rows, geometry.columns)
@@ -185,10 +164,10 @@ def mask_logits(mask: Tensor) -> Tensor:  # bool (size, size) -> (1, 1, size/4, 
     """A mask as logits of -10 and 10 at a quarter of its side, as SAM 2 writes a mask that it is given."""
     size = (mask.shape[-2] // 4, mask.shape[-1] // 4)
     values = mask.float()[None, None] * 20.0 - 10.0
-    return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def full_size_mask(logits: Tensor, geometry: LetterboxGeometry) -> Tensor:
     """Logits ``(1, 1, size/4, size/4)`` as a mask ``bool (H, W)``, interpolated twice as automatic masks are."""
-    square = torch.nn.functional.interpolate(logits.float(), (geometry.size,) * 2, mode="bilinear", align_corners=False)
+    square = F.interpolate(logits.float(), (geometry.size,) * 2, mode="bilinear", align_corners=False)
     return unletterbox(square, geometry)[0, 0] > 0

@@ -18,16 +18,13 @@ NUM_POINTS = 3
 class Prompts(NamedTuple):
     """One prompted structure per frame."""
 
-    structure: Tensor
-    """Channel of the structure ``(B,)``; its label is the prompted mask's ground truth."""
-    points: Tensor
-    """``(B, 3, 2)``: x and y in pixels."""
-    point_labels: Tensor
-    """``(B, 3)``: 1 inside, 0 outside, 2 and 3 a box's corners, -1 unused."""
+    structure: Tensor  # (B,): its channel, whose label is the prompted mask's ground truth
+    points: Tensor  # (B, 3, 2): x and y in pixels
+    point_labels: Tensor  # (B, 3): 1 inside, 0 outside, 2 and 3 a box's corners, -1 unused
 
 
 class PromptSampler:
-    """Draw one structure and one prompt for it per frame, reproducibly.
+    """Draw one structure and one prompt for it per frame: a point, a box, or points inside and outside.
 
     All prompts of a batch are of one kind, because SAM 2 answers a single point with three candidates and clearer
     prompts with one.
@@ -86,11 +83,9 @@ class PromptSampler:
 
 
 def connected_parts(mask: Tensor, smallest: float = 0.0) -> list[Tensor]:
-    """The connected parts of a mask ``bool (H, W)``, the largest first; none of an empty one.
+    """The connected parts of a mask ``bool (H, W)`` on the CPU, the largest first; none of an empty one.
 
-    Args:
-        mask: The mask, on the CPU.
-        smallest: Leave out parts below this share of the largest one's area.
+    Parts below the share ``smallest`` of the largest one's area are left out.
     """
     regions, _ = ndimage.label(mask.numpy())
     areas = np.bincount(regions.ravel())[1:]

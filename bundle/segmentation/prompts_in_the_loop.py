@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from bundle.losses.distillation import DistillationLoss
+from bundle.losses.distillation import DistillationLoss, as_float32
 from bundle.segmentation.teacher_decoder import TeacherDecoder
 
 
@@ -45,19 +45,16 @@ class PromptsInTheLoop(nn.Module):
         """Compute the loss; arguments as of :class:`DistillationLoss`."""
         total = self.distillation(pred, target)
         standardizers, names = self.distillation.standardizers, self.decoder.names(self.teacher)
-        theirs = {name: _plain(target["features"][name][: self.num_frames]) for name in names}
-        ours = {
-            name: standardizers[name].inverse(_plain(pred["features"][name][: self.num_frames]))  # type: ignore[operator]
-            for name in names
-        }
+        theirs = {name: as_float32(target["features"][name][: self.num_frames]) for name in names}
+        ours = {name: as_float32(pred["features"][name][: self.num_frames]) for name in names}
+        ours = {name: standardizers[name].inverse(value) for name, value in ours.items()}  # type: ignore[operator]
         boxes = draw_boxes(len(theirs[self.teacher]), self.decoder.input_size).to(total.device)
         with torch.autocast(total.device.type, enabled=False):
             with torch.no_grad():
                 wanted = self.decoder(self.decoder.take(theirs, self.teacher), boxes=boxes)
             answers = self.decoder(self.decoder.take(ours, self.teacher), boxes=boxes)
-        distance = F.binary_cross_entropy_with_logits(answers, wanted.sigmoid()) + self.dice(
-            answers, (wanted > 0).float()
-        )
+        distance = F.binary_cross_entropy_with_logits(answers, wanted.sigmoid())
+        distance = distance + self.dice(answers, (wanted > 0).float())
         self.distillation.latest["loss/prompted_masks"] = float(distance.detach())
         return total + self.weight * distance
 
@@ -67,7 +64,3 @@ def draw_boxes(number: int, size: int) -> Tensor:
     sides = torch.rand(number, 2) * 0.9 + 0.1
     corner = torch.rand(number, 2) * (1 - sides)
     return torch.cat([corner, corner + sides], dim=1) * (size - 1)
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.float().as_subclass(Tensor)

@@ -1,7 +1,7 @@
 """Prompts on any frames of a clip, carried through all of it by SAM 2's video predictor (arXiv 2408.00714, section 4).
 
-The student is the predictor's image encoder. SAM 2 reads its frames from a folder or a file before it starts; here they
-are encoded when they are needed, from tensors, and handed to the predictor as features that it finds in its cache.
+SAM 2 reads frames from a folder or a file before it starts; here the student encodes them when they are needed, and the
+predictor finds their features in its cache.
 """
 
 from collections import OrderedDict
@@ -36,8 +36,8 @@ class TrackedMask(NamedTuple):
 class ClipTracker:
     """Carry prompted structures through one clip, forwards and backwards, and take corrections.
 
-    Every structure has its own inference state in SAM 2's predictor, because structures overlap and may be prompted on
-    different frames; all states share the encoded frames. Memory does not grow with the clip.
+    Every structure has its own state in SAM 2's predictor, because structures overlap and may be prompted on different
+    frames; all share the encoded frames. Memory does not grow with the clip.
 
     Args:
         segmenter: In evaluation mode.
@@ -45,9 +45,6 @@ class ClipTracker:
         clip: ``(T, 1, H, W)`` in [0, 1]; may stay on the CPU.
         pixel_aspect: Height of the clip's pixels divided by their width.
         max_kept: Tracked frames that each structure keeps.
-
-    Raises:
-        ValueError: If the clip is not grayscale frames, or the predictor is made for something else.
     """
 
     def __init__(
@@ -67,11 +64,9 @@ class ClipTracker:
         needed = max(predictor.num_maskmem, predictor.max_obj_ptrs_in_encoder)
         if max_kept < needed:
             raise ValueError(f"max_kept must be at least {needed}, the frames that memory looks back, got {max_kept}")
-        self.segmenter, self.predictor, self.clip = segmenter, predictor, clip
-        self.max_kept = max_kept
-        self.geometry = LetterboxGeometry(
-            int(clip.shape[2]), int(clip.shape[3]), segmenter.image_size, float(pixel_aspect)
-        )
+        self.segmenter, self.predictor, self.clip, self.max_kept = segmenter, predictor, clip, max_kept
+        rows, columns = clip.shape[2:]
+        self.geometry = LetterboxGeometry(int(rows), int(columns), segmenter.image_size, float(pixel_aspect))
         self._states: dict[str, dict[str, Any]] = {}
         self._given: dict[tuple[str, int], Tensor] = {}
         self._encoded: OrderedDict[int, dict[int, Any]] = OrderedDict()
@@ -83,47 +78,35 @@ class ClipTracker:
 
     @torch.inference_mode()
     def prompt(self, prompt: Prompt) -> Tensor:
-        """Take a prompt and answer it at once; :meth:`track` carries it on.
+        """The mask on the prompt's frame, ``bool (H, W)``; :meth:`track` carries it on.
 
         A structure's first prompt starts it. Points on another frame *correct* what was carried there from the earlier
         prompts, which is done now if it has not been; a box or a mask starts the structure afresh on its frame. All
-        prompted frames stay in memory.
-
-        Args:
-            prompt: Replaces what was said of the structure in that frame; give all points of a frame together.
-
-        Returns:
-            The mask on that frame, ``bool (H, W)``; a mask that was given, as it was given.
+        prompted frames stay in memory. A prompt replaces what was said of the structure in that frame: give all points
+        of a frame together.
 
         Raises:
             ValueError: If structure, frame or a point is not in the clip.
         """
-        rows, columns = self.geometry.rows, self.geometry.columns
-        prompt.check(self.segmenter.structures, len(self.clip), rows, columns)
+        prompt.check(self.segmenter.structures, len(self.clip), self.geometry.rows, self.geometry.columns)
         state = self._states.setdefault(prompt.structure, self._new_state(prompt.structure))
-        is_correction = prompt.box is None and prompt.mask is None
-        if is_correction:
+        if prompt.box is None and prompt.mask is None:
             self._track_to(state, prompt.frame)
         else:
             _forget(state, prompt.frame)
         logits = self._add(state, prompt)
+        place = (prompt.structure, prompt.frame)
         if prompt.mask is not None:
-            self._given[prompt.structure, prompt.frame] = torch.as_tensor(prompt.mask).bool().cpu()
-            return self._given[prompt.structure, prompt.frame]
-        self._given.pop((prompt.structure, prompt.frame), None)
+            self._given[place] = torch.as_tensor(prompt.mask).bool().cpu()
+            return self._given[place]
+        self._given.pop(place, None)
         return full_size_mask(logits, self.geometry).cpu()
 
     def track(self, max_frames: int | None = None) -> Iterator[TrackedMask]:
         """Carry all prompted structures from their first prompted frames to the clip's end, then to its start.
 
-        Args:
-            max_frames: Frames to go in each direction from a structure's first prompted one; None: all.
-
         Yields:
-            Every structure in every frame reached, each once.
-
-        Raises:
-            ValueError: If there is no prompt.
+            Every structure in every frame reached, each once; at most ``max_frames`` in each direction.
         """
         if not self._states:
             raise ValueError("nothing to track: give a prompt for a structure first")
@@ -256,18 +239,10 @@ def track_clip(
 ) -> tuple[list[str], Tensor]:
     """Masks of the prompted structures in a whole clip, for clips whose masks fit into memory.
 
-    Args:
-        segmenter: As :class:`ClipTracker`.
-        predictor: As :class:`ClipTracker`.
-        clip: ``(T, 1, H, W)`` in [0, 1].
-        prompts: In the order in which they were given: later points correct what the earlier prompts led to.
-        pixel_aspect: Height of the clip's pixels divided by their width.
+    Later points correct what the earlier prompts led to; the other arguments are those of :class:`ClipTracker`.
 
     Returns:
         Names of the prompted structures, in the segmenter's order, and their masks ``bool (T, S, H, W)``.
-
-    Raises:
-        ValueError: If there is no prompt, or one is not in the clip.
     """
     tracker = ClipTracker(segmenter, predictor, clip, pixel_aspect)
     for prompt in prompts:

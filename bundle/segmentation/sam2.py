@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,17 +25,14 @@ Model = TypeVar("Model", bound=SAM2Base)
 
 @dataclass(frozen=True)
 class MemorySize:
-    """How much memory costs; SAM 2.1 has 4 layers of 2048 and 7 frames, far more than the student.
-
-    Attributes:
-        num_layers: Layers of memory attention.
-        feedforward_dim: Width within a layer.
-        num_frames: Frames whose maps are remembered: the prompted ones, which count as one, and the latest before.
-    """
+    """How much memory costs; SAM 2.1's by default, far more than the student."""
 
     num_layers: int = 4
+    """Layers of memory attention."""
     feedforward_dim: int = 2048
+    """Width within a layer."""
     num_frames: int = 7
+    """Frames whose maps are remembered: the prompted ones, which count as one, and the latest before."""
 
 
 LIGHT_MEMORY = MemorySize(num_layers=1, feedforward_dim=1024, num_frames=3)
@@ -49,14 +47,9 @@ def build_sam2(
     Memory attention, memory encoder and object pointers have SAM 2.1's structure; they are *not* trained by phase 2.
     For tracking there is :func:`build_tracker`.
 
-    Args:
-        segmenter: Segmenter whose parts are used; not copied.
-        model_class: ``SAM2Base`` or ``SAM2VideoPredictor``.
-        memory_size: The size of the memory; SAM 2.1's if None.
-
     Returns:
-        The model, in evaluation mode. Its image embedding carries no "no memory" offset, because the segmenter was
-        trained without one: on a still frame it gives the segmenter's masks.
+        A ``SAM2Base`` or ``SAM2VideoPredictor``, in evaluation mode. Its image embedding carries no "no memory" offset,
+        because the segmenter was trained without one: on a still frame it gives the segmenter's masks.
     """
     embed_dim = segmenter.student.embed_dim
     memory_size = MemorySize() if memory_size is None else memory_size
@@ -106,10 +99,6 @@ def build_tracker(segmenter: Segmenter, memory_size: MemorySize = LIGHT_MEMORY) 
 
     It shares the student. Prompt encoder and mask decoder are copies that become the memory's own: they are trained
     with it, and the segmenter's answers stay what they are.
-
-    Args:
-        segmenter: Trained by phase 2, in evaluation mode.
-        memory_size: The size of the memory.
     """
     model = build_sam2(segmenter, SAM2VideoPredictor, memory_size)
     model.sam_prompt_encoder = copy.deepcopy(segmenter.prompt_encoder)
@@ -140,17 +129,10 @@ def load_tracker(
 
 
 def _memory_attention(embed_dim: int, grid_size: int, size: MemorySize) -> MemoryAttention:
-    def rope_attention(**kwargs: int | bool) -> RoPEAttention:
-        return RoPEAttention(
-            rope_theta=10000.0,
-            feat_sizes=(grid_size, grid_size),
-            embedding_dim=embed_dim,
-            num_heads=1,
-            downsample_rate=1,
-            dropout=0.1,
-            **kwargs,
-        )
-
+    grid = (grid_size, grid_size)
+    rope_attention = partial(
+        RoPEAttention, rope_theta=10000.0, feat_sizes=grid, embedding_dim=embed_dim, num_heads=1, dropout=0.1
+    )
     layer = MemoryAttentionLayer(
         activation="relu",
         cross_attention=rope_attention(rope_k_repeat=True, kv_in_dim=MEMORY_DIM),

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
+from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 
-from bundle.segmentation.automatic import StructureMasks, StructureQueries
 from bundle.students.encoder import StudentEncoder
 
 STRIDE = 16
@@ -19,19 +19,51 @@ STRIDE = 16
 class ImageFeatures(NamedTuple):
     """A frame as the mask decoder needs it; computed once, then asked for many masks."""
 
-    embedding: Tensor
-    """``(B, C, H/16, W/16)``."""
+    embedding: Tensor  # (B, C, H/16, W/16)
     high_res_features: tuple[Tensor, Tensor]
-    """Decoder projections at stride 4 ``(B, C/8, H/4, W/4)`` and stride 8 ``(B, C/4, H/8, W/8)``."""
+    """The decoder's projections at stride 4 ``(B, C/8, H/4, W/4)`` and stride 8 ``(B, C/4, H/8, W/8)``."""
 
 
 class PromptedMasks(NamedTuple):
     """SAM 2's four candidates for one prompted object: the first for clear prompts, the others for ambiguous ones."""
 
-    masks: Tensor
-    """Mask logits ``(B, 4, H/4, W/4)``."""
-    iou: Tensor
-    """Expected intersection over union ``(B, 4)``."""
+    masks: Tensor  # logits (B, 4, H/4, W/4)
+    iou: Tensor  # expected intersection over union (B, 4)
+
+
+class StructureMasks(NamedTuple):
+    """What the automatic decoder says of ``S`` structures."""
+
+    masks: Tensor  # logits (B, S, H/4, W/4), not yet limited by presence
+    iou: Tensor  # expected intersection over union (B, S), in [0, 1]
+    presence: Tensor  # logits (B, S) of "the structure is in this frame"
+
+
+class StructureQueries(nn.Module):
+    """One learned query per structure in place of SAM 2's prompt tokens, and the heads that read them afterwards.
+
+    The two-way transformer and the upscaling are the mask decoder's own, shared with prompted segmentation; twelve
+    queries in one pass cost little more than one, twelve passes cost more than the light encoder.
+    """
+
+    def __init__(self, num_structures: int, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.queries = nn.Embedding(num_structures, embed_dim)
+        self.hypernetwork = MLP(embed_dim, embed_dim, embed_dim // 8, num_layers=3)
+        self.quality = MLP(embed_dim, embed_dim, 2, num_layers=3)
+
+    def forward(
+        self, decoder: MaskDecoder, embedding: Tensor, position: Tensor, high_res_features: tuple[Tensor, Tensor]
+    ) -> StructureMasks:
+        """Masks of every structure, from an embedding with the "no mask prompt" embedding added ``(B, C, h, w)``."""
+        batch_size, channels, height, width = embedding.shape
+        tokens = self.queries.weight.unsqueeze(0).expand(batch_size, -1, -1)
+        tokens, embedding = decoder.transformer(embedding, position.expand(batch_size, -1, -1, -1), tokens)
+        embedding = embedding.transpose(1, 2).reshape(batch_size, channels, height, width)
+        upscaled = upscale(decoder, embedding, high_res_features)
+        masks = torch.einsum("bsc,bchw->bshw", self.hypernetwork(tokens), upscaled)
+        iou, presence = self.quality(tokens).unbind(-1)
+        return StructureMasks(masks, iou.sigmoid(), presence)
 
 
 class Segmenter(nn.Module):
@@ -39,11 +71,8 @@ class Segmenter(nn.Module):
 
     Args:
         student: Student encoder.
-        structures: Names of the structures, in channel order.
+        structures: Different names, at least one, in channel order.
         image_size: Side of the square input frames; a multiple of 32.
-
-    Raises:
-        ValueError: If there is no structure, a name occurs twice, or the size is no multiple of 32.
     """
 
     def __init__(self, student: StudentEncoder, structures: Sequence[str], image_size: int) -> None:
@@ -113,65 +142,13 @@ class Segmenter(nn.Module):
         return PromptedMasks(masks, iou)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Automatic masks at full resolution.
+        """Logits ``(B, S, H, W)`` of automatic masks of frames ``(B, 1, H, W)`` in [0, 1], at full resolution.
 
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
-
-        Returns:
-            Logits ``(B, S, H, W)``. No pixel is more likely than its structure's presence, so a structure that is
-            judged absent has no pixel above 0.
+        No pixel is more likely than its structure's presence: a structure that is judged absent has none above 0.
         """
         output = self.decode_structures(self.encode(frames))
         masks = torch.minimum(output.masks, output.presence[:, :, None, None])
         return F.interpolate(masks, size=frames.shape[-2:], mode="bilinear", align_corners=False)
-
-
-class TrainingSegmenter(nn.Module):
-    """The network of phase 2: a segmenter that also returns what only the losses need.
-
-    Args:
-        segmenter: The segmenter to train.
-    """
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def train(self, mode: bool = True) -> "TrainingSegmenter":
-        """Training mode for what is trained; a part without any trainable parameter stays in evaluation mode."""
-        super().train(mode)
-        for module in self.modules():
-            parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                module.eval()
-        return self
-
-    def forward(self, frames: Tensor, points: Tensor, point_labels: Tensor) -> dict[str, Any]:
-        """Encode once, decode automatically and from one prompt per frame.
-
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
-            points: Prompts ``(B, N, 2)``, as in :meth:`Segmenter.decode_prompts`.
-            point_labels: ``(B, N)``.
-
-        Returns:
-            ``masks`` ``(B, S, H/4, W/4)``, ``iou`` and ``presence`` ``(B, S)``; ``prompted`` with ``masks``
-            ``(B, M, H/4, W/4)`` and ``iou`` ``(B, M)``: three candidates for a single point, else one (SAM's rule); the
-            ``embedding`` ``(B, C, H/16, W/16)`` and the trunk's ``stages``.
-        """
-        stages = self.segmenter.student.stages(frames)
-        features = self.segmenter.project_stages(stages)
-        automatic = self.segmenter.decode_structures(features)
-        prompted = self.segmenter.decode_prompts(features, points, point_labels)
-        ambiguous = bool(((point_labels >= 0).sum(dim=1) == 1).all())
-        candidates = slice(1, None) if ambiguous else slice(0, 1)
-        return {
-            **automatic._asdict(),
-            "prompted": {"masks": prompted.masks[:, candidates], "iou": prompted.iou[:, candidates]},
-            "embedding": features.embedding,
-            "stages": stages,
-        }
 
 
 def make_decoder(
@@ -183,8 +160,7 @@ def make_decoder(
         embed_dim: Channels of the image embedding.
         grid_size: Its side.
         image_size: Side of the frames, in whose pixels prompts are given.
-        is_sam2: As in SAM 2.1's released configurations, so that its predictors accept the decoder; else as in SAM,
-            without high-resolution features and object scores.
+        is_sam2: As in SAM 2.1's released configurations; else as in SAM, without high-resolution features and scores.
     """
     prompt_encoder = PromptEncoder(
         embed_dim=embed_dim,
@@ -202,6 +178,14 @@ def make_decoder(
         use_multimask_token_for_obj_ptr=is_sam2,
     )
     return prompt_encoder, mask_decoder
+
+
+def upscale(decoder: MaskDecoder, embedding: Tensor, high_res_features: tuple[Tensor, Tensor]) -> Tensor:
+    """SAM 2's upscaling from stride 16 to stride 4, with the high-resolution features added on the way."""
+    stride_4, stride_8 = high_res_features
+    first, norm, first_activation, second, second_activation = decoder.output_upscaling
+    upscaled = first_activation(norm(first(embedding) + stride_8))
+    return second_activation(second(upscaled) + stride_4)
 
 
 def convolve_both(features: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:

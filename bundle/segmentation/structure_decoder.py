@@ -5,8 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from bundle.segmentation.automatic import upscale
-from bundle.segmentation.segmenter import Segmenter
+from bundle.segmentation.segmenter import Segmenter, upscale
 
 
 class StructureDecoder(nn.Module):
@@ -42,11 +41,7 @@ class StructureDecoder(nn.Module):
         return self.decoder.conv_s1
 
     def ask_for(self, structure: Tensor) -> None:
-        """Set which structure each object of the next batches is.
-
-        Args:
-            structure: Channels ``(N,)``.
-        """
+        """Set which structure each object of the next batches is, by channels ``(N,)``."""
         self.structure = structure.to(self.structure.device)
 
     def forward(
@@ -59,23 +54,13 @@ class StructureDecoder(nn.Module):
         repeat_image: bool,
         high_res_features: list[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As SAM 2's ``MaskDecoder``, with one mask per object.
+        """As SAM 2's ``MaskDecoder``, with one mask per object of embeddings ``(N, C, h, w)``.
 
-        Args:
-            image_embeddings: ``(N, C, h, w)``, with memory.
-            image_pe: Positional encoding ``(1, C, h, w)``.
-            sparse_prompt_embeddings: Points and boxes ``(N, P, C)``.
-            dense_prompt_embeddings: Mask prompts ``(N, C, h, w)``.
-            multimask_output: Must be False: a name is not ambiguous.
-            repeat_image: Must be False: there is an embedding for every object.
-            high_res_features: Projections at strides 4 and 8.
+        A name is not ambiguous and there is an embedding for every object: the two flags must be False.
 
         Returns:
             Mask logits ``(N, 1, 4h, 4w)``, estimated IoU ``(N, 1)``, the query after the transformer ``(N, 1, C)`` and
             the logit of the structure's presence ``(N, 1)``.
-
-        Raises:
-            ValueError: If several masks are asked for, or the objects are not as many as their names.
         """
         count, channels, height, width = image_embeddings.shape
         if multimask_output or repeat_image or len(self.structure) != count:
@@ -87,8 +72,7 @@ class StructureDecoder(nn.Module):
             image_embeddings + dense_prompt_embeddings, image_pe.expand(count, -1, -1, -1), tokens
         )
         embedding = embedding.transpose(1, 2).reshape(count, channels, height, width)
-        stride_4, stride_8 = high_res_features
-        upscaled = upscale(self.decoder, embedding, (stride_4, stride_8))
+        upscaled = upscale(self.decoder, embedding, (high_res_features[0], high_res_features[1]))
         token = tokens[torch.arange(count, device=tokens.device), self.structure]
         masks = torch.einsum("nc,nchw->nhw", self.queries.hypernetwork(token), upscaled).unsqueeze(1)
         self.latest = masks if self.training else None

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.segmentation.segmenter import ImageFeatures, PromptedMasks, Segmenter, make_decoder
-from bundle.teachers.checkpoint import CheckpointError, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
 from bundle.teachers.lite_medsam import SHA256 as LITE_MEDSAM
-from bundle.teachers.medsam2 import DECODER_PARTS, HIGH_RES, OTHER_PARTS
+from bundle.teachers.medsam2 import DECODER_PARTS, FILES, HIGH_RES, OTHER_PARTS
+from bundle.weights import WeightsError, load_strict, read_state_dict
 
 SIDES = (0.16, 0.25, 0.4, 0.63)
 """Shares of the image: sides of the boxes that are tried around a click where a decoder knows boxes alone."""
@@ -54,18 +55,9 @@ class TeacherDecoder(nn.Module):
         return [teacher, *(f"{teacher}{suffix}" for suffix in (HIGH_RES if self.is_sam2 else ()))]
 
     def take(self, features: Mapping[str, Tensor], teacher: str) -> ImageFeatures:
-        """Pick what the decoder reads, and bring it to the decoder's grid.
-
-        Args:
-            features: Maps ``(B, C, h, w)`` in the teacher's own units, by :meth:`names`.
-            teacher: The teacher's name.
-
-        Raises:
-            ValueError: If one of them is missing.
-        """
+        """Pick what the decoder reads, in the teacher's own units and by :meth:`names`, on the decoder's grid."""
         names = self.names(teacher)
-        missing = [name for name in names if name not in features]
-        if missing:
+        if not set(names) <= set(features):
             raise ValueError(f"the decoder of {teacher!r} reads the features {names}, got {list(features)}")
         sides = [self.grid_size, 4 * self.grid_size, 2 * self.grid_size]
         embedding, *high_res = [
@@ -91,9 +83,6 @@ class TeacherDecoder(nn.Module):
 
         Returns:
             Mask logits ``(N, 1, 4h, 4w)``.
-
-        Raises:
-            ValueError: If neither or both are given, or more than a click inside to a decoder that knows boxes alone.
         """
         if (points is None) == (boxes is None):
             raise ValueError("a prompt is points or a box: give one of the two")
@@ -140,8 +129,8 @@ class TeacherSegmenter(nn.Module):
 
     Args:
         encode: Frames to features in the teacher's own units, by name, as :meth:`TeacherDecoder.take` reads them.
-        decoder: The teacher's decoder.
-        teacher: The teacher's name.
+        decoder: Of the teacher.
+        teacher: Its name.
     """
 
     def __init__(self, encode: Callable[[Tensor], Mapping[str, Tensor]], decoder: TeacherDecoder, teacher: str) -> None:
@@ -149,15 +138,12 @@ class TeacherSegmenter(nn.Module):
         self.encode, self.decoder, self.teacher = encode, decoder, teacher
 
     def masks(self, frame: Tensor, points: Tensor | None = None, boxes: Tensor | None = None) -> Tensor:
-        """Masks of the objects that are prompted in one frame.
+        """Logits ``(N, 1, H, H)`` of the objects that are prompted in one frame.
 
         Args:
             frame: ``(1, 1, H, H)`` in [0, 1].
             points: ``(N, 2)``, one click inside each object: x and y in pixels of the frame.
             boxes: ``(N, 4)``, or a box around each: left, top, right, bottom.
-
-        Returns:
-            Logits ``(N, 1, H, H)``.
         """
         return self.answer(self.encode(frame), frame.shape[-1], points, boxes)
 
@@ -175,12 +161,7 @@ class TeacherSegmenter(nn.Module):
 
 
 def load_lite_medsam_decoder(checkpoint: str | Path, sha256: str | None = LITE_MEDSAM) -> TeacherDecoder:
-    """LiteMedSAM's decoder, which is SAM's, from ``lite_medsam.pth``.
-
-    Args:
-        checkpoint: The file, or a folder that holds it.
-        sha256: Expected checksum; None for weights that you fine-tuned yourself.
-    """
+    """LiteMedSAM's decoder, which is SAM's; arguments as of :func:`bundle.teachers.lite_medsam.load_lite_medsam`."""
     path = find_checkpoint(checkpoint, ("lite_medsam.pth",))
     decoder = TeacherDecoder(*make_decoder(256, grid_size=64, image_size=256, is_sam2=False), is_box_only=True)
     load_strict(decoder, read_state_dict(path, sha256), path, ("image_encoder.",), published_name=_name_in_sam)
@@ -198,9 +179,8 @@ def load_sam2_decoder(
         embed_dim: Width of the decoder.
         sha256: Expected checksum of the file.
     """
-    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "model.safetensors"))
-    parts = make_decoder(embed_dim, grid_size=input_size // 16, image_size=input_size, is_sam2=True)
-    decoder = TeacherDecoder(*parts)
+    path = find_checkpoint(checkpoint, FILES)
+    decoder = TeacherDecoder(*make_decoder(embed_dim, grid_size=input_size // 16, image_size=input_size))
     # As SAM 2 builds its predictors: where a single mask is unstable, the best of the three candidates is taken.
     decoder.mask_decoder.dynamic_multimask_via_stability = True
     ignored = ("image_encoder.", *(part for part in OTHER_PARTS if part not in DECODER_PARTS))
@@ -220,7 +200,7 @@ def start_decoder(segmenter: Segmenter, checkpoint: str | Path | None) -> Segmen
         checkpoint: ``lite_medsam.pth`` or a whole SAM 2.1 checkpoint; None changes nothing.
 
     Raises:
-        CheckpointError: If the file has no decoder, or a tensor of another shape.
+        WeightsError: If the file has no decoder, or a tensor of another shape.
     """
     if checkpoint is None:
         return segmenter
@@ -232,7 +212,7 @@ def start_decoder(segmenter: Segmenter, checkpoint: str | Path | None) -> Segmen
     own = module.state_dict()
     new = [name for name in own if published_name(name) not in state]
     if len(new) > len(own) / 2:
-        raise CheckpointError(f"{path} has no decoder of SAM or SAM 2.1: give the whole model's checkpoint")
+        raise WeightsError(f"{path} has no decoder of SAM or SAM 2.1: give the whole model's checkpoint")
     kept = {published_name(name): own[name] for name in new}
     given = {name: value for name, value in state.items() if name.startswith((*parts, *DECODER_PARTS[:2]))}
     load_strict(module, {**given, **kept}, path, published_name=published_name)

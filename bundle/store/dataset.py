@@ -12,12 +12,10 @@ from torch.utils.data import Dataset
 
 from bundle.keys import CLIP, FRAME, IMAGE, VALID
 from bundle.store.digest import as_array
-from bundle.store.errors import REMEDY, StoreError
-from bundle.store.passes import read_view
 from bundle.store.precision import Codec
-from bundle.store.requests import Finder, make_requests, training_views
-from bundle.store.store import FeatureStore, FeatureTable, identities
-from bundle.store.views import ViewRecipe, as_float, seed_of
+from bundle.store.shard import REMEDY, StoreError
+from bundle.store.store import FeatureStore, FeatureTable, Finder, identities, make_requests, training_views
+from bundle.store.views import ViewRecipe, as_float, read_view, seed_of
 from bundle.transforms.affine import AffineDraw, RandAffineFramed, affine_matrix
 
 FEATURES = "features"
@@ -45,10 +43,6 @@ class StoredViews(Dataset):
         student_transforms: Random transforms of ``image`` alone, drawn anew in each epoch: the teachers saw it without.
         move: Random movement of ``image`` and ``valid``, drawn anew in each epoch; ``PrepareStoredBatch`` moves the
             features with them. So one stored view serves as many, for teachers that are slow.
-        verify: Check every entry that is read against its checksum.
-
-    Raises:
-        StoreError: If an entry is missing, or the store is of other teachers.
     """
 
     def __init__(
@@ -61,10 +55,8 @@ class StoredViews(Dataset):
         precision: str = "float16",
         student_transforms: Sequence[Transform] = (),
         move: RandAffineFramed | None = None,
-        verify: bool = True,
     ) -> None:
         self.store = FeatureStore(folder)
-        self.verify = verify
         self.student = Compose(list(student_transforms)) if student_transforms else None
         self.move = move
         self.names = np.array([str(entry[CLIP]) for entry in entries])
@@ -96,7 +88,7 @@ class StoredViews(Dataset):
             epoch = int(torch.randint(2**31, ()))
         row = frame * self.num_views + (frame + epoch) % self.num_views
         shard, place = self.view_rows[row]
-        view = read_view(self.store.views.read_at(shard, place, self.verify))
+        view = read_view(self.store.views.read_at(shard, place))
         image = view.image
         if self.student is not None:
             self.student.set_random_state(seed=seed_of(self.contents[row].tobytes(), epoch))
@@ -104,7 +96,7 @@ class StoredViews(Dataset):
         features = {}
         for name, rows in self.feature_rows.items():
             shard, place = rows[row]
-            features[name] = self.features[name].table.read_at(shard, place, self.verify)["features"]
+            features[name] = self.features[name].table.read_at(shard, place)["features"]
         item: dict[Hashable, Any] = {
             IMAGE: image,
             VALID: view.valid,

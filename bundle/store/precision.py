@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bundle.losses.standardize.phi_s import PhiS
+from bundle.losses.standardize import PhiS
 from bundle.losses.statistics import FeatureStatistics
-from bundle.store.errors import REMEDY, StoreError
+from bundle.store.shard import REMEDY, StoreError
 
 PRECISIONS = ("float16", "int8")
 INT8_MAX = 127
@@ -24,11 +24,7 @@ class Float16(nn.Module):
     identity = "float16"
 
     def encode(self, features: Tensor) -> Tensor:
-        """Features as they are stored.
-
-        Raises:
-            StoreError: If a value is not finite in half precision.
-        """
+        """Features as they are stored, if all values are finite in half precision."""
         stored = features.to(torch.float16)
         if not torch.isfinite(stored).all():
             raise StoreError(
@@ -64,11 +60,9 @@ class PhiSInt8(nn.Module):
 
     @classmethod
     def fit(cls, statistics: FeatureStatistics, sample: Sequence[Tensor]) -> "PhiSInt8":
-        """Choose the step with the smallest squared error, of rounding and clipping together, over a sample.
+        """Choose the step with the smallest squared error over a sample of feature maps ``(B, C, h, w)``.
 
-        Args:
-            statistics: Of the sample.
-            sample: Feature maps ``(B, C, h, w)``.
+        The error is of rounding and clipping together; ``statistics`` are the sample's.
         """
         phi_s = PhiS.from_statistics(statistics)
         standardized = torch.cat([phi_s(features.float()).flatten() for features in sample])

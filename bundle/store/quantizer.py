@@ -10,85 +10,69 @@ import torch
 from torch import Tensor, nn
 
 from bundle.losses.statistics import FeatureStatistics
-from bundle.store.errors import StoreError
+from bundle.store.passes import FillOptions
 from bundle.store.precision import PhiSInt8
-from bundle.store.requests import Request
-from bundle.store.store import TeacherIdentity
-from bundle.store.table import unfinished_path
-from bundle.store.views import ViewRecipe, as_float
+from bundle.store.shard import StoreError
+from bundle.store.store import Request, TeacherIdentity
+from bundle.store.unfinished import unfinished_path
+from bundle.store.views import View, ViewRecipe, as_float
 
 NUM_SAMPLED = 128
 """Views, spread over all of training, from which PHI-S is measured."""
 NUM_FOR_STEP = 16
 """Views of these on which the step size is chosen."""
-FILE_NAME = "quantizer.safetensors"
 
 logger = logging.getLogger(__name__)
 
 
 def fit_quantizer(
-    folder: Path,
-    teacher: nn.Module,
-    identity: TeacherIdentity,
-    requests: Sequence[Request],
-    recipe: ViewRecipe,
-    batch_size: int,
-    device: torch.device,
+    folder: Path, teacher: nn.Module, requests: Sequence[Request], recipe: ViewRecipe, options: FillOptions
 ) -> PhiSInt8:
     """The folder's quantizer; the first process to come measures it, the others wait for the file.
 
     Args:
         folder: Of the teacher's int8 features.
-        teacher: The live teacher, on ``device``.
-        identity: Of the teacher.
+        teacher: The live teacher, on the device of ``options``.
         requests: All training views, in the same order in every process.
         recipe: Makes them.
-        batch_size: Views per forward pass.
-        device: Where the teacher runs.
+        options: Batch size and device.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE_NAME
+    path = folder / "quantizer.safetensors"
     with (folder / ".quantizer.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.is_file():
             logger.info("measuring PHI-S of %s for int8", folder.name)
-            quantizer = _measure(teacher, identity, _sample(requests, recipe), batch_size, device)
+            quantizer = _measure(teacher, _sample(requests, recipe), options)
             with unfinished_path(path) as temporary:
                 quantizer.save(temporary)
     return PhiSInt8.load(path)
 
 
-def _sample(requests: Sequence[Request], recipe: ViewRecipe) -> list[tuple[Tensor, Tensor]]:
-    """Image and valid region of views spread evenly, without frames that cannot be read (they are named later)."""
+def _sample(requests: Sequence[Request], recipe: ViewRecipe) -> list[View]:
+    """Views spread evenly, without frames that cannot be read (they are named later)."""
     chosen = np.unique(np.linspace(0, len(requests) - 1, min(len(requests), NUM_SAMPLED)).astype(int))
     views = []
     for index in chosen:
         entry, number = requests[index]
         try:
-            view = recipe.render(*recipe.frame(entry), number)
+            views.append(recipe.render(*recipe.frame(entry), number))
         except (ValueError, OSError):
             continue
-        views.append((view.image, view.valid))
     if not views:
         raise StoreError("none of the training frames that were sampled can be read: check the data list")
     return views
 
 
 @torch.no_grad()
-def _measure(
-    teacher: nn.Module,
-    identity: TeacherIdentity,
-    views: Sequence[tuple[Tensor, Tensor]],
-    batch_size: int,
-    device: torch.device,
-) -> PhiSInt8:
+def _measure(teacher: nn.Module, views: Sequence[View], options: FillOptions) -> PhiSInt8:
+    identity = TeacherIdentity.of(teacher)
     statistics = FeatureStatistics(identity.embed_dim, identity.address)
     stride = max(1, len(views) // NUM_FOR_STEP)
     kept: list[Tensor] = []
-    for start in range(0, len(views), batch_size):
-        batch = views[start : start + batch_size]
-        features = teacher(as_float(torch.stack([image for image, _ in batch])).to(device)).float().cpu()
-        coverage = teacher.valid_grid(torch.stack([valid for _, valid in batch]).to(device))  # type: ignore[operator]
+    for start in range(0, len(views), options.batch_size):
+        batch = views[start : start + options.batch_size]
+        features = teacher(as_float(torch.stack([view.image for view in batch])).to(options.device)).float().cpu()
+        coverage = teacher.valid_grid(torch.stack([view.valid for view in batch]).to(options.device))  # type: ignore[operator]
         statistics.update(features, coverage.cpu())
         kept += [features[row : row + 1] for row in range(len(batch)) if (start + row) % stride == 0]
     return PhiSInt8.fit(statistics, kept)

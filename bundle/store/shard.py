@@ -9,18 +9,18 @@ import os
 import weakref
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses, as_array, digest
-from bundle.store.errors import REMEDY, StoreError
+from bundle.store.unfinished import unfinished_path
 
+REMEDY = "run configs/cache_features.json again"
 FORMAT = "feature-store-shard-1"
 SUFFIX = ".safetensors"
 KEYS, CRC, EXTRA = "keys", "crc32", "extra/"
@@ -28,8 +28,11 @@ DTYPES = {"U8": torch.uint8, "I8": torch.int8, "F16": torch.float16, "F32": torc
 """Types of columns, by safetensors' names."""
 
 
-@dataclass(frozen=True)
-class Column:
+class StoreError(ValueError):
+    """The store on disk is not what a run needs; the message says what, where, and what to do."""
+
+
+class Column(NamedTuple):
     """Where a column of a shard is: ``row_bytes`` per entry from ``offset`` on."""
 
     offset: int
@@ -39,11 +42,7 @@ class Column:
 
 
 class OpenFile:
-    """A file opened for reading by position, which forked processes may share; closed when nothing refers to it.
-
-    Args:
-        path: The file.
-    """
+    """A file opened for reading by position, which forked processes may share; closed when nothing refers to it."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -51,15 +50,9 @@ class OpenFile:
 
 
 class Shard:
-    """A shard's layout, addresses and checksums; entries are read one by one, and do not stay in memory.
+    """A complete shard's layout, addresses and checksums; entries are read one by one, and do not stay in memory.
 
     Rows are read and not mapped: a failing disk is then an error and no dead process, and memory stays flat.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StoreError: If it is no complete shard.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,27 +93,14 @@ class Shard:
             return {name.removeprefix(EXTRA): file.get_tensor(name).clone() for name in names}
 
     def open(self) -> OpenFile:
-        """The file, to hand to :meth:`read` more than once.
-
-        Raises:
-            StoreError: If it is no longer there.
-        """
+        """The file, to hand to :meth:`read` more than once."""
         try:
             return OpenFile(self.path)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from error
 
     def read(self, row: int, verify: bool = True, file: OpenFile | None = None) -> dict[str, Tensor]:
-        """All columns of an entry.
-
-        Args:
-            row: Which entry.
-            verify: Compare it with its checksum.
-            file: The opened file; else it is opened for this entry alone.
-
-        Raises:
-            StoreError: If the entry does not have its checksum, or cannot be read.
-        """
+        """All columns of an entry with the right checksum, from the file opened before or for this entry alone."""
         file = file or self.open()
         entry = {
             name: self._read(file, column, column.offset + row * column.row_bytes, column.row_bytes, column.shape)
@@ -142,9 +122,8 @@ class Shard:
         return damaged
 
     def _read(self, file: OpenFile, column: Column, offset: int, num_bytes: int, shape: tuple[int, ...]) -> Tensor:
-        content = torch.empty(num_bytes, dtype=torch.uint8)
+        content, done = torch.empty(num_bytes, dtype=torch.uint8), 0
         buffer = memoryview(content.numpy().data)
-        done = 0
         while done < num_bytes:
             try:
                 count = os.preadv(file.descriptor, [buffer[done:]], offset + done)
@@ -181,7 +160,6 @@ def write_shard(
     columns: Mapping[str, Tensor],
     extra: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, str] | None = None,
-    temporary: Path | None = None,
 ) -> None:
     """Write a shard completely or not at all, also if the machine stops.
 
@@ -191,37 +169,26 @@ def write_shard(
         columns: Their values ``(n, …)``.
         extra: Tensors of the shard as a whole.
         metadata: Text of the shard as a whole.
-        temporary: Where it is written until it is complete, in the same folder; beside ``path`` unless given.
 
     Raises:
-        StoreError: If the disk is full, or the file cannot be written for another reason; nothing is left behind.
+        StoreError: If the file cannot be written; nothing is left behind.
     """
     columns = {name: column.contiguous() for name, column in sorted(columns.items())}
     rows = [{name: column[row] for name, column in columns.items()} for row in range(len(keys))]
     crc = torch.tensor([_crc(key, row) for key, row in zip(keys, rows, strict=True)], dtype=torch.int64)
     tensors = {KEYS: torch.from_numpy(as_array(keys).copy()), CRC: crc, **columns}
     tensors |= {EXTRA + name: tensor.contiguous() for name, tensor in (extra or {}).items()}
-    temporary = temporary or path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        save_file(tensors, temporary, metadata={**(metadata or {}), "format": FORMAT})
-        temporary.chmod(0o666 & ~umask())  # safetensors gives 0600
-        to_disk(temporary)
-        temporary.replace(path)
-        to_disk(path.parent)
+        with unfinished_path(path) as temporary:
+            save_file(tensors, temporary, metadata={**(metadata or {}), "format": FORMAT})
     except (SafetensorError, OSError) as error:
         raise StoreError(
             f"cannot write {path} ({error}); what was stored before is kept: free some space, then {REMEDY}"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _crc(key: bytes, entry: Mapping[str, Tensor]) -> int:
     value = zlib.crc32(key)
     for _, tensor in sorted(entry.items()):
-        value = zlib.crc32(_bytes(tensor), value)
+        value = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, value)
     return value
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data

@@ -7,11 +7,11 @@ import numpy as np
 from torch import nn
 
 from bundle.losses.fit import empty_statistics
-from bundle.losses.ranks import rank
 from bundle.losses.statistics import FeatureStatistics, save_statistics
+from bundle.ranks import rank
 from bundle.store.dataset import StoredViews
-from bundle.store.passes import read_view
-from bundle.store.shard_statistics import from_shard
+from bundle.store.shard import REMEDY, Shard, StoreError
+from bundle.store.views import read_view
 
 
 def save_stored_statistics(
@@ -19,16 +19,8 @@ def save_stored_statistics(
 ) -> Path:
     """Write the statistics where ``fit_standardizers`` finds them, so that it runs no teacher.
 
-    Of several processes the first writes; ``fit_standardizers`` tells the others.
-
-    Args:
-        views: The training views.
-        teachers: As for :func:`stored_statistics`.
-        path: Safetensors file, as for ``fit_standardizers``.
-        frames_id: As for ``fit_standardizers``.
-
-    Returns:
-        ``path``.
+    Of several processes the first writes; ``fit_standardizers`` tells the others. Arguments are those of
+    :func:`stored_statistics` and ``fit_standardizers``; returns ``path``.
     """
     if rank() > 0:
         return Path(path)
@@ -42,14 +34,10 @@ def save_stored_statistics(
 
 
 def stored_statistics(views: StoredViews, teachers: Mapping[str, nn.Module]) -> dict[str, FeatureStatistics]:
-    """Feature statistics over all distinct views of a data set, by teacher.
+    """Feature statistics over all distinct training views of a data set, by teacher.
 
     Shards that belong to the data set as a whole give the float64 statistics that they carry; of the others (after the
     data list has changed) the wanted features are read and decoded.
-
-    Args:
-        views: The training views.
-        teachers: The same teachers, for the grid on which padding is left out.
     """
     return {name: _merge(views, name, teacher) for name, teacher in teachers.items()}
 
@@ -61,7 +49,7 @@ def _merge(views: StoredViews, name: str, teacher: nn.Module) -> FeatureStatisti
     for number in np.unique(places[:, 0]):
         shard = features.table.shard(number)
         wanted = places[:, 0] == number
-        whole = from_shard(shard) if wanted.sum() == len(shard) else None
+        whole = _statistics_of(shard) if wanted.sum() == len(shard) else None
         if whole is not None:
             statistics.merge(whole)
             continue
@@ -71,3 +59,14 @@ def _merge(views: StoredViews, name: str, teacher: nn.Module) -> FeatureStatisti
             decoded = features.codec(features.table.read_at(number, row)["features"][None])
             statistics.update(decoded, teacher.valid_grid(valid[None]))  # type: ignore[operator]
     return statistics
+
+
+def _statistics_of(shard: Shard) -> FeatureStatistics | None:
+    """Statistics of all entries of a shard; None if it carries none, as one that was mended."""
+    moments = shard.extra()
+    if not moments:
+        return None
+    try:
+        return FeatureStatistics.restored(moments, shard.metadata)
+    except ValueError as error:
+        raise StoreError(f"the statistics in {shard.path} are damaged: delete this file, then {REMEDY}") from error

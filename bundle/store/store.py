@@ -1,17 +1,22 @@
 """The store: a folder with one table of frames, one of views, and one of features per teacher and precision."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from bundle.losses.fit import weights_sha256
+from bundle.keys import IMAGE
 from bundle.store.digest import digest
-from bundle.store.errors import REMEDY, StoreError
 from bundle.store.precision import PRECISIONS, Codec, Float16, PhiSInt8
-from bundle.store.table import UNFINISHED, Table, unfinished_path
+from bundle.store.shard import REMEDY, StoreError
+from bundle.store.table import Table
+from bundle.store.unfinished import UNFINISHED, unfinished_path
+from bundle.store.views import ViewRecipe, file_fingerprint
+from bundle.weights import weights_sha256
 
 FORMAT = "feature-store-1"
 CODEC = "codec"
@@ -20,15 +25,7 @@ CODEC = "codec"
 
 @dataclass(frozen=True)
 class TeacherIdentity:
-    """What a teacher's features depend on, beside the frames.
-
-    Attributes:
-        weights: SHA-256 of its parameters and buffers.
-        encoder: Class of the encoder.
-        input_size: Side of its input in pixels.
-        grid_size: Side of its feature grid.
-        embed_dim: Channels of its features.
-    """
+    """What a teacher's features depend on, beside the frames: hash of its weights, class of its encoder, sizes."""
 
     weights: str
     encoder: str
@@ -55,11 +52,8 @@ class FeatureTable:
     Args:
         folder: ``shards/``, beside what describes the teacher and decodes its features.
         teacher: Whose features they are.
-        codec: Encodes and decodes them.
+        codec: Encodes and decodes them; a folder of features that were encoded otherwise is refused.
         mend: As for :class:`Table`.
-
-    Raises:
-        StoreError: If the folder holds features that were encoded otherwise.
     """
 
     def __init__(self, folder: Path, teacher: TeacherIdentity, codec: Codec, mend: bool = False) -> None:
@@ -77,11 +71,8 @@ class FeatureStore:
     """Opens a store's tables.
 
     Args:
-        folder: The store; an empty or new folder becomes one when it is filled.
+        folder: The store; an empty or new folder becomes one when it is filled, one with something else is refused.
         mend: Remove shards that cannot be opened, instead of refusing them.
-
-    Raises:
-        StoreError: If the folder holds something else, or another version of a store.
     """
 
     def __init__(self, folder: str | Path, mend: bool = False) -> None:
@@ -103,21 +94,17 @@ class FeatureStore:
         return self.folder / "features" / f"{teacher.address}-{precision}"
 
     def features(self, name: str, teacher: TeacherIdentity, precision: str) -> FeatureTable:
-        """A teacher's features, for reading.
-
-        Raises:
-            StoreError: If there are none; the message says whose there are.
-        """
+        """A teacher's features, for reading; where there are none, the error says whose there are."""
         folder = self.feature_folder(teacher, precision)
         if not folder.is_dir():
             asked = f"{name!r} (weights {teacher.weights[:12]}, input {teacher.input_size}²)"
-            there = self.describe()
+            there = self._describe()
             others = f", only of {there}: {REMEDY}" if there else "; it is empty: run configs/cache_features.json first"
             raise StoreError(f"the store {self.folder} has no {precision} features of teacher {asked}{others}")
-        return FeatureTable(folder, teacher, load_codec(folder, precision), self._mend)
+        codec = Float16() if precision == "float16" else PhiSInt8.load(folder / "quantizer.safetensors")
+        return FeatureTable(folder, teacher, codec, self._mend)
 
-    def describe(self) -> str:
-        """Whose features the store has, in words."""
+    def _describe(self) -> str:
         found = []
         for path in sorted((self.folder / "features").glob("*/teacher.json")):
             content = json.loads(path.read_text())
@@ -136,9 +123,59 @@ class FeatureStore:
             raise StoreError(f"{self.folder} must be a store of format {FORMAT!r}, got {found!r}: name another folder")
 
 
-def load_codec(folder: Path, precision: str) -> Codec:
-    """What decodes the features in a folder."""
-    return Float16() if precision == "float16" else PhiSInt8.load(folder / "quantizer.safetensors")
+class Request(NamedTuple):
+    """One view of one frame: an entry of ``load_datalist``, and the number of the view."""
+
+    entry: Mapping[str, Any]
+    view: int
+
+
+class Found(NamedTuple):
+    """Addresses of a requested view's file, and of frame, view and pixels; None where the store does not know it."""
+
+    source: bytes
+    frame: bytes | None = None
+    view: bytes | None = None
+    content: bytes | None = None
+
+
+class Finder:
+    """Looks requests up in a store, without decoding a frame."""
+
+    def __init__(self, store: FeatureStore, recipe: ViewRecipe) -> None:
+        self.recipe = recipe
+        self.frames = store.frames.values("frame")
+        self.contents = store.views.values("content")
+        self._fingerprint = lru_cache(maxsize=4)(file_fingerprint)
+
+    def source(self, entry: Mapping[str, Any]) -> bytes:
+        """Address of a frame on disk."""
+        return self.recipe.source_key(entry, self._fingerprint(Path(entry[IMAGE])))
+
+    def find(self, requests: Sequence[Request]) -> Iterator[Found]:
+        """Addresses of each request, as far as the store knows them."""
+        previous, source, frame = None, b"", None
+        for entry, number in requests:
+            if entry is not previous:  # views of a frame follow each other
+                previous, source = entry, self.source(entry)
+                frame = self.frames.get(source)
+            if frame is None:
+                yield Found(source)
+            else:
+                view = self.recipe.view_key(frame, number)
+                yield Found(source, frame, view, self.contents.get(view))
+
+
+def training_views(num_views: int) -> range:
+    """Numbers of the views that training sees: 1 to ``num_views``, or without augmentation view 0 alone."""
+    if num_views < 0:
+        raise ValueError(f"num_views must not be negative, got {num_views}")
+    return range(1, num_views + 1) if num_views else range(1)
+
+
+def make_requests(entries: Sequence[Mapping[str, Any]], views: Sequence[int]) -> list[Request]:
+    """All views of all frames, frame by frame."""
+    return [Request(entry, view) for entry in entries for view in views]
 
 
 def identities(teachers: Mapping[str, nn.Module]) -> dict[str, TeacherIdentity]:

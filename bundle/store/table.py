@@ -1,25 +1,18 @@
 """A table: a folder of shards, from addresses to entries. Readers share it; every writer adds shards of its own."""
 
-import fcntl
 import logging
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from bundle.atomic import to_disk, umask
 from bundle.store.digest import as_addresses
-from bundle.store.errors import StoreError
-from bundle.store.shard import SUFFIX, Shard, shard_name, write_shard
+from bundle.store.shard import SUFFIX, Shard, StoreError, shard_name, write_shard
 from bundle.transforms.recent import RecentlyUsed
 
 NUM_OPEN = 128
 """Files of a table that a process keeps open; often it may not have more than 1024."""
-UNFINISHED = ".unfinished-"
-LOCK_SUFFIX = ".lock"
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +23,6 @@ class Table:
     Args:
         folder: Folder of the shards; made when the first is added.
         mend: Remove shards that cannot be opened, instead of refusing the table.
-
-    Raises:
-        StoreError: If a shard is damaged and ``mend`` is false.
     """
 
     def __init__(self, folder: Path, mend: bool = False) -> None:
@@ -65,12 +55,7 @@ class Table:
         return self._shards[number]
 
     def read(self, key: bytes, verify: bool = True) -> dict[str, Tensor]:
-        """All columns of an entry.
-
-        Raises:
-            KeyError: If there is no such entry.
-            StoreError: If it does not have its checksum.
-        """
+        """All columns of an entry, or a :class:`StoreError` if it does not have its checksum."""
         return self.read_at(*self._rows[key], verify)
 
     def read_at(self, number: int, row: int, verify: bool = True) -> dict[str, Tensor]:
@@ -88,8 +73,7 @@ class Table:
         """Write a shard with new entries; see :func:`bundle.store.shard.write_shard`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / shard_name(keys)
-        with _unfinished(self.folder) as temporary:
-            write_shard(path, keys, columns, extra, metadata, temporary)
+        write_shard(path, keys, columns, extra, metadata)
         self._open(path, mend=False)
 
     def values(self, column: str) -> dict[bytes, bytes]:
@@ -101,12 +85,7 @@ class Table:
         return {key: found[key] for key in self._rows}
 
     def has_intact(self, key: bytes, verify: bool = True) -> bool:
-        """Whether an entry is there and undamaged; a damaged one is removed with :meth:`mend`.
-
-        Args:
-            key: Address of the entry.
-            verify: Read the entry and compare its checksum; else it is taken for intact.
-        """
+        """Whether an entry is there and undamaged, if that is to be verified; a damaged one is removed by ``mend``."""
         if verify and key in self:
             try:
                 self.read(key)
@@ -151,55 +130,3 @@ class Table:
         self.names.append(path.name)
         self._shards.append(shard)
         self._rows |= {key: (len(self.names) - 1, row) for row, key in enumerate(shard.keys)}
-
-
-@contextmanager
-def _unfinished(folder: Path) -> Iterator[Path]:
-    """A temporary file's name, locked as long as its writer lives, so that others can tell it from a dead one's."""
-    temporary = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
-    lock = temporary.with_suffix(LOCK_SUFFIX)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield temporary
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-@contextmanager
-def unfinished_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes ``path`` if the block ends well; a killed writer's is removed later.
-
-    As :func:`bundle.atomic.atomic_path`, but :func:`remove_unfinished` knows what is left of it.
-
-    Args:
-        path: The final file, in a folder that is there.
-    """
-    with _unfinished(path.parent) as temporary:
-        try:
-            yield temporary
-            temporary.chmod(0o666 & ~umask())
-            to_disk(temporary)
-            temporary.replace(path)
-            to_disk(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: Path) -> int:
-    """Remove what killed writers left half written below a folder, and nothing of writers that are at work.
-
-    Returns:
-        Number of files removed.
-    """
-    removed = 0
-    for lock in folder.rglob(f"{UNFINISHED}*{LOCK_SUFFIX}"):
-        try:
-            with lock.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                removed += lock.with_suffix("").exists()
-                lock.with_suffix("").unlink(missing_ok=True)
-                lock.unlink(missing_ok=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # its writer is at work, or has just finished
-    return removed

@@ -26,15 +26,10 @@ PREPROCESSING_VERSION = 2
 
 @dataclass(frozen=True)
 class View:
-    """One view of one frame.
+    """One view of one frame."""
 
-    Attributes:
-        image: ``(1, S, S)`` uint8, 255 = 1.0.
-        valid: ``(1, S, S)`` uint8, 1 on image content and 0 on padding.
-    """
-
-    image: Tensor
-    valid: Tensor
+    image: Tensor  # (1, S, S) uint8, 255 = 1.0
+    valid: Tensor  # (1, S, S) uint8, 1 on image content and 0 on padding
 
     @cached_property
     def content(self) -> bytes:
@@ -42,13 +37,18 @@ class View:
         return digest(str(tuple(self.image.shape)), self.image.numpy().tobytes())
 
 
-def pack(valid: Tensor) -> Tensor:  # (1, S, S) -> (S * S / 8,) uint8
+def read_view(columns: Mapping[str, Tensor]) -> View:
+    """A view from an entry of a store's table of views."""
+    return View(columns["image"], unpack_valid(columns["valid"], columns["image"].shape[-1]))
+
+
+def pack_valid(valid: Tensor) -> Tensor:  # (1, S, S) -> (S * S / 8,) uint8
     """A valid region as bits."""
     return torch.from_numpy(np.packbits(valid.numpy().reshape(-1) > 0))
 
 
-def unpack(bits: Tensor, size: int) -> Tensor:  # (S * S / 8,) -> (1, S, S) uint8
-    """The inverse of :func:`pack`."""
+def unpack_valid(bits: Tensor, size: int) -> Tensor:  # (S * S / 8,) -> (1, S, S) uint8
+    """The inverse of :func:`pack_valid`."""
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size).reshape(1, size, size))
 
 
@@ -69,16 +69,11 @@ class ViewRecipe:
     def __init__(self, deterministic: Sequence[Transform], random: Sequence[Transform] = (), seed: int = 0) -> None:
         self.deterministic, self.augment = list(deterministic), Compose(list(random))
         version = str(PREPROCESSING_VERSION)
-        self._load_id = digest(version, *(describe(transform) for transform in deterministic))
-        self._augment_id = digest(version, seed, *(describe(transform) for transform in random))
+        self._load_id = digest(version, *(describe_transform(transform) for transform in deterministic))
+        self._augment_id = digest(version, seed, *(describe_transform(transform) for transform in random))
 
     def source_key(self, entry: Mapping[str, Any], fingerprint: str) -> bytes:
-        """Address of a frame on disk, known without decoding it.
-
-        Args:
-            entry: An entry of ``load_datalist``.
-            fingerprint: Of its file, see :func:`file_fingerprint`.
-        """
+        """Address of a frame on disk, by its :func:`file_fingerprint`, known without decoding it."""
         stated = {key: value for key, value in entry.items() if key not in (IMAGE, PATIENT)}
         return digest(self._load_id, fingerprint, json.dumps(stated, sort_keys=True, default=str))
 
@@ -119,25 +114,25 @@ def file_fingerprint(path: Path) -> str:
     return json.dumps(stats)
 
 
-def describe(transform: Any) -> str:
+def describe_transform(transform: Any) -> str:
     """A transform's class and settings as text, without the state that it carries from draw to draw.
 
     Settings are the attributes with the name of a constructor's argument, and the transforms that it is made of.
     """
     arguments = inspect.signature(type(transform)).parameters
     settings = {
-        name: _plain(value)
+        name: _as_json(value)
         for name, value in sorted(vars(transform).items())
         if name in arguments or isinstance(value, Transform)
     }
     return json.dumps([f"{type(transform).__module__}.{type(transform).__qualname__}", settings], sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Transform):
-        return describe(value)
+        return describe_transform(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | np.ndarray | Tensor):
-        return [_plain(entry) for entry in value]
+        return [_as_json(entry) for entry in value]
     return value if isinstance(value, str | int | float | bool) or value is None else str(type(value).__qualname__)

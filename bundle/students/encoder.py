@@ -10,17 +10,14 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 
 from bundle.students.trunk import TimmTrunk
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""SAM 2's input normalisation (``sam2.utils.transforms.SAM2Transforms``)."""
+from bundle.teachers.base import IMAGENET_MEAN, IMAGENET_STD
 
 
 class StudentEncoder(nn.Module):
     """Frames to SAM 2's image features: embedding at stride 16, high-resolution maps at strides 4 and 8.
 
-    ``image_encoder`` is SAM 2's class with its own input convention (three channels, ImageNet normalisation), so it can
-    be put into any SAM 2 model; ``forward`` takes grayscale frames and does that normalisation.
+    ``image_encoder`` is SAM 2's class with its own input convention (three channels, ImageNet's mean and deviation),
+    so it can be put into any SAM 2 model; ``forward`` takes grayscale frames and normalizes them.
 
     Args:
         trunk: Backbone with strides 4, 8, 16, 32 and a ``channel_list`` from deep to shallow.
@@ -57,11 +54,7 @@ class StudentEncoder(nn.Module):
         return {"student_backbone": self.trunk.model_name, "embed_dim": self.embed_dim}
 
     def normalize(self, frames: Tensor) -> Tensor:  # (B, 1, H, W) in [0, 1] -> (B, 3, H, W)
-        """Put grayscale frames into SAM 2's input convention.
-
-        Raises:
-            ValueError: If the frames are not grayscale, or a side is no multiple of 32.
-        """
+        """Put grayscale frames into SAM 2's input convention (``sam2.utils.transforms.SAM2Transforms``)."""
         if frames.ndim != 4 or frames.shape[1] != 1:
             raise ValueError(f"the student takes grayscale frames (B, 1, H, W), got {tuple(frames.shape)}")
         if not torch.jit.is_tracing() and (frames.shape[2] % 32 or frames.shape[3] % 32):
@@ -70,26 +63,16 @@ class StudentEncoder(nn.Module):
         return ((frames - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, frames: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """Encode frames.
-
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+        """SAM 2's dictionary of grayscale frames ``(B, 1, H, W)`` in [0, 1].
 
         Returns:
-            SAM 2's dictionary: ``vision_features`` ``(B, C, H/16, W/16)``, and ``backbone_fpn`` and ``vision_pos_enc``,
-            lists of maps at strides 4, 8 and 16.
+            ``vision_features`` ``(B, C, H/16, W/16)``, and ``backbone_fpn`` and ``vision_pos_enc``, lists of maps at
+            strides 4, 8 and 16.
         """
         return self.image_encoder(self.normalize(frames))
 
     def embed(self, frames: Tensor) -> Tensor:
-        """The embedding alone: ``forward(frames)["vision_features"]`` without the cost of the other levels.
-
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
-
-        Returns:
-            The embedding ``(B, C, H/16, W/16)``.
-        """
+        """The embedding ``(B, C, H/16, W/16)`` of frames ``(B, 1, H, W)`` alone, without the other levels' cost."""
         return self.top_down(self.stages(frames), finest=16)[16]
 
     def stages(self, frames: Tensor) -> list[Tensor]:

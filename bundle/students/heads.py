@@ -1,12 +1,15 @@
 """Projection heads: the student's maps in each teacher's feature space. For training and for a teacher's decoder."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import torch
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from bundle.students.encoder import StudentEncoder
 from bundle.teachers.similarity import resize_features
+from bundle.weights import load_strict, read_state_dict
 
 
 class ProjectionHead(nn.Module):
@@ -46,8 +49,7 @@ class ProjectionHead(nn.Module):
     def stride(self, embedding_grid: int) -> int:
         """Stride of the map that the head reads: the coarsest at least as fine as its grid, if there is one.
 
-        Args:
-            embedding_grid: Side of the student's embedding, at stride 16.
+        ``embedding_grid`` is the side of the student's embedding, at stride 16.
         """
         if not self.is_fine:
             return 16
@@ -58,12 +60,7 @@ class ProjectionHead(nn.Module):
 
 
 class StudentWithHeads(nn.Module):
-    """The student and one projection head per teacher: the network of phase 1.
-
-    Args:
-        student: Student encoder.
-        heads: One head per teacher, by the teacher's name.
-    """
+    """The student and one projection head per teacher, by the teacher's name: the network of phase 1."""
 
     def __init__(self, student: StudentEncoder, heads: Mapping[str, ProjectionHead]) -> None:
         super().__init__()
@@ -73,26 +70,19 @@ class StudentWithHeads(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, frames: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
-        """Features of every teacher as the student predicts them.
-
-        Args:
-            frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
-
-        Returns:
-            ``embedding`` ``(B, C_s, h, w)`` and ``features``, a map ``(B, C_t, h_t, w_t)`` per teacher.
-        """
+        """From grayscale frames ``(B, 1, H, W)``: ``embedding`` and ``features``, a map per teacher."""
         return predict_features(self.student, self.heads, self.student.stages(frames))
 
 
 def predict_features(
     student: StudentEncoder, heads: nn.ModuleDict, stages: Sequence[Tensor]
 ) -> dict[str, Tensor | dict[str, Tensor]]:
-    """What :class:`StudentWithHeads` returns, from the trunk's maps; only levels that a head reads are computed.
+    """``embedding`` ``(B, C_s, h, w)`` and ``features``, a map ``(B, C_t, h_t, w_t)`` per teacher.
 
     Args:
         student: The student.
         heads: One :class:`ProjectionHead` per teacher, by the teacher's name.
-        stages: From :meth:`StudentEncoder.stages`.
+        stages: From :meth:`StudentEncoder.stages`; only levels that a head reads are computed further.
     """
     strides: dict[str, int] = {name: head.stride(stages[2].shape[-1]) for name, head in heads.items()}  # type: ignore[operator]
     maps = student.top_down(stages, min(strides.values()))
@@ -100,14 +90,42 @@ def predict_features(
 
 
 def make_heads(embed_dim: int, teachers: Mapping[str, nn.Module], is_fine: bool = True) -> dict[str, ProjectionHead]:
-    """One head per teacher, fitted to its channels and grid.
-
-    Args:
-        embed_dim: Channels of the student's maps.
-        teachers: Teachers by name.
-        is_fine: As for :class:`ProjectionHead`.
-    """
+    """One head per teacher, fitted to its channels and grid; ``embed_dim`` are the student's channels."""
     return {
         name: ProjectionHead(embed_dim, teacher.embed_dim, teacher.grid_size, is_fine=is_fine)  # type: ignore[arg-type]
         for name, teacher in teachers.items()
     }
+
+
+def load_heads(heads: Mapping[str, ProjectionHead], checkpoint: str | Path) -> nn.ModuleDict:
+    """Load phase 1's ``heads.pt`` strictly into heads for the same teachers and ``embed_dim``, in place.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If its keys or shapes are not these heads'.
+    """
+    modules = nn.ModuleDict({"heads": nn.ModuleDict(heads)})
+    load_strict(modules, read_state_dict(Path(checkpoint)), Path(checkpoint), ignore_prefixes=("inverse.",))
+    return modules["heads"]  # type: ignore[return-value]
+
+
+def with_inverses(heads: nn.ModuleDict, standardizers: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """What ``heads.pt`` holds: ``heads`` as they are, and under ``inverse`` one :func:`inverse_layer` per teacher."""
+    layers = {name: inverse_layer(standardizers[name], head.project[-1].out_channels) for name, head in heads.items()}  # type: ignore[index, union-attr]
+    return nn.ModuleDict({"heads": heads, "inverse": nn.ModuleDict(layers)})
+
+
+@torch.no_grad()
+def inverse_layer(standardizer: nn.Module, num_channels: int) -> nn.Conv2d:
+    """A standardizer's inverse, back to the teacher's own units, as a frozen 1 x 1 convolution: all kinds are affine.
+
+    So a trained head goes with the very standardizer that it was trained for, whose eigenvectors have no fixed sign.
+    """
+    device = next(standardizer.buffers()).device
+    tokens = torch.cat([torch.zeros(1, num_channels), torch.eye(num_channels)]).to(device)
+    inverse: Tensor = standardizer.inverse(tokens[:, :, None, None])  # type: ignore[operator]
+    bias, *columns = inverse[:, :, 0, 0]
+    layer = nn.Conv2d(num_channels, num_channels, kernel_size=1, device=device).requires_grad_(False)
+    layer.weight.copy_((torch.stack(columns) - bias).T[:, :, None, None])
+    layer.bias.copy_(bias)  # type: ignore[union-attr]
+    return layer

@@ -11,16 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bundle.extras import needs_extra
-from bundle.teachers.base import Teacher, tokens_to_grid
-from bundle.teachers.checkpoint import (
-    CheckpointError,
-    describe_weights,
-    find_checkpoint,
-    load_strict,
-    read_state_dict,
-    without_wrappers,
-)
+from bundle.teachers.base import ImageInput, Teacher, tokens_to_grid
 from bundle.teachers.convert import Convert
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import WeightsError, describe_weights, load_strict, read_state_dict, without_wrappers
 
 with needs_extra("train", "this teacher"):
     from transformers import AutoConfig, AutoModel
@@ -56,11 +50,9 @@ class TimmBackbone(nn.Module):
         self.model = _build(model_name, input_size, model_arguments or {})
         if not hasattr(self.model, "forward_intermediates"):
             raise ValueError(f"timm's {model_name} gives no intermediate features; choose another model")
-        self.level = level
-        self.input_size = input_size
+        self.level, self.input_size = level, input_size
         stated: Mapping[str, Any] = self.model.pretrained_cfg  # type: ignore[assignment]
-        self.mean = tuple(mean or stated["mean"])
-        self.std = tuple(std or stated["std"])
+        self.mean, self.std = tuple(mean or stated["mean"]), tuple(std or stated["std"])
         remedy = f"timm states the input {tuple(stated['input_size'])}; a transformer takes another size, with weights "
         remedy += f'of this size, by model_arguments={{"img_size": {input_size}}}'
         self.embed_dim, self.grid_size = _try_forward(self, f"level {level} of timm's {model_name}", remedy)
@@ -78,34 +70,22 @@ class TransformersBackbone(nn.Module):
 
     Args:
         model: A model whose output has ``last_hidden_state``, as maps or as special tokens followed by patch tokens.
-        input_size: Side of the square input.
-        mean: Mean of each channel of the images it was trained on.
-        std: Standard deviation of each channel.
+        images: What it was trained on.
         layer: Which of the model's ``hidden_states``: 6 is what the sixth block gives, without the last norm. Blocks
             that it needs not are taken out of the model, in place. By default the last hidden state.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        input_size: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        layer: int | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, images: ImageInput, layer: int | None = None) -> None:
         super().__init__()
         if layer is not None:
             _drop_blocks_above(model, layer)
-        self.model = model
-        self.layer = layer
-        self.input_size = input_size
-        self.mean = tuple(mean)
-        self.std = tuple(std)
+        self.model, self.layer = model, layer
+        self.input_size, self.mean, self.std = images.size, tuple(images.mean), tuple(images.std)
         remedy = (
             "expected a vision model alone, of this size, as model.vision_model.save_pretrained(folder) saves CLIP's"
         )
-        of = "" if layer is None else f"layer {layer} of "
-        self.embed_dim, self.grid_size = _try_forward(self, f"{of}transformers' {type(model).__name__}", remedy)
+        name = f"{'' if layer is None else f'layer {layer} of '}transformers' {type(model).__name__}"
+        self.embed_dim, self.grid_size = _try_forward(self, name, remedy)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, h, w)
         if self.layer is None:
@@ -147,9 +127,7 @@ def load_timm_backbone(
 def load_transformers_backbone(
     name: str,
     checkpoint: str | Path,
-    input_size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    images: ImageInput,
     sha256: str | None = None,
     ignore_prefixes: Sequence[str] = (),
     layer: int | None = None,
@@ -162,9 +140,7 @@ def load_transformers_backbone(
         name: What to call the teacher.
         checkpoint: Folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, or a hub id; with
             ``config`` also a file: ``.safetensors``, ``.bin``, ``.pt``, ``.pth`` or ``.onnx``.
-        input_size: Side of the square input.
-        mean: Mean of each channel, as in the model's ``preprocessor_config.json``.
-        std: Standard deviation of each channel, likewise.
+        images: What the model was trained on.
         sha256: Expected checksum of the file with the weights.
         ignore_prefixes: Parts that the file or the model may lack since features need them not: ``("pooler.",)``.
         layer: Which hidden state, see :class:`TransformersBackbone`.
@@ -191,23 +167,19 @@ def load_transformers_backbone(
         if not key.startswith(tuple(ignore_prefixes))
     ]
     if problems:
-        raise CheckpointError(
+        raise WeightsError(
             f"{path} does not fit the {type(model).__name__} of its config: {', '.join(problems[:5])}"
             f"{', …' if len(problems) > 5 else ''}. Name parts that features need not in ignore_prefixes"
         )
-    return Teacher(name, TransformersBackbone(model, input_size, mean, std, layer), describe_weights(path))
+    return Teacher(name, TransformersBackbone(model, images, layer), describe_weights(path))
 
 
 def random_transformers_backbone(
-    config: Mapping[str, Any],
-    input_size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    layer: int | None = None,
+    config: Mapping[str, Any], images: ImageInput, layer: int | None = None
 ) -> TransformersBackbone:
     """The encoder of :func:`load_transformers_backbone` with random weights, for a placebo; arguments as there."""
     settings, kind, _ = _read_config(config)
-    return TransformersBackbone(kind(settings), input_size, mean, std, layer)
+    return TransformersBackbone(kind(settings), images, layer)
 
 
 def _build(model_name: str, input_size: int, model_arguments: Mapping[str, Any]) -> nn.Module:
@@ -241,10 +213,7 @@ def _read_config(source: Path | Mapping[str, Any]) -> tuple[Any, Any, set[str]]:
 
 
 def _drop_blocks_above(model: nn.Module, layer: int) -> None:
-    """Leave out blocks of a plain transformer that its hidden state ``layer`` does not need.
-
-    The block after it stays: its input is that hidden state, whatever norm transformers puts on the last one.
-    """
+    """Leave out blocks of a plain transformer that its hidden state ``layer``, the input of the next, does not need."""
     if layer < 0:
         raise ValueError(f"layer counts hidden states from 0, the embeddings, got {layer}")
     num_blocks = getattr(model.config, "num_hidden_layers", None)

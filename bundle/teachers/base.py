@@ -1,6 +1,6 @@
 """A teacher: one frozen encoder together with the input size and normalization that it was trained with."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,19 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Encoder(Protocol):
-    """What a module must have to become a teacher.
+class ImageInput(NamedTuple):
+    """The images that an encoder was trained on, as its ``preprocessor_config.json`` says."""
 
-    Encoders are ordinary trainable modules: they take normalized images and know nothing of freezing.
-    """
+    size: int
+    """Side of the square in pixels."""
+    mean: tuple[float, float, float]
+    """Mean of each channel."""
+    std: tuple[float, float, float]
+    """Standard deviation of each channel."""
+
+
+class Encoder(Protocol):
+    """What a module must have to become a teacher; it takes normalized images and knows nothing of freezing."""
 
     input_size: int
     grid_size: int
@@ -29,8 +37,8 @@ class Encoder(Protocol):
 class Teacher(nn.Module):
     """Freeze an encoder and give it frames instead of normalized images.
 
-    Frozen means: always in evaluation mode, no parameter asks for a gradient, and no gradient is recorded. Whoever
-    trains with a teacher keeps it out of the trained network, so that it is in no optimizer and no checkpoint.
+    Frozen means: always in evaluation mode, no parameter asks for a gradient, and no gradient is recorded. Keep it out
+    of the trained network, so that it is in no optimizer and no checkpoint.
 
     Args:
         name: What the teacher is called in batches, losses and logs.
@@ -61,14 +69,7 @@ class Teacher(nn.Module):
         return self.encoder(prepare_images(frames, self.input_size, self.mean, self.std))
 
     def valid_grid(self, valid: Tensor) -> Tensor:
-        """Share of each feature position that lies on image content.
-
-        Args:
-            valid: 1 on image content and 0 on letterbox padding, ``(B, 1, H, W)``.
-
-        Returns:
-            Coverage ``(B, 1, h, w)`` from 0 to 1.
-        """
+        """Share ``(B, 1, h, w)`` of each feature position that lies on image content, by ``valid`` ``(B, 1, H, W)``."""
         return F.adaptive_avg_pool2d(valid.float(), self.grid_size)
 
     def train(self, mode: bool = True) -> "Teacher":  # noqa: ARG002 - a frozen module has one mode only
@@ -93,16 +94,7 @@ class Teacher(nn.Module):
 
 
 def prepare_images(frames: Tensor, input_size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Turn frames into what an encoder was trained on.
-
-    Args:
-        frames: Square grayscale frames in [0, 1], ``(B, 1, H, H)``.
-        input_size: Side of the result in pixels.
-        mean: Mean of each channel, ``(1, 3, 1, 1)``.
-        std: Standard deviation of each channel, ``(1, 3, 1, 1)``.
-
-    Returns:
-        Normalized images ``(B, 3, input_size, input_size)``.
+    """Normalized images ``(B, 3, input_size, input_size)`` of square grayscale frames ``(B, 1, H, H)`` in [0, 1].
 
     Raises:
         ValueError: If the frames are not grayscale or not square.

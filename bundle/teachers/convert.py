@@ -19,9 +19,6 @@ def rename(
         state: Named tensors.
         patterns: Regular expressions and what replaces them, each applied to every name, in this order.
         joined: New names, each with the (renamed) tensors that are concatenated along dimension 1 to make it.
-
-    Raises:
-        ValueError: If two tensors get one name, or a piece is not there.
     """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():

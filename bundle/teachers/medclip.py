@@ -7,7 +7,8 @@ from torchvision.models import resnet50
 
 from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
 with needs_extra("train", "this teacher"):
     from transformers import SwinConfig, SwinModel
@@ -41,8 +42,7 @@ class MedClipSwin(nn.Module):
         num_heads: Attention heads in each stage.
     """
 
-    mean = _MEAN
-    std = _STD
+    mean, std = _MEAN, _STD
 
     def __init__(
         self,
@@ -57,9 +57,7 @@ class MedClipSwin(nn.Module):
                 f"input_size must be a multiple of {STRIDE}, 224 at least since the last stage's windows are 7 wide, "
                 f"got {input_size}"
             )
-        self.input_size = input_size
-        self.grid_size = input_size // STRIDE
-        self.embed_dim = embed_dim * 8
+        self.input_size, self.grid_size, self.embed_dim = input_size, input_size // STRIDE, embed_dim * 8
         config = SwinConfig(image_size=input_size, embed_dim=embed_dim, depths=list(depths), num_heads=list(num_heads))
         self.model = SwinModel(config)
         self.projection_head = nn.Linear(self.embed_dim, PROJECTION_DIM, bias=False)
@@ -83,16 +81,14 @@ class MedClipResNet(nn.Module):
         input_size: Side of the square input, a multiple of 32.
     """
 
-    mean = _MEAN
-    std = _STD
+    mean, std = _MEAN, _STD
     embed_dim = 2048
 
     def __init__(self, input_size: int = 224) -> None:
         super().__init__()
         if input_size % STRIDE:
             raise ValueError(f"input_size must be a multiple of {STRIDE}, got {input_size}")
-        self.input_size = input_size
-        self.grid_size = input_size // STRIDE
+        self.input_size, self.grid_size = input_size, input_size // STRIDE
         self.model = resnet50(weights=None)
         self.model.fc = nn.Linear(self.embed_dim, PROJECTION_DIM, bias=False)
 
@@ -104,10 +100,6 @@ class MedClipResNet(nn.Module):
         resnet = self.model
         features = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
         return resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(features))))
-
-    def published_state_dict(self) -> dict[str, Tensor]:
-        """Weights under the names of MedCLIP's published file, ``vision_model.*``."""
-        return {_published_name(key): value for key, value in self.state_dict().items()}
 
 
 def small_medclip() -> MedClipSwin:
@@ -127,7 +119,9 @@ def load_medclip(
     """
     path = find_checkpoint(checkpoint, ("pytorch_model.bin", "model.safetensors"))
     encoder = encoder or MedClipSwin()
-    state = {key: value for key, value in read_state_dict(path, sha256).items() if not _is_constant(key)}
+    # Swin's table of window offsets follows from the window size; older transformers saved it, newer ones do not.
+    state = read_state_dict(path, sha256)
+    state = {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
     load_strict(encoder, state, path, ignore_prefixes=OTHER_PARTS, published_name=_published_name)
     return Teacher("medclip", encoder, describe_weights(path))
 
@@ -136,8 +130,3 @@ def _published_name(key: str) -> str:
     for ours, published in _PUBLISHED_NAMES:
         key = key.replace(ours, published)
     return key if key.startswith(("vision_model.", *OTHER_PARTS)) else f"vision_model.{key}"
-
-
-def _is_constant(key: str) -> bool:
-    # Swin's table of window offsets follows from the window size; older transformers saved it, newer ones do not.
-    return key.endswith("relative_position_index")

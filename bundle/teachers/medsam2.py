@@ -12,8 +12,10 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 
 from bundle.teachers.base import IMAGENET_MEAN, IMAGENET_STD, Teacher
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
+FILES = ("MedSAM2_latest.pt", "model.safetensors")
 STRIDE = 16  # of SAM 2's image embedding: the trunk's third stage
 OTHER_PARTS = (  # of a whole SAM 2.1 checkpoint, beside its image encoder
     "sam_prompt_encoder.",
@@ -53,8 +55,7 @@ class MedSAM2(nn.Module):
         neck_dim: Channels of the neck, and so of the features.
     """
 
-    mean = IMAGENET_MEAN
-    std = IMAGENET_STD
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(
         self,
@@ -69,9 +70,7 @@ class MedSAM2(nn.Module):
         if input_size % 32:
             raise ValueError(f"input_size must be a multiple of 32, SAM 2's coarsest stride, got {input_size}")
         _check_global_blocks(stages, global_att_blocks)
-        self.input_size = input_size
-        self.grid_size = input_size // STRIDE
-        self.embed_dim = neck_dim
+        self.input_size, self.grid_size, self.embed_dim = input_size, input_size // STRIDE, neck_dim
         trunk = Hiera(
             embed_dim=embed_dim,
             stages=stages,
@@ -79,11 +78,18 @@ class MedSAM2(nn.Module):
             window_spec=window_spec,
             window_pos_embed_bkg_spatial_size=(7, 7),
         )
-        self.image_encoder = ImageEncoder(trunk=trunk, neck=_build_neck(trunk.channel_list, neck_dim), scalp=1)
+        # SAM 2 never reads the position encoding of an encoder used on its own, but asks for one. It has no weights.
+        neck = FpnNeck(
+            position_encoding=PositionEmbeddingSine(neck_dim, normalize=True),
+            d_model=neck_dim,
+            backbone_channel_list=trunk.channel_list,
+            fpn_top_down_levels=[2, 3],
+            fpn_interp_model="nearest",
+        )
+        self.image_encoder = ImageEncoder(trunk=trunk, neck=neck, scalp=1)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C, S / 16, S / 16)
-        # What image_encoder gives as "vision_features", without the finer levels and position encodings that it makes
-        # beside them: at stride 4 they take longer than the rest of the neck together.
+        # image_encoder's "vision_features" without the finer levels, which take longer than the rest of the neck.
         neck = self.image_encoder.neck
         *_, stride_16, stride_32 = self.stages(images)
         return neck.convs[1](stride_16) + F.interpolate(neck.convs[0](stride_32), scale_factor=2.0, mode="nearest")
@@ -106,15 +112,13 @@ class HighResolution(nn.Module):
         project: The decoder's ``conv_s0`` or ``conv_s1``.
     """
 
-    mean = IMAGENET_MEAN
-    std = IMAGENET_STD
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, encoder: MedSAM2, level: int, project: nn.Conv2d) -> None:
         super().__init__()
         self.encoder, self.level, self.project = encoder, level, project
-        self.input_size = encoder.input_size
+        self.input_size, self.embed_dim = encoder.input_size, project.out_channels
         self.grid_size = encoder.input_size // (4, 8)[level]
-        self.embed_dim = project.out_channels
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, C / 8, S / 4, S / 4) or (B, C / 4, S / 8, S / 8)
         lateral = self.encoder.image_encoder.neck.convs[3 - self.level]
@@ -137,7 +141,7 @@ def load_medsam2(checkpoint: str | Path, encoder: MedSAM2 | None = None, sha256:
         encoder: The architecture in the file; MedSAM2's own by default.
         sha256: Expected checksum of the file.
     """
-    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "model.safetensors"))
+    path = find_checkpoint(checkpoint, FILES)
     encoder = encoder or MedSAM2()
     load_strict(encoder, read_state_dict(path, sha256), path, ignore_prefixes=OTHER_PARTS)
     return Teacher("medsam2", encoder, describe_weights(path))
@@ -148,15 +152,12 @@ def load_medsam2_levels(
 ) -> dict[str, Teacher]:
     """All that the teacher's own mask decoder reads, as three teachers of which one runs the trunk for the others.
 
-    Args:
-        checkpoint: A *whole* SAM 2.1 checkpoint, as for :func:`load_medsam2`.
-        encoder: As for :func:`load_medsam2`.
-        sha256: Likewise.
+    Arguments are those of :func:`load_medsam2`, of a *whole* checkpoint.
 
     Returns:
         ``medsam2``, the embedding; ``medsam2_s0`` and ``medsam2_s1``, what :class:`HighResolution` gives.
     """
-    path = find_checkpoint(checkpoint, ("MedSAM2_latest.pt", "model.safetensors"))
+    path = find_checkpoint(checkpoint, FILES)
     encoder = encoder or MedSAM2()
     teachers = {"medsam2": load_medsam2(path, encoder, sha256)}
     state = read_state_dict(path)
@@ -190,15 +191,3 @@ def _check_global_blocks(stages: tuple[int, ...], global_att_blocks: tuple[int, 
         raise ValueError(
             f"global_att_blocks must be among the blocks that do not pool, {possible}, got {global_att_blocks}"
         )
-
-
-def _build_neck(channel_list: list[int], neck_dim: int) -> FpnNeck:
-    # SAM 2 never reads the neck's position encoding in an encoder that is used on its own, but its constructor asks
-    # for one. It has no weights.
-    return FpnNeck(
-        position_encoding=PositionEmbeddingSine(num_pos_feats=neck_dim, normalize=True, scale=None, temperature=10000),
-        d_model=neck_dim,
-        backbone_channel_list=channel_list,
-        fpn_top_down_levels=[2, 3],
-        fpn_interp_model="nearest",
-    )

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from bundle.extras import needs_extra
 from bundle.teachers.base import Teacher, tokens_to_grid
-from bundle.teachers.checkpoint import describe_weights, find_checkpoint, load_strict, read_state_dict
+from bundle.teachers.find import find_checkpoint
+from bundle.weights import describe_weights, load_strict, read_state_dict
 
 with needs_extra("train", "this teacher"):
     from transformers import Dinov2Config, Dinov2Model
@@ -44,9 +45,7 @@ class RadDino(nn.Module):
         super().__init__()
         if input_size % patch_size:
             raise ValueError(f"input_size must be a multiple of patch_size {patch_size}, got {input_size}")
-        self.input_size = input_size
-        self.grid_size = input_size // patch_size
-        self.embed_dim = hidden_size
+        self.input_size, self.grid_size, self.embed_dim = input_size, input_size // patch_size, hidden_size
         config = Dinov2Config(
             image_size=input_size,
             patch_size=patch_size,
@@ -57,14 +56,7 @@ class RadDino(nn.Module):
         self.model = Dinov2Model(config)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens after the final layer norm.
-
-        Args:
-            images: Normalized images ``(B, 3, S, S)``.
-
-        Returns:
-            The CLS token ``(B, C)`` and the patch tokens ``(B, h * w, C)``.
-        """
+        """The CLS token ``(B, C)`` and the patch tokens ``(B, h * w, C)`` after the final layer norm."""
         tokens = self.model(pixel_values=images).last_hidden_state
         return tokens[:, 0], tokens[:, 1:]
 

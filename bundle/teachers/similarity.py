@@ -26,14 +26,7 @@ class LinearCKA:
         self._products = torch.zeros(0)
 
     def update(self, features: Mapping[str, Tensor]) -> None:
-        """Add one batch.
-
-        Args:
-            features: Each teacher's features ``(B, C, h, w)`` of the same frames.
-
-        Raises:
-            ValueError: If the teachers or their channels differ from the first batch's.
-        """
+        """Add one batch: each teacher's features ``(B, C, h, w)`` of the same frames."""
         channels = {name: value.shape[1] for name, value in features.items()}
         if not self._count:
             self._channels = channels
@@ -48,11 +41,7 @@ class LinearCKA:
         self._products += rows.T @ rows
 
     def compute(self) -> tuple[list[str], Tensor]:
-        """Teachers' names and their CKA matrix, symmetric with ones on its diagonal.
-
-        Raises:
-            ValueError: If nothing was added yet.
-        """
+        """Teachers' names and their CKA matrix, symmetric with ones on its diagonal."""
         if not self._count:
             raise ValueError("no features to compare; call update first")
         mean = self._sum / self._count

@@ -74,10 +74,10 @@ def middle(mask: np.ndarray) -> tuple[float, float]:
     return float(column), float(row)
 
 
-def outline(panel: plt.Axes, mask: np.ndarray, colour: object, style: str = "solid") -> None:
+def outline(panel: plt.Axes, mask: np.ndarray, color: object, style: str = "solid") -> None:
     """The outline of a mask, if there is any."""
     if mask.any():
-        panel.contour(mask, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=style)
+        panel.contour(mask, levels=[0.5], colors=[color], linewidths=1.6, linestyles=style)
 
 
 def show_prompt(panel: plt.Axes, prompt: Prompt) -> None:

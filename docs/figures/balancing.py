@@ -17,11 +17,11 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from bundle.losses import balance  # noqa: E402
-from bundle.losses.balance.balanced import relative_entropy  # noqa: E402
+from bundle.losses.balance import relative_entropy  # noqa: E402
 
 LOSSES = torch.tensor([0.300, 0.301, 0.302])
 NUM_STEPS, LEARNING_RATE, CHANNELS, WINDOW = 800, 1e-3, 64, 50
-# Okabe-Ito: told apart by the colour-blind, and by dash in print
+# Okabe-Ito: told apart by the color-blind, and by dash in print
 STYLES = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", ":")]
 
 

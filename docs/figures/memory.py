@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 FIGURES = Path(__file__).resolve().parent
-# Okabe-Ito: told apart by the colour-blind, and by dash in print
+# Okabe-Ito: told apart by the color-blind, and by dash in print
 NOW, PEAK = ("#0072B2", "-"), ("#D55E00", "--")
 
 
@@ -24,8 +24,8 @@ def main(curve_path: Path = FIGURES / "memory.json", figure_path: Path = FIGURES
     samples = curve["samples"]
     minutes = [sample["seconds"] / 60 for sample in samples]
     figure, axes = plt.subplots(figsize=(8, 3.6), constrained_layout=True)
-    for key, label, (colour, dash) in (("resident_mb", "now", NOW), ("peak_mb", "highest so far", PEAK)):
-        axes.plot(minutes, [sample[key] for sample in samples], dash, color=colour, label=label, marker=".")
+    for key, label, (color, dash) in (("resident_mb", "now", NOW), ("peak_mb", "highest so far", PEAK)):
+        axes.plot(minutes, [sample[key] for sample in samples], dash, color=color, label=label, marker=".")
     ends = {sample["stage"]: minute for sample, minute in zip(samples, minutes, strict=True)}
     start = 0.0
     for stage, end in ends.items():

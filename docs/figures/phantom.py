@@ -26,9 +26,9 @@ def draw_outlines(axis: plt.Axes, masks: np.ndarray) -> None:
     """Draw each mask's border, the large structures first."""
     for index in np.argsort(-masks.sum(axis=(1, 2))):
         if masks[index].any():
-            colour = np.array(COLOURS[STRUCTURES[index]]) / 255
-            axis.contourf(masks[index], levels=[0.5, 1.5], colors=[colour], alpha=0.16)
-            axis.contour(masks[index], levels=[0.5], colors=[colour], linewidths=1.1)
+            color = np.array(COLOURS[STRUCTURES[index]]) / 255
+            axis.contourf(masks[index], levels=[0.5, 1.5], colors=[color], alpha=0.16)
+            axis.contour(masks[index], levels=[0.5], colors=[color], linewidths=1.1)
 
 
 def show(axis: plt.Axes, frame: np.ndarray, text: str) -> None:

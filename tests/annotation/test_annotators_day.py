@@ -10,7 +10,7 @@ import torch
 
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
-from bundle.teachers.checkpoint import file_sha256, read_state_dict
+from bundle.weights import file_sha256, read_state_dict
 from tests.annotation.conftest import make_study
 
 FRAME = 1

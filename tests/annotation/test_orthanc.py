@@ -21,7 +21,7 @@ from bundle.export.model_card import load_segmenter
 from bundle.inference.predictor import ClipInferer
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 from tests.annotation.conftest import as_inference_sees, free_port, make_study
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -33,10 +33,10 @@ from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import EncodedFrame, Prompt, encode_frame
 from bundle.segmentation.segmenter import ImageFeatures
 from bundle.structures import STRUCTURES
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import Window
 from bundle.transforms.letterbox import LetterboxGeometry
 from bundle.transforms.load import LoadFramed
+from bundle.weights import file_sha256
 from tests.annotation.conftest import make_study
 
 

@@ -19,8 +19,8 @@ from bundle.inference.predictor import ClipInferer
 from bundle.segmentation.named import answer_by_name
 from bundle.segmentation.prompting import Prompt, encode_frame
 from bundle.structures import STRUCTURES
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.field_of_view import find_field_of_view
+from bundle.weights import file_sha256
 from tests.annotation.conftest import as_inference_sees
 
 FILES = {

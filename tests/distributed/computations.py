@@ -22,11 +22,12 @@ from bundle.losses import balance
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
 from bundle.losses.fit import fit_statistics
-from bundle.losses.ranks import rank, world_size
 from bundle.losses.segmentation import SegmentationLoss
 from bundle.losses.standardize import PhiS
 from bundle.metrics.report import EvaluationTable
-from bundle.segmentation.segmenter import Segmenter, TrainingSegmenter
+from bundle.ranks import rank, world_size
+from bundle.segmentation.segmenter import Segmenter
+from bundle.segmentation.training import TrainingSegmenter
 from bundle.students.encoder import StudentEncoder
 from bundle.students.heads import StudentWithHeads, make_heads
 from bundle.students.trunk import TimmTrunk

@@ -8,7 +8,7 @@ from torch import nn
 from bundle.engines.batch_norm import BatchNormOverRanks, share_batch_statistics
 from bundle.engines.dealt_batches import DealtBatches
 from bundle.engines.distributed import data_parallel, start_processes
-from bundle.losses.ranks import gather_in_turn
+from bundle.ranks import gather_in_turn
 
 
 def test_a_start_without_torchrun_says_how_to_start(monkeypatch):

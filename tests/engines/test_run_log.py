@@ -18,7 +18,7 @@ from bundle.engines.provenance import git_commit
 from bundle.engines.run_log import RunLog
 from bundle.engines.save_weights import SaveWeights
 from bundle.engines.tracking import RunAddress, prepare_tracking, sqlite_uri, training_run
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 PATIENT = "Erika_Mustermann"
 FRAMES = [

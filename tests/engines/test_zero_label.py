@@ -10,12 +10,11 @@ from PIL import Image
 
 from bundle.engines.zero_label import zero_label_scores
 from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
-from bundle.losses.restore import with_inverses
-from bundle.losses.standardize.identity import Identity
+from bundle.losses.standardize import Identity
 from bundle.segmentation.segmenter import make_decoder
 from bundle.segmentation.teacher_decoder import TeacherDecoder
 from bundle.students.encoder import StudentEncoder
-from bundle.students.heads import ProjectionHead
+from bundle.students.heads import ProjectionHead, with_inverses
 from bundle.students.trunk import TimmTrunk
 from bundle.teachers.base import Teacher
 

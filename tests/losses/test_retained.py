@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from bundle.losses.balance.equal import Equal
+from bundle.losses.balance import Equal
 from bundle.losses.distances import MeanSquared
 from bundle.losses.distillation import DistillationLoss
-from bundle.losses.retained import RetainedLoss
-from bundle.losses.segmentation import SegmentationLoss
-from bundle.losses.standardize.identity import Identity
+from bundle.losses.segmentation import RetainedLoss, SegmentationLoss
+from bundle.losses.standardize import Identity
 from bundle.losses.statistics import FeatureStatistics
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bundle.losses.balance.equal import Equal
+from bundle.losses.balance import Equal
 from bundle.losses.distances import MeanSquared
 from bundle.losses.distillation import DistillationLoss
-from bundle.losses.standardize.global_scale import GlobalScale
+from bundle.losses.standardize import GlobalScale
 from bundle.segmentation.prompts_in_the_loop import PromptsInTheLoop, draw_boxes
 from bundle.segmentation.segmenter import make_decoder
 from bundle.segmentation.teacher_decoder import TeacherDecoder

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from bundle.losses.fit import weights_sha256
 from bundle.segmentation.memory import Memory
 from bundle.segmentation.prompting import Prompt
 from bundle.segmentation.propagation import ClipTracker, backbone_output, track_clip
 from bundle.segmentation.sam2 import build_sam2, build_tracker, load_tracker
+from bundle.weights import weights_sha256
 
 ROWS, COLUMNS = 48, 80
 CLIP = torch.rand(5, 1, ROWS, COLUMNS, generator=torch.Generator().manual_seed(1))

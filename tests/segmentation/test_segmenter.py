@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.segmentation.freezing import parameter_groups
-from bundle.segmentation.segmenter import Segmenter, TrainingSegmenter, convolve_both
+from bundle.segmentation.segmenter import Segmenter, convolve_both
+from bundle.segmentation.training import TrainingSegmenter, parameter_groups
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 

@@ -18,8 +18,8 @@ from bundle.segmentation.teacher_decoder import (
 )
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
-from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.medsam2 import MedSAM2, load_medsam2_levels
+from bundle.weights import WeightsError
 
 SIZE, WIDTH = 64, 32
 BOXES = torch.tensor([[8.0, 12.0, 50.0, 40.0], [0.0, 0.0, 30.0, 30.0]])
@@ -114,7 +114,7 @@ def test_features_that_the_decoder_reads_must_be_there(drop_in):
 
 def test_an_image_encoder_alone_has_no_decoder(tmp_path):
     torch.save({"model": make_encoder().published_state_dict()}, tmp_path / "MedSAM2_latest.pt")
-    with pytest.raises(CheckpointError, match="missing"):
+    with pytest.raises(WeightsError, match="missing"):
         load_sam2_decoder(tmp_path / "MedSAM2_latest.pt", SIZE, WIDTH)
 
 
@@ -202,10 +202,10 @@ def test_phase_2_begins_with_what_a_sam_has_and_says_what_stays_new(tmp_path, ca
 
 
 def test_a_decoder_of_another_width_or_none_is_refused(checkpoint, tmp_path):
-    with pytest.raises(CheckpointError, match="of another shape"):
+    with pytest.raises(WeightsError, match="of another shape"):
         start_decoder(make_segmenter(16), checkpoint)
     torch.save({"image_encoder.x": torch.zeros(1)}, tmp_path / "encoder.pt")
-    with pytest.raises(CheckpointError, match="no decoder of SAM"):
+    with pytest.raises(WeightsError, match="no decoder of SAM"):
         start_decoder(make_segmenter(WIDTH), tmp_path / "encoder.pt")
 
 

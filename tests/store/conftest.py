@@ -14,6 +14,7 @@ from bundle.data.datalist import load_datalist
 from bundle.engines.sampler import EpochIndex
 from bundle.store.dataset import StoredViews
 from bundle.store.fill import StoreFiller
+from bundle.store.passes import FillOptions
 from bundle.store.views import ViewRecipe
 from bundle.transforms.affine import RandAffineFramed
 from bundle.transforms.letterbox import Letterboxd
@@ -87,13 +88,15 @@ class Stage:
         return load_datalist(self.datalist, section)
 
     def filler(self, **options) -> StoreFiller:
+        options = {**self.options, **options}
+        num_views = options.pop("num_views")
         sections = self.entries("training"), self.entries("validation")
-        return StoreFiller(self.folder, self.recipe, *sections, self.teachers, **{**self.options, **options})
+        return StoreFiller(self.folder, self.recipe, *sections, self.teachers, num_views, FillOptions(**options))
 
-    def fill(self, **options) -> dict[str, int]:
+    def fill(self, rank: int = 0, num_ranks: int = 1, **options) -> dict[str, int]:
         """Run the stage; returns how many frames each teacher saw."""
         before = {name: teacher.num_frames for name, teacher in self.teachers.items()}
-        self.filler(**options).run()
+        self.filler(**options).run(rank, num_ranks)
         return {name: teacher.num_frames - before[name] for name, teacher in self.teachers.items()}
 
     def views(self, section: str = "training", **options) -> StoredViews:

@@ -14,7 +14,7 @@ from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
 from bundle.losses.standardize import PhiS
 from bundle.store.dataset import MOVED
-from bundle.store.errors import StoreError
+from bundle.store.shard import StoreError
 from bundle.store.statistics import stored_statistics
 from bundle.store.views import as_float
 from bundle.transforms.affine import RandAffineFramed, move_features

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.store.contents import contents
-from bundle.store.errors import StoreError
-from bundle.store.shard import Shard
+from bundle.laboratory.trials.store_contents import contents
+from bundle.store.shard import Shard, StoreError
 from bundle.store.store import FeatureStore, identities
 from tests.store.conftest import NUM_VIEWS, ToyTeacher, items
 

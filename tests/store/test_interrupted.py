@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.store.contents import contents, unfinished
-from bundle.store.errors import StoreError
+from bundle.laboratory.trials.store_contents import contents, unfinished
+from bundle.store.shard import StoreError
 
 
 def fill_in_a_process(stage, seconds: float | None = None) -> float:
@@ -64,7 +64,7 @@ def test_a_run_killed_while_it_marks_its_folder_is_gone_on_with(stage, monkeypat
         os._exit(9)
 
     with monkeypatch.context() as patch:
-        patch.setattr("bundle.store.table.to_disk", die)  # the first file on the way to the disk is the marker
+        patch.setattr("bundle.store.unfinished.to_disk", die)  # the first file on the way to the disk is the marker
         with pytest.raises(RuntimeError, match="ended with 9"):
             fill_in_a_process(stage)
     assert [path.name for path in stage.folder.iterdir() if path.suffix == ".json"] == []

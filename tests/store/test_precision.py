@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bundle.losses.statistics import FeatureStatistics
-from bundle.store.errors import StoreError
 from bundle.store.precision import Float16, PhiSInt8
+from bundle.store.shard import StoreError
 
 
 def features(generator_seed: int = 0) -> torch.Tensor:

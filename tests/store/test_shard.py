@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bundle.store.digest import digest
-from bundle.store.errors import StoreError
-from bundle.store.shard import Shard, shard_name, write_shard
+from bundle.store.shard import Shard, StoreError, shard_name, write_shard
 
 KEYS = [digest(name) for name in "abc"]
 COLUMNS = {

@@ -6,7 +6,7 @@ import torch
 from bundle.losses.fit import fit_standardizers
 from bundle.losses.standardize import PhiS
 from bundle.losses.statistics import FeatureStatistics
-from bundle.store.errors import StoreError
+from bundle.store.shard import StoreError
 from bundle.store.statistics import save_stored_statistics, stored_statistics
 from bundle.store.views import as_float
 from tests.store.conftest import items

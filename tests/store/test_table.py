@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from bundle.store.digest import digest
-from bundle.store.errors import StoreError
-from bundle.store.table import Table, remove_unfinished
+from bundle.store.shard import StoreError
+from bundle.store.table import Table
+from bundle.store.unfinished import locked_name, remove_unfinished
 
 A, B, C = (digest(name) for name in "abc")
 
@@ -102,9 +103,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_live_one_writes_is_not(
 
 
 def _hang_while_writing(table: Table, ready) -> None:
-    from bundle.store.table import _unfinished
-
-    with _unfinished(table.folder) as temporary:
+    with locked_name(table.folder) as temporary:
         temporary.write_bytes(b"half")
         ready.set()
         signal.pause()

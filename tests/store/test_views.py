@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.transforms import RandAdjustContrastd
 
-from bundle.store.views import ViewRecipe, as_float, describe, file_fingerprint, pack, unpack
+from bundle.store.views import ViewRecipe, as_float, describe_transform, file_fingerprint, pack_valid, unpack_valid
 from bundle.transforms.affine import RandAffineFramed
 
 FRAME = {"image": torch.linspace(0, 1, 256).reshape(1, 16, 16), "valid": torch.ones(1, 16, 16)}
@@ -45,11 +45,11 @@ def test_views_frames_and_seeds_differ():
 
 def test_an_address_changes_with_the_settings_and_not_with_what_was_drawn():
     contrast = RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.4))
-    before = describe(contrast)
+    before = describe_transform(contrast)
     contrast(FRAME)
-    assert describe(contrast) == before
-    assert describe(RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.5))) != before
-    assert describe(RandAdjustContrastd("image", prob=0.6, gamma=(0.7, 1.4))) != before
+    assert describe_transform(contrast) == before
+    assert describe_transform(RandAdjustContrastd("image", prob=0.5, gamma=(0.7, 1.5))) != before
+    assert describe_transform(RandAdjustContrastd("image", prob=0.6, gamma=(0.7, 1.4))) != before
     one, other = recipe([affine(degrees=10)]), recipe([affine(degrees=11)])
     assert one.view_key(b"frame", 1) != other.view_key(b"frame", 1)
     assert one.view_key(b"frame", 0) == other.view_key(b"frame", 0)  # not augmented
@@ -71,4 +71,4 @@ def test_a_source_is_known_by_its_file_and_what_the_data_list_says_of_it(tmp_pat
 @pytest.mark.parametrize("size", [16, 5])
 def test_valid_regions_are_kept_as_bits(size):
     valid = (torch.rand(1, size, size, generator=torch.Generator().manual_seed(0)) > 0.5).byte()
-    assert torch.equal(unpack(pack(valid), size), valid)
+    assert torch.equal(unpack_valid(pack_valid(valid), size), valid)

@@ -5,9 +5,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bundle.losses.standardize import GlobalScale, Identity, PerChannel, PhiS, Whitening
+from bundle.losses.statistics import FeatureStatistics
 from bundle.students.encoder import StudentEncoder
-from bundle.students.heads import ProjectionHead, StudentWithHeads, make_heads
+from bundle.students.heads import (
+    ProjectionHead,
+    StudentWithHeads,
+    inverse_layer,
+    load_heads,
+    make_heads,
+    with_inverses,
+)
 from bundle.students.trunk import TimmTrunk
+
+KINDS = [kind.from_statistics for kind in (Identity, GlobalScale, PerChannel, PhiS)]
+KINDS += [Whitening.pca, Whitening.hadamard]
 
 
 @pytest.mark.parametrize("grid_size", [7, 16, 37])
@@ -55,3 +67,28 @@ def test_the_neck_learns_from_a_fine_teacher_at_every_level():
 def test_a_network_without_teachers_is_refused():
     with pytest.raises(ValueError, match="at least one teacher"):
         StudentWithHeads(StudentEncoder(TimmTrunk("efficientvit_b0"), embed_dim=32), {})
+
+
+def make_statistics(num_channels: int = 8) -> FeatureStatistics:
+    torch.manual_seed(0)
+    statistics = FeatureStatistics(num_channels, "random")
+    statistics.update(3 + torch.randn(2, num_channels, 16, 16) * torch.arange(1.0, 1 + num_channels)[:, None, None])
+    return statistics
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_layer_restores_what_the_standardizer_changed(kind):
+    standardizer = kind(make_statistics())
+    features = torch.randn(2, 8, 3, 3)
+    layer = inverse_layer(standardizer, 8)
+    torch.testing.assert_close(layer(standardizer(features)), features, rtol=1e-4, atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in layer.parameters())
+
+
+def test_heads_saved_with_their_inverses_are_read_without(tmp_path):
+    heads = torch.nn.ModuleDict({"a": ProjectionHead(4, 8, 2)})
+    saved = with_inverses(heads, {"a": PhiS.from_statistics(make_statistics())})
+    torch.save(saved.state_dict(), tmp_path / "heads.pt")
+    loaded = load_heads({"a": ProjectionHead(4, 8, 2)}, tmp_path / "heads.pt")
+    embedding = torch.rand(1, 4, 2, 2)
+    assert torch.equal(loaded["a"](embedding), heads["a"](embedding))

@@ -23,11 +23,15 @@ from bundle.teachers.backbone import (
     load_transformers_backbone,
     random_transformers_backbone,
 )
-from bundle.teachers.base import Teacher
-from bundle.teachers.checkpoint import CheckpointError
+from bundle.teachers.base import ImageInput, Teacher
 from bundle.teachers.convert import sum_over_depth
+from bundle.weights import WeightsError
 
 GRAY = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+def gray(size: int) -> ImageInput:
+    return ImageInput(size, **GRAY)
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def test_a_timm_checkpoint_loads_strictly(tmp_path):
     with torch.no_grad():
         expected = model.forward_features((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5)
     torch.testing.assert_close(teacher(frames), expected)
-    with pytest.raises(CheckpointError, match="does not fit ResNet"):
+    with pytest.raises(WeightsError, match="does not fit ResNet"):
         load_timm_backbone("mine", TimmBackbone("resnet18", 64), tmp_path)
 
 
@@ -101,7 +105,7 @@ def test_a_classifier_of_other_classes_is_left_out_only_when_named(tmp_path):
         return load_timm_backbone("mine", encoder, tmp_path, **arguments)
 
     assert load(ignore_prefixes=("fc.",)).is_frozen
-    with pytest.raises(CheckpointError, match=r"2 unexpected \(fc.bias, fc.weight\)"):
+    with pytest.raises(WeightsError, match=r"2 unexpected \(fc.bias, fc.weight\)"):
         load()
 
 
@@ -112,7 +116,7 @@ def test_an_unknown_timm_name_lists_alike_ones():
 
 def test_a_transformers_folder_gives_the_model_s_patch_tokens(vit_folder):
     folder, model = vit_folder
-    teacher = load_transformers_backbone("mine", folder, input_size=32, **GRAY)
+    teacher = load_transformers_backbone("mine", folder, gray(32))
     frames = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         tokens = model((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5).last_hidden_state
@@ -125,7 +129,7 @@ def test_a_layer_is_the_model_s_hidden_state_and_blocks_above_it_are_left_out(tm
     config = ViTConfig(image_size=32, patch_size=8, **{**SMALL, "num_hidden_layers": 3})
     model = ViTModel(config).eval()
     model.save_pretrained(tmp_path)
-    teacher = load_transformers_backbone("mine", tmp_path, input_size=32, layer=layer, **GRAY)
+    teacher = load_transformers_backbone("mine", tmp_path, gray(32), layer=layer)
     frames = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         states = model((frames.expand(-1, 3, -1, -1) - 0.5) / 0.5, output_hidden_states=True).hidden_states
@@ -135,9 +139,9 @@ def test_a_layer_is_the_model_s_hidden_state_and_blocks_above_it_are_left_out(tm
 
 def test_a_layer_that_there_is_not_is_one_line(vit_folder):
     with pytest.raises(ValueError, match=r"layer 5 of transformers' ViTModel cannot take .*out of range"):
-        load_transformers_backbone("mine", vit_folder[0], 32, layer=5, **GRAY)
+        load_transformers_backbone("mine", vit_folder[0], gray(32), layer=5)
     with pytest.raises(ValueError, match="layer counts hidden states from 0, the embeddings, got -1"):
-        load_transformers_backbone("mine", vit_folder[0], 32, layer=-1, **GRAY)
+        load_transformers_backbone("mine", vit_folder[0], gray(32), layer=-1)
 
 
 def test_a_file_alone_needs_a_config_and_may_have_names_of_its_own(vit_folder, tmp_path):
@@ -149,14 +153,14 @@ def test_a_file_alone_needs_a_config_and_may_have_names_of_its_own(vit_folder, t
     def convert(state):
         return {key.removeprefix("net_"): value for key, value in state.items()}
 
-    teacher = load_transformers_backbone("mine", path, 32, config=config, convert=convert, **GRAY)
-    reference = load_transformers_backbone("mine", folder, 32, **GRAY)
+    teacher = load_transformers_backbone("mine", path, gray(32), config=config, convert=convert)
+    reference = load_transformers_backbone("mine", folder, gray(32))
     frames = torch.rand(1, 1, 32, 32)
     torch.testing.assert_close(teacher(frames), reference(frames))
-    random = random_transformers_backbone(config, 32, **GRAY)
+    random = random_transformers_backbone(config, gray(32))
     assert random.state_dict().keys() == teacher.encoder.state_dict().keys()
     with pytest.raises(ValueError, match=r"config {'model_type': 'mine'} is of no model that transformers itself has"):
-        random_transformers_backbone({"model_type": "mine"}, 32, **GRAY)
+        random_transformers_backbone({"model_type": "mine"}, gray(32))
 
 
 def test_a_timm_file_with_tensors_of_another_shape_is_converted_first(tmp_path):
@@ -170,7 +174,7 @@ def test_a_timm_file_with_tensors_of_another_shape_is_converted_first(tmp_path):
 def test_a_convolutional_transformers_model_gives_its_last_map(tmp_path):
     model = ConvNextV2Model(ConvNextV2Config(hidden_sizes=[4, 8, 8, 16], depths=[1, 1, 1, 1])).eval()
     model.save_pretrained(tmp_path)
-    teacher = load_transformers_backbone("mine", tmp_path, input_size=64, **GRAY)
+    teacher = load_transformers_backbone("mine", tmp_path, gray(64))
     assert (teacher.embed_dim, teacher.grid_size) == (16, 2)
 
 
@@ -179,9 +183,9 @@ def test_a_tensor_missing_from_a_transformers_folder_is_an_error(vit_folder):
     state = load_file(folder / "model.safetensors")
     del state["layernorm.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"does not fit the ViTModel .*: missing layernorm.weight"):
-        load_transformers_backbone("mine", folder, input_size=32, **GRAY)
-    assert load_transformers_backbone("mine", folder, 32, ignore_prefixes=("layernorm.",), **GRAY).is_frozen
+    with pytest.raises(WeightsError, match=r"does not fit the ViTModel .*: missing layernorm.weight"):
+        load_transformers_backbone("mine", folder, gray(32))
+    assert load_transformers_backbone("mine", folder, gray(32), ignore_prefixes=("layernorm.",)).is_frozen
 
 
 def test_another_size_than_the_folder_s_config_is_an_error(vit_folder):
@@ -189,13 +193,13 @@ def test_another_size_than_the_folder_s_config_is_an_error(vit_folder):
     state = load_file(folder / "model.safetensors")
     state["layernorm.weight"] = torch.ones(3)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"model.safetensors does not fit .*: mismatched layernorm.weight"):
-        load_transformers_backbone("mine", folder, input_size=32, **GRAY)
+    with pytest.raises(WeightsError, match=r"model.safetensors does not fit .*: mismatched layernorm.weight"):
+        load_transformers_backbone("mine", folder, gray(32))
 
 
 def test_a_wrong_checksum_is_an_error(vit_folder):
-    with pytest.raises(CheckpointError, match="expected 00ff"):
-        load_transformers_backbone("mine", vit_folder[0], input_size=32, sha256="00ff", **GRAY)
+    with pytest.raises(WeightsError, match="expected 00ff"):
+        load_transformers_backbone("mine", vit_folder[0], gray(32), sha256="00ff")
 
 
 @pytest.mark.parametrize(
@@ -248,14 +252,14 @@ def test_a_folder_that_is_no_vision_model_of_this_size_is_one_line_with_the_reme
     with pytest.raises(
         ValueError, match=rf"Model cannot take images \(3, {size}, {size}\) .*a vision model alone"
     ) as caught:
-        load_transformers_backbone("mine", tmp_path, size, **GRAY)
+        load_transformers_backbone("mine", tmp_path, gray(size))
     assert "\n" not in str(caught.value)
 
 
 def test_the_vision_part_of_a_clip_folder_is_a_teacher_as_the_message_says(tmp_path):
     towers = {"text_config": {**SMALL, "vocab_size": 9}, "vision_config": {**SMALL, "image_size": 32, "patch_size": 8}}
     CLIPModel(CLIPConfig(**towers)).vision_model.save_pretrained(tmp_path)
-    assert load_transformers_backbone("mine", tmp_path, 32, **GRAY).grid_size == 4
+    assert load_transformers_backbone("mine", tmp_path, gray(32)).grid_size == 4
 
 
 def test_code_in_a_folder_is_never_run_and_nobody_is_asked(vit_folder, monkeypatch):
@@ -268,7 +272,7 @@ def test_code_in_a_folder_is_never_run_and_nobody_is_asked(vit_folder, monkeypat
     with pytest.raises(
         ValueError, match=r"config\.json is of no model that transformers itself has, and code beside it"
     ):
-        load_transformers_backbone("mine", folder, 32, **GRAY)
+        load_transformers_backbone("mine", folder, gray(32))
 
 
 @pytest.mark.parametrize(
@@ -278,6 +282,6 @@ def test_wrapped_weights_of_a_transformers_folder_are_unwrapped(vit_folder, wrap
     folder, model = vit_folder
     torch.save(wrap(model.state_dict()), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    teacher = load_transformers_backbone("mine", folder, 32, **GRAY)
+    teacher = load_transformers_backbone("mine", folder, gray(32))
     for name, value in teacher.encoder.model.state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name])

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import urllib.request
 import zipfile
 
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from bundle.teachers import download
-from bundle.teachers.checkpoint import CheckpointError
-from bundle.teachers.download import PUBLISHED, PublishedWeights, download_weights, fetch_from_hub
+from bundle.teachers import find
+from bundle.teachers.download import PUBLISHED, PublishedWeights, download_weights
+from bundle.teachers.find import fetch_from_hub
+from bundle.weights import WeightsError
 
 ON_HUB = PublishedWeights("mine", "owner/name", "weights.pt", "MIT")
 
@@ -26,7 +28,7 @@ def hub(monkeypatch, tmp_path):
             raise EntryNotFoundError(name)
         return str(tmp_path / "cached")
 
-    monkeypatch.setattr(download, "hf_hub_download", hf_hub_download)
+    monkeypatch.setattr(find, "hf_hub_download", hf_hub_download)
     return asked
 
 
@@ -45,7 +47,7 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch, error):
     def offline(hub_id, name):
         raise error
 
-    monkeypatch.setattr(download, "hf_hub_download", offline)
+    monkeypatch.setattr(find, "hf_hub_download", offline)
     with pytest.raises(
         FileNotFoundError,
         match=r"owner/name is no file or folder here, .* cannot be reached .* copy it here .* small teachers",
@@ -65,12 +67,12 @@ def test_weights_are_downloaded_once_and_their_checksum_recorded(hub, tmp_path):
 
 def test_a_file_that_changed_since_is_refused(hub, tmp_path):
     download_weights(ON_HUB, tmp_path).write_bytes(b"tampered")
-    with pytest.raises(CheckpointError, match=r"weights\.pt has sha256"):
+    with pytest.raises(WeightsError, match=r"weights\.pt has sha256"):
         download_weights(ON_HUB, tmp_path)
 
 
 def test_a_published_checksum_is_checked_on_the_first_download(hub, tmp_path):
-    with pytest.raises(CheckpointError, match="expected 00ff"):
+    with pytest.raises(WeightsError, match="expected 00ff"):
         download_weights(PublishedWeights("mine", "owner/name", "weights.pt", "MIT", sha256="00ff"), tmp_path)
 
 
@@ -80,7 +82,7 @@ def test_weights_in_an_archive_are_unpacked(monkeypatch, tmp_path):
             archive.writestr("folder/pytorch_model.bin", b"weights")
             archive.writestr("../outside.txt", b"not wanted")
 
-    monkeypatch.setattr(download.urllib.request, "urlretrieve", urlretrieve)
+    monkeypatch.setattr(urllib.request, "urlretrieve", urlretrieve)
     zipped = PublishedWeights("zipped", "https://example.org/model.zip", "pytorch_model.bin", "MIT")
     path = download_weights(zipped, tmp_path / "teachers")
     assert path.read_bytes() == b"weights"
@@ -92,7 +94,7 @@ def test_an_unreachable_archive_says_what_to_do(monkeypatch, tmp_path):
     def offline(address, path):
         raise OSError("offline")
 
-    monkeypatch.setattr(download.urllib.request, "urlretrieve", offline)
+    monkeypatch.setattr(urllib.request, "urlretrieve", offline)
     medclip = next(weights for weights in PUBLISHED if weights.teacher == "medclip")
     with pytest.raises(FileNotFoundError, match=r"medclip-vit-pretrained\.zip is no file .* cannot be reached"):
         download_weights(medclip, tmp_path)

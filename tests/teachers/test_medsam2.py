@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.medsam2 import MedSAM2, load_medsam2, small_medsam2
+from bundle.weights import WeightsError
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def test_the_image_encoder_alone_loads_at_half_precision(tiny, tmp_path):
 
 def test_a_part_that_sam_2_does_not_have_is_an_error(tiny, tmp_path):
     torch.save({"model": tiny.published_state_dict() | {"adapter.weight": torch.ones(1)}}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match=r"other.pt does not fit MedSAM2: .* 1 unexpected \(adapter.weight\)"):
+    with pytest.raises(WeightsError, match=r"other.pt does not fit MedSAM2: .* 1 unexpected \(adapter.weight\)"):
         load_medsam2(tmp_path / "other.pt", make_tiny())
 
 
 def test_another_size_of_sam_2_is_an_error(sam2_checkpoint):
-    with pytest.raises(CheckpointError, match=r"does not fit MedSAM2: .* of another shape .*architecture"):
+    with pytest.raises(WeightsError, match=r"does not fit MedSAM2: .* of another shape .*architecture"):
         load_medsam2(sam2_checkpoint, small_medsam2())
 
 

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import Dinov2Config, Dinov2Model
 
-from bundle.teachers.checkpoint import CheckpointError
 from bundle.teachers.rad_dino import RadDino, load_rad_dino
+from bundle.weights import WeightsError
 
 
 def make_tiny():
@@ -49,7 +49,7 @@ def test_published_names_are_those_that_transformers_writes(published):
 
 def test_another_depth_is_an_error(published):
     folder, _ = published
-    with pytest.raises(CheckpointError, match=r"does not fit RadDino: 18 missing \(encoder.layer.2"):
+    with pytest.raises(WeightsError, match=r"does not fit RadDino: 18 missing \(encoder.layer.2"):
         load_rad_dino(folder, RadDino(input_size=28, hidden_size=8, num_layers=3, num_heads=2))
 
 

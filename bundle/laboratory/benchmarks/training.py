@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from bundle.engines.handlers import GradientClipping
 from bundle.engines.precision import MixedPrecision
 from bundle.engines.weight_average import WeightAverage
-from bundle.losses.balance.attention_entropy_floor import AttentionEntropyFloor
+from bundle.losses.balance import AttentionEntropyFloor
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
-from bundle.losses.standardize.phi_s import PhiS
+from bundle.losses.standardize import PhiS
 from bundle.losses.statistics import FeatureStatistics
 from bundle.students.encoder import StudentEncoder
 from bundle.students.heads import ProjectionHead, StudentWithHeads

@@ -18,9 +18,9 @@ from bundle.engines.stages import Stage, children_cpu_seconds, peak_memory_gb, r
 from bundle.keys import IMAGE, VALID
 from bundle.laboratory.experiments.baseline import BASELINES, baseline_stages
 from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
-from bundle.losses.fit import weights_sha256
 from bundle.losses.statistics import FeatureStatistics
 from bundle.paths import ROOT
+from bundle.weights import weights_sha256
 
 DISTILLATION = "phase 1: distil LiteMedSAM and EfficientNet-Lite0 into the student"
 TRAINING = "phase 2: train SAM 2's mask decoder on the student"

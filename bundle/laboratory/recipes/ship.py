@@ -13,7 +13,7 @@ from torch import Tensor
 from bundle.laboratory.recipes.catalogue import SmallTeacher, find_small_teacher
 from bundle.laboratory.recipes.frames import PhantomFrames, make_frames
 from bundle.laboratory.recipes.training import train
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from bundle.export.model_card import read_model_card
 from bundle.laboratory.shipped.model import in_half_precision
 from bundle.paths import ROOT
 from bundle.phantom.dataset import GENERATOR_VERSION
-from bundle.teachers.checkpoint import file_sha256, read_state_dict
+from bundle.weights import file_sha256, read_state_dict
 
 
 def make_shipped_memory(

@@ -13,7 +13,7 @@ from bundle.engines.checkpoint_folder import write_whole
 from bundle.engines.stages import Stage, run_stages
 from bundle.paths import ROOT
 from bundle.phantom.dataset import GENERATOR_VERSION
-from bundle.teachers.checkpoint import file_sha256, read_state_dict
+from bundle.weights import file_sha256, read_state_dict
 
 START = ROOT / "runs" / "demo" / "train" / "model.pt"
 COARSE = ("train.json", "fine_tune.json", "laboratory/overlays/shipped_model_coarse.json")

@@ -38,7 +38,7 @@ from bundle.laboratory.studies.networks import (
     load_networks,
 )
 from bundle.phantom.dataset import GENERATOR_VERSION
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 TITLES = {"medsam2": "MedSAM2", "rad_dino": "RAD-DINO", "medclip": "MedCLIP"}
 MAP_LAYERS = ("stride 4", "stride 8", "embedding")

@@ -18,9 +18,9 @@ from bundle.laboratory.studies.knowledge import read_student
 from bundle.laboratory.studies.layer_similarity import differences_only, draw_similarity, layer_similarity
 from bundle.laboratory.studies.networks import AFTER, BEFORE, Networks, all_features
 from bundle.paths import ROOT
-from bundle.students.card import find_card
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
+from bundle.weights import find_card
 
 SEED = 0
 """Of the random weights, where no student before is given."""

@@ -11,7 +11,7 @@ from bundle.engines.stages import Stage
 from bundle.laboratory.studies.definition import Keys, Phase, Scale, Study, Variant
 from bundle.paths import ROOT
 from bundle.phantom.dataset import GENERATOR_VERSION
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 SPLITS = ("test", "hard_test")
 RETAIN = "retain_distillation.json"
@@ -142,7 +142,7 @@ class Planner:
             raise ValueError(
                 f"the teacher {PROXY!r} is the student of the distillation before: let phase_1 begin with one"
             )
-        known = {**self.teachers, PROXY: {"_target_": "bundle.students.teacher.load_student_teacher"}}
+        known = {**self.teachers, PROXY: {"_target_": "bundle.students.as_teacher.load_student_teacher"}}
         fills = kind == "distill" and self.scale.num_views > 0 and phase.configs == LIVE and not is_taught
         configs = STORED if fills else phase.configs
         views = {"num_views": self.scale.num_views, "views::seed": 0} if fills else {}  # the same for every seed

@@ -15,7 +15,7 @@ from bundle.data.labels import parse_label
 from bundle.data.make_datalist import split_by_patient
 from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
 from bundle.laboratory.public_sets.jsrt import make_jsrt_datalist
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 LUNG = "lung"
 UNLABELLED = "unlabelled"

@@ -30,7 +30,7 @@ from bundle.laboratory.studies.volume_masks import VolumeBox, asked_by_box, elli
 from bundle.metrics.overlap import dice
 from bundle.paths import ROOT
 from bundle.segmentation.segmenter import Segmenter
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 RANDOM, DISTILLED = "random weights", "distilled"
 VARIANTS = (RANDOM, DISTILLED)

@@ -16,10 +16,9 @@ from bundle.laboratory.studies.slices import BOX, FIELD_MM, VolumeScore, score_v
 from bundle.laboratory.studies.volume_masks import MARGIN, Answer, VolumeBox, asked, carried
 from bundle.segmentation.prompts import box_around
 from bundle.segmentation.teacher_decoder import TeacherSegmenter
-from bundle.students.card import find_card
-from bundle.teachers.checkpoint import file_sha256
 from bundle.text import read_json
 from bundle.transforms.letterbox import letterbox, unletterbox
+from bundle.weights import file_sha256, find_card
 
 OWN_BOX, CARRIED = "asked by each slice's own box", "carried from the middle slice"
 ALL_TEST = (0.0, 0.0, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from bundle.engines.tracking import sqlite_uri
-from bundle.losses.collapse import THRESHOLD
+from bundle.losses.distillation import COLLAPSED
 
 ENTROPY = "weight_entropy"
 CURVES = ("weight/", ENTROPY)
@@ -55,4 +55,4 @@ def is_collapsed(curves: Mapping[str, Curve]) -> bool:
         return False
     steps = list(zip(*([value for _, value in curve] for curve in weights), strict=True))
     last = steps[-max(1, len(steps) // 4) :]
-    return any(all(values[index] > THRESHOLD * sum(values) for values in last) for index in range(len(weights)))
+    return any(all(values[index] > COLLAPSED * sum(values) for values in last) for index in range(len(weights)))

@@ -13,8 +13,8 @@ from typing import Any
 from bundle.atomic import write_json
 from bundle.engines.stages import Stage
 from bundle.laboratory.trials.kill_trials import MOST_TRIES, run_quietly
+from bundle.laboratory.trials.store_contents import contents, unfinished
 from bundle.paths import ROOT
-from bundle.store.contents import contents, unfinished
 
 SMALL: dict[str, str | int | float] = {
     "datalist::num_train": 4,

@@ -17,7 +17,7 @@ from bundle.laboratory.experiments.lungs import (
     format_lungs,
 )
 from bundle.losses.fit import fit_statistics
-from bundle.losses.standardize.phi_s import PhiS
+from bundle.losses.standardize import PhiS
 from bundle.teachers.base import Teacher
 
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from bundle.laboratory.recipes.catalogue import SMALL_TEACHERS, find_small_teacher
 from bundle.laboratory.recipes.frames import make_frames
 from bundle.laboratory.recipes.register import REGISTER, load_shipped, pairwise_cka, read_register
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 FOLDER = Path(__file__).resolve().parents[3] / "models/teachers"
 MOST_BYTES = 15_000_000

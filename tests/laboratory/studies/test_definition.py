@@ -41,7 +41,7 @@ def test_teachers_are_spelled_out_in_the_order_in_which_they_are_named():
     phase = Phase(("distill.json",), {"batch_size": 4}, ("placebo", "medclip"))
     overlay = phase.overlay(teacher_configs())
     assert list(overlay["teachers"]) == ["placebo", "medclip"]
-    assert overlay["teachers"]["placebo"] == {"_target_": "bundle.teachers.placebo.load_placebo"}
+    assert overlay["teachers"]["placebo"] == {"_target_": "bundle.teachers.derived.load_placebo"}
     assert overlay["batch_size"] == 4
 
 

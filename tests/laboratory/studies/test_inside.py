@@ -16,8 +16,8 @@ from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
-from bundle.teachers.checkpoint import file_sha256
-from bundle.teachers.placebo import load_placebo
+from bundle.teachers.derived import load_placebo
+from bundle.weights import file_sha256
 
 AMOUNTS = inside.Amounts(map_patients=1, feature_patients=2, failure_patients=3, num_frames=1, worst=2)
 

@@ -16,7 +16,7 @@ def test_the_page_has_numbers_and_no_film(tmp_path):
     jsrt, _ = make_folders(tmp_path, num_jsrt=10, num_chest=2)
     datalist = make_jsrt_datalist(jsrt, tmp_path, fractions=(0.4, 0.2, 0.4)).rename(tmp_path / "jsrt.json")
     (tmp_path / "teachers.json").write_text(
-        json.dumps({"teachers": {"placebo": {"_target_": "bundle.teachers.placebo.load_placebo"}}})
+        json.dumps({"teachers": {"placebo": {"_target_": "bundle.teachers.derived.load_placebo"}}})
     )
     after = tmp_path / "student.pt"
     torch.save(StudentEncoder(TimmTrunk("efficientvit_b0")).state_dict(), after)

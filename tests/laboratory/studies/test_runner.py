@@ -21,7 +21,7 @@ from bundle.laboratory.studies.definition import (
 from bundle.laboratory.studies.report import found, run_studies, write_report
 from bundle.laboratory.studies.runner import StudyRunner, read_records, read_scores
 from bundle.paths import ROOT
-from bundle.teachers.checkpoint import file_sha256
+from bundle.weights import file_sha256
 
 SCALE = Scale(
     "tiny",
