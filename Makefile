@@ -22,8 +22,8 @@ check: $(STAMP) ## lint, format, types, layers, docstrings and names only
 	$(PYTHON_IN_VENV) -m ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
-	$(PYTHON_IN_VENV) tools/check_docstrings.py bundle scripts tools
-	$(PYTHON_IN_VENV) tools/check_names.py
+	$(PYTHON_IN_VENV) scripts/maintenance/check_docstrings.py bundle scripts
+	$(PYTHON_IN_VENV) scripts/maintenance/check_names.py
 
 coverage: $(STAMP) ## every test, with the lines that none of them reaches
 	$(PYTHON_IN_VENV) -m pytest --cov --cov-report=term --numprocesses 2

@@ -27,7 +27,7 @@ def name_of(path: Path) -> str:
 def project_texts() -> Iterator[Path]:
     """Every text file of the project, without what tools and runs leave behind."""
     suffixes = {".py", ".md", ".json", ".toml", ".txt", ".sh", ".yaml", ".yml", ".conf", ".cfg", ".svg", ""}
-    folders = ["bundle", "configs", "scripts", "models", "docs", "tests", "tools", ".ci", ".github"]
+    folders = ["bundle", "configs", "scripts", "models", "docs", "tests", ".ci", ".github"]
     paths = [*ROOT.iterdir(), *(path for folder in folders for path in sorted((ROOT / folder).rglob("*")))]
     return (path for path in paths if path.is_file() and path.suffix in suffixes and "__pycache__" not in path.parts)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools"))
+sys.path.append(str(ROOT / "scripts" / "maintenance"))
 
 import release  # noqa: E402  (a tool, not a package)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FINDING = re.compile(r"(?P<file>.+\.py):(?P<line>\d+): (?P<code>DOC\d+): (?P<what>.*)")
 
 

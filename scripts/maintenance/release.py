@@ -1,6 +1,6 @@
 """Prepare a release.
 
-    python tools/release.py 0.2.0 --summary "one line for the model zoo" [--write]
+    python scripts/maintenance/release.py 0.2.0 --summary "one line for the model zoo" [--write]
 
 Without --write nothing changes: the lines that would be written are shown.
 """
@@ -15,7 +15,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class ReleaseError(ValueError):
