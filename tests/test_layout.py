@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 
 MODULES = sorted((ROOT / "bundle").rglob("*.py"))
-SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.py") if path.parent.name != "maintenance")
 
 MACHINE_FOLDERS = ["work", "root", "home", "Users", "mnt", "tmp", "opt", "scratch"]
 MACHINE_PATH = re.compile(r"(?<![\w.<>~}\])])/(?:" + "|".join(MACHINE_FOLDERS) + r")/[\w.-]")
