@@ -47,15 +47,10 @@ class ClipShape:
 
 @dataclass(frozen=True, eq=False)
 class Display:
-    """How a frame's stored values are shown.
+    """How a frame's stored values are shown."""
 
-    Attributes:
-        table: Display value, float32 in [0, 1], of every stored value.
-        visible: Bool ``(H, W)``: the rest, behind a shutter, is shown black; None if all is visible.
-    """
-
-    table: np.ndarray
-    visible: np.ndarray | None = None
+    table: np.ndarray  # Display value, float32 in [0, 1], of every stored value
+    visible: np.ndarray | None = None  # Bool (H, W): the rest, behind a shutter, is shown black; None if all is visible
 
     def apply(self, stored: np.ndarray, step: int = 1) -> np.ndarray:
         """Display values of frames ``(..., H, W)``, of which every ``step``-th row and column is given."""

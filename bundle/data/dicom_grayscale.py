@@ -21,27 +21,16 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLO
 
 @dataclass(frozen=True)
 class GreySteps:
-    """What a header says about one frame's gray scale.
+    """What a header says about one frame's gray scale."""
 
-    Attributes:
-        dtype: Type of a stored value: "u1", "i1", "u2" or "i2".
-        slope: Rescale Slope.
-        intercept: Rescale Intercept.
-        modality_lut: Goes before slope and intercept.
-        voi_lut: Goes before the window.
-        window: Center, width and function; None if not stated.
-        is_inverted: MONOCHROME1: the lowest value is white.
-        padding: Lowest and highest stored value that is no image.
-    """
-
-    dtype: str
-    slope: float = 1.0
-    intercept: float = 0.0
-    modality_lut: Lut | None = None
-    voi_lut: Lut | None = None
-    window: tuple[float, float, str] | None = None
-    is_inverted: bool = False
-    padding: tuple[int, int] | None = None
+    dtype: str  # Type of a stored value: "u1", "i1", "u2" or "i2"
+    slope: float = 1.0  # Rescale Slope
+    intercept: float = 0.0  # Rescale Intercept
+    modality_lut: Lut | None = None  # Goes before slope and intercept
+    voi_lut: Lut | None = None  # Goes before the window
+    window: tuple[float, float, str] | None = None  # Center, width and function; None if not stated
+    is_inverted: bool = False  # MONOCHROME1: the lowest value is white
+    padding: tuple[int, int] | None = None  # Lowest and highest stored value that is no image
 
     @property
     def has_window(self) -> bool:

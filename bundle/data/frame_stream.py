@@ -16,27 +16,16 @@ from bundle.data.repeats import RepeatCounter
 
 
 class Start(NamedTuple):
-    """A clip begins; whatever came before is to be forgotten.
+    """A clip begins; whatever came before is to be forgotten."""
 
-    Attributes:
-        path: The file, for errors.
-        num_frames: How many frames are expected; there may be fewer or more.
-        rows: Of each frame.
-        columns: Of each frame.
-        dtype: Of each frame.
-        pixel_aspect: Height of a pixel divided by its width.
-        has_spacing: Whether the source states a pixel spacing.
-        is_film: Whether frames that repeat the one before are worth a warning.
-    """
-
-    path: Path
-    num_frames: int
-    rows: int
-    columns: int
-    dtype: np.dtype
-    pixel_aspect: float = 1.0
-    has_spacing: bool = False
-    is_film: bool = True
+    path: Path  # The file, for errors
+    num_frames: int  # How many frames are expected; there may be fewer or more
+    rows: int  # Of each frame
+    columns: int  # Of each frame
+    dtype: np.dtype  # Of each frame
+    pixel_aspect: float = 1.0  # Height of a pixel divided by its width
+    has_spacing: bool = False  # Whether the source states a pixel spacing
+    is_film: bool = True  # Whether frames that repeat the one before are worth a warning
 
 
 class Frame(NamedTuple):
@@ -63,23 +52,14 @@ class PassedFrames:
 
 @dataclass(frozen=True, eq=False)
 class FrameChunk:
-    """Consecutive frames of a clip.
+    """Consecutive frames of a clip."""
 
-    Attributes:
-        first: Index of the first one. 0: whatever came before is to be forgotten.
-        expected: How many frames the clip is expected to have.
-        stored: ``(n, 1, H, W)``, as in ``Clip``.
-        displays: As in ``Clip``.
-        pixel_aspect: Height of a pixel divided by its width.
-        has_spacing: Whether the source states a pixel spacing.
-    """
-
-    first: int
-    expected: int
-    stored: np.ndarray
-    displays: tuple[Display, ...]
-    pixel_aspect: float
-    has_spacing: bool
+    first: int  # Index of the first one. 0: whatever came before is to be forgotten
+    expected: int  # How many frames the clip is expected to have
+    stored: np.ndarray  # (n, 1, H, W), as in Clip
+    displays: tuple[Display, ...]  # As in Clip
+    pixel_aspect: float  # Height of a pixel divided by its width
+    has_spacing: bool  # Whether the source states a pixel spacing
 
     def shown(self) -> np.ndarray:
         """Frames as the viewer would show them, ``(n, 1, H, W)``, float32 in [0, 1]."""

@@ -81,17 +81,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of a folder and its subfolders in natural order, and what was left out.
+    """Files of a folder and its subfolders in natural order, and what was left out."""
 
-    Attributes:
-        root: The folder.
-        folders: Each folder's own files.
-        left_out: The rest.
-    """
-
-    root: Path
-    folders: Mapping[Path, Sequence[Path]]
-    left_out: LeftOut
+    root: Path  # The folder
+    folders: Mapping[Path, Sequence[Path]]  # Each folder's own files
+    left_out: LeftOut  # The rest
 
     @property
     def files(self) -> list[Path]:

@@ -14,41 +14,25 @@ WITHOUT_RATE = ("h264", "hevc")  # bare streams: FFmpeg fills in 25 frames/s
 
 @dataclass
 class Tally:
-    """What the header states, and what was met on the way through the file.
+    """What the header states, and what was met on the way through the file."""
 
-    Attributes:
-        container: FFmpeg's name of the container.
-        stated_frames: The header's count; 0 where it has none.
-        stated_seconds: The header's end of the last frame; None where it has none, or only an estimate.
-        rate: Frames per second by the header; 0 where it has none.
-        end: How the file ends.
-        num_packets: Compressed frames that are there, whole.
-        num_cut: Compressed frames that are cut short.
-        num_slots: Frames and gaps up to the last compressed frame (AVI leaves an empty place for a dropped frame).
-        errors: What the decoder said, once each.
-        num_errors: How often.
-        num_corrupt: Decoded frames that the decoder itself calls damaged.
-        num_interlaced: Decoded frames of two fields.
-        display_times: Seconds; None for a frame without a time stamp.
-        decoding_ticks: Decoding time of each compressed frame, as above: in order where display times are not kept.
-        tick_seconds: Length of a tick; None if not stated.
-    """
-
-    container: str
-    stated_frames: int
-    stated_seconds: float | None
-    rate: float
-    end: FileEnd = UNKNOWN_END
-    num_packets: int = 0
-    num_cut: int = 0
+    container: str  # FFmpeg's name of the container
+    stated_frames: int  # The header's count; 0 where it has none
+    stated_seconds: float | None  # The header's end of the last frame; None where it has none, or only an estimate
+    rate: float  # Frames per second by the header; 0 where it has none
+    end: FileEnd = UNKNOWN_END  # How the file ends
+    num_packets: int = 0  # Compressed frames that are there, whole
+    num_cut: int = 0  # Compressed frames that are cut short
+    # Frames and gaps up to the last compressed frame (AVI leaves an empty place for a dropped frame)
     num_slots: int = 0
-    errors: list[str] = field(default_factory=list)
-    num_errors: int = 0
-    num_corrupt: int = 0
-    num_interlaced: int = 0
-    display_times: list[float | None] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)  # What the decoder said, once each
+    num_errors: int = 0  # How often
+    num_corrupt: int = 0  # Decoded frames that the decoder itself calls damaged
+    num_interlaced: int = 0  # Decoded frames of two fields
+    display_times: list[float | None] = field(default_factory=list)  # Seconds; None for a frame without a time stamp
+    # Decoding time of each compressed frame, as above: in order where display times are not kept
     decoding_ticks: list[int | None] = field(default_factory=list)
-    tick_seconds: float | None = None
+    tick_seconds: float | None = None  # Length of a tick; None if not stated
 
     @classmethod
     def of_header(

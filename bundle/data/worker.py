@@ -32,18 +32,13 @@ BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call, or each value of a stream, may take.
+    """What one call, or each value of a stream, may take."""
 
-    Attributes:
-        seconds: Wall time.
-        num_bytes: Private memory on top of what the process has at the start of the call. Pages that frames are handed
-            over in do not count: their size is checked against the header (``check_size``).
-        first_seconds: Wall time for a stream's first value, if it is another.
-    """
-
-    seconds: float
+    seconds: float  # Wall time
+    # Private memory on top of what the process has at the start of the call. Pages that frames are handed over in do
+    # not count: their size is checked against the header (check_size)
     num_bytes: int
-    first_seconds: float | None = None
+    first_seconds: float | None = None  # Wall time for a stream's first value, if it is another
 
     def of_first(self) -> "Limits":
         """Limits of a stream's first value."""

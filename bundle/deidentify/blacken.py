@@ -26,19 +26,12 @@ BASE_BYTES, BYTES_PER_PIXEL = 2**30, 16
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Rows and columns from 0; the second ones are the first that are not black any more.
+    """Rows and columns from 0; the second ones are the first that are not black any more."""
 
-    Attributes:
-        row0: First row.
-        column0: First column.
-        row1: Row after the last.
-        column1: Column after the last.
-    """
-
-    row0: int
-    column0: int
-    row1: int
-    column1: int
+    row0: int  # First row
+    column0: int  # First column
+    row1: int  # Row after the last
+    column1: int  # Column after the last
 
     def __post_init__(self) -> None:
         if not (0 <= self.row0 <= self.row1 and 0 <= self.column0 <= self.column1):

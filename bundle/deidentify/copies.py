@@ -13,17 +13,11 @@ from bundle.deidentify.profile import METHOD
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy on the disk.
+    """A copy on the disk."""
 
-    Attributes:
-        path: Where it is.
-        notes: What a person must look at.
-        is_new: Whether it was not there before.
-    """
-
-    path: Path
-    notes: tuple[str, ...]
-    is_new: bool
+    path: Path  # Where it is
+    notes: tuple[str, ...]  # What a person must look at
+    is_new: bool  # Whether it was not there before
 
 
 @contextmanager

@@ -28,38 +28,23 @@ What this tool does not do, and a person must:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file.
+    """What became of a file."""
 
-    Attributes:
-        source: The original.
-        status: ``done``, ``done earlier`` if the same copy was there, or ``refused``.
-        target: The copy; None where refused.
-        notes: Why it was refused, or what a person must look at.
-    """
-
-    source: Path
-    status: str
-    target: Path | None = None
-    notes: tuple[str, ...] = ()
+    source: Path  # The original
+    status: str  # done, done earlier if the same copy was there, or refused
+    target: Path | None = None  # The copy; None where refused
+    notes: tuple[str, ...] = ()  # Why it was refused, or what a person must look at
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every file.
+    """What became of every file."""
 
-    Attributes:
-        root: Folder of the originals.
-        output: Folder of the copies.
-        outcomes: In the order of the files.
-        num_files: More than the outcomes if the run was interrupted.
-        left_out: What was not looked at.
-    """
-
-    root: Path
-    output: Path
-    outcomes: tuple[Outcome, ...]
-    num_files: int
-    left_out: LeftOut
+    root: Path  # Folder of the originals
+    output: Path  # Folder of the copies
+    outcomes: tuple[Outcome, ...]  # In the order of the files
+    num_files: int  # More than the outcomes if the run was interrupted
+    left_out: LeftOut  # What was not looked at
 
     @property
     def exit_status(self) -> int:

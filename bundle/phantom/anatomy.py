@@ -60,19 +60,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A patient's fixed frame.
+    """A patient's fixed frame."""
 
-    Attributes:
-        patient: What was drawn.
-        spine: Curve of the vertebrae.
-        head: Placement of the head.
-        vertebrae: Outlines of the bodies of C2-C7; C2 with its dens.
-    """
-
-    patient: Patient
-    spine: Spine
-    head: Head
-    vertebrae: dict[int, Points]
+    patient: Patient  # What was drawn
+    spine: Spine  # Curve of the vertebrae
+    head: Head  # Placement of the head
+    vertebrae: dict[int, Points]  # Outlines of the bodies of C2-C7; C2 with its dens
 
 
 def build_anatomy(patient: Patient) -> Anatomy:

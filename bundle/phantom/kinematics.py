@@ -14,46 +14,26 @@ class Kinematics:
 
     Points are (x, y) pixel coordinates, x along columns, y along rows, pixel centres at integers. Onsets and peaks are
     frame indices, -1 where the event does not fall into the study.
-
-    Attributes:
-        time_s: Time from the onset of hyoid motion ``(T,)``.
-        hyoid_px: Centre of the hyoid body ``(T, 2)``.
-        hyoid_mm: Hyoid in C4's frame ``(T, 2)``: forward and up from C4's anterior-inferior corner, millimetres.
-        c2_px: Anterior-inferior corner of C2 ``(T, 2)``.
-        c4_px: Anterior-inferior corner of C4 ``(T, 2)``.
-        c2_c4_mm: Distance between these corners, millimetres.
-        pharynx_area_mm2: Area of the pharyngeal lumen ``(T,)``.
-        ues_width_mm: Antero-posterior opening of the upper oesophageal sphincter ``(T,)``; 0 when shut.
-        bolus_area_mm2: Area of all contrast ``(T,)``.
-        residue_area_mm2: Area of contrast that stays in valleculae and pyriform sinuses ``(T,)``.
-        bolus_head: Head of the bolus as a share of its way from the incisors to the chest ``(T,)``.
-        bolus_in_airway: Contrast in vestibule or trachea ``(T,)``.
-        phase: ``oral``, ``pharyngeal``, ``oesophageal`` or ``rest`` per frame.
-        hyoid_onset_frame: First frame at or after the onset of hyoid motion.
-        hyoid_peak_frame: Frame of the hyoid's largest excursion.
-        ues_opening_frame: First frame with an open sphincter.
-        ues_closing_frame: First frame after it with a shut sphincter.
-        constriction_frame: Frame of the smallest pharyngeal area.
     """
 
-    time_s: np.ndarray
-    hyoid_px: np.ndarray
-    hyoid_mm: np.ndarray
-    c2_px: np.ndarray
-    c4_px: np.ndarray
-    c2_c4_mm: float
-    pharynx_area_mm2: np.ndarray
-    ues_width_mm: np.ndarray
-    bolus_area_mm2: np.ndarray
-    residue_area_mm2: np.ndarray
-    bolus_head: np.ndarray
-    bolus_in_airway: np.ndarray
-    phase: tuple[str, ...]
-    hyoid_onset_frame: int
-    hyoid_peak_frame: int
-    ues_opening_frame: int
-    ues_closing_frame: int
-    constriction_frame: int
+    time_s: np.ndarray  # Time from the onset of hyoid motion (T,)
+    hyoid_px: np.ndarray  # Centre of the hyoid body (T, 2)
+    hyoid_mm: np.ndarray  # Hyoid in C4's frame (T, 2): forward and up from C4's anterior-inferior corner, millimetres
+    c2_px: np.ndarray  # Anterior-inferior corner of C2 (T, 2)
+    c4_px: np.ndarray  # Anterior-inferior corner of C4 (T, 2)
+    c2_c4_mm: float  # Distance between these corners, millimetres
+    pharynx_area_mm2: np.ndarray  # Area of the pharyngeal lumen (T,)
+    ues_width_mm: np.ndarray  # Antero-posterior opening of the upper oesophageal sphincter (T,); 0 when shut
+    bolus_area_mm2: np.ndarray  # Area of all contrast (T,)
+    residue_area_mm2: np.ndarray  # Area of contrast that stays in valleculae and pyriform sinuses (T,)
+    bolus_head: np.ndarray  # Head of the bolus as a share of its way from the incisors to the chest (T,)
+    bolus_in_airway: np.ndarray  # Contrast in vestibule or trachea (T,)
+    phase: tuple[str, ...]  # oral, pharyngeal, oesophageal or rest per frame
+    hyoid_onset_frame: int  # First frame at or after the onset of hyoid motion
+    hyoid_peak_frame: int  # Frame of the hyoid's largest excursion
+    ues_opening_frame: int  # First frame with an open sphincter
+    ues_closing_frame: int  # First frame after it with a shut sphincter
+    constriction_frame: int  # Frame of the smallest pharyngeal area
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -21,21 +21,13 @@ SHOULDER_THICKNESS_MM = 300.0
 
 @dataclass(frozen=True)
 class StillLayers:
-    """Attenuation drawn once per study.
+    """Attenuation drawn once per study."""
 
-    Attributes:
-        canvas: Canvas they were drawn on.
-        body: Everything fixed ``(size, size)``.
-        mandible: The jaw at closure with its teeth ``(size, size)``.
-        jaw_window: Rows and columns that the jaw can reach.
-        hidden: Where the shoulder lets nothing be seen ``(size, size)``, boolean.
-    """
-
-    canvas: Canvas
-    body: np.ndarray
-    mandible: np.ndarray
-    jaw_window: tuple[slice, slice]
-    hidden: np.ndarray
+    canvas: Canvas  # Canvas they were drawn on
+    body: np.ndarray  # Everything fixed (size, size)
+    mandible: np.ndarray  # The jaw at closure with its teeth (size, size)
+    jaw_window: tuple[slice, slice]  # Rows and columns that the jaw can reach
+    hidden: np.ndarray  # Where the shoulder lets nothing be seen (size, size), boolean
 
 
 def texture(size: int, seed: int) -> np.ndarray:

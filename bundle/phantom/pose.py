@@ -30,16 +30,7 @@ CLOSED_UES_MM = 4.6
 
 @dataclass(frozen=True)
 class Pose:
-    """All moving outlines at one moment, in template millimetres. Empty lists mean that nothing is there.
-
-    Attributes:
-        lumen: Outlines of bolus in the channel, before airway and residue.
-        residue: Outlines of residue in valleculae and pyriform sinuses.
-        airway_bolus: Outlines of contrast in the vestibule and the trachea.
-        glottis: From above to below the vocal folds; not labelled.
-        thyroid_angle: Where the two plates meet in front and the ray passes along them.
-        ues_width_mm: Width of the open sphincter's lumen, 0 when closed.
-    """
+    """All moving outlines at one moment, in template millimetres. Empty lists mean that nothing is there."""
 
     channel: Channel
     mandible: tuple[Points, Points]
@@ -54,17 +45,17 @@ class Pose:
     oral_air: Points
     epiglottis: Points
     vestibule: Points | None
-    glottis: Points
+    glottis: Points  # From above to below the vocal folds; not labelled
     trachea: Points
     ues: Points
     arytenoid: Points
     thyroid: Points
-    thyroid_angle: Points
+    thyroid_angle: Points  # Where the two plates meet in front and the ray passes along them
     cricoid: Points
-    lumen: list[Points]
-    residue: list[Points]
-    airway_bolus: list[Points]
-    ues_width_mm: float
+    lumen: list[Points]  # Outlines of bolus in the channel, before airway and residue
+    residue: list[Points]  # Outlines of residue in valleculae and pyriform sinuses
+    airway_bolus: list[Points]  # Outlines of contrast in the vestibule and the trachea
+    ues_width_mm: float  # Width of the open sphincter's lumen, 0 when closed
 
 
 def pose_at(anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> Pose:

@@ -13,32 +13,20 @@ SUPERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Patch:
-    """Coverage of one polygon, cut to its bounding box.
+    """Coverage of one polygon, cut to its bounding box."""
 
-    Attributes:
-        row: First row in the frame.
-        column: First column in the frame.
-        values: Coverage ``(h, w)`` float32 in [0, 1].
-    """
-
-    row: int
-    column: int
-    values: np.ndarray
+    row: int  # First row in the frame
+    column: int  # First column in the frame
+    values: np.ndarray  # Coverage (h, w) float32 in [0, 1]
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square frame and the affine map from the patient's millimetres to its pixels.
+    """A square frame and the affine map from the patient's millimetres to its pixels."""
 
-    Attributes:
-        size: Rows and columns.
-        matrix: Linear part ``(2, 2)``, in pixels per millimetre.
-        offset: Translation ``(2,)`` in pixels.
-    """
-
-    size: int
-    matrix: np.ndarray
-    offset: np.ndarray
+    size: int  # Rows and columns
+    matrix: np.ndarray  # Linear part (2, 2), in pixels per millimetre
+    offset: np.ndarray  # Translation (2,) in pixels
 
     @property
     def pixels_per_mm(self) -> float:

@@ -14,19 +14,12 @@ C4_CENTRE_MM = (64.0, 128.0)
 
 @dataclass(frozen=True)
 class Spine:
-    """Centre line of the vertebrae; level 4.0 is the centre of C4, 4.5 the disc below it.
+    """Centre line of the vertebrae; level 4.0 is the centre of C4, 4.5 the disc below it."""
 
-    Attributes:
-        levels: Grid of levels ``(N,)``.
-        centres: Centre line ``(N, 2)``.
-        angles: Direction of the spine against the vertical ``(N,)``, radians.
-        pitch_mm: Distance between two levels.
-    """
-
-    levels: np.ndarray
-    centres: Points
-    angles: np.ndarray
-    pitch_mm: float
+    levels: np.ndarray  # Grid of levels (N,)
+    centres: Points  # Centre line (N, 2)
+    angles: np.ndarray  # Direction of the spine against the vertical (N,), radians
+    pitch_mm: float  # Distance between two levels
 
     def point(self, level: ArrayLike, anterior_mm: ArrayLike) -> Points:
         """Points at given levels and distances in front of the centre line, ``(N, 2)``."""

@@ -32,17 +32,11 @@ SCAN_LINE_MM = 0.05
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Poses of a study's frames and at rest, in template millimetres.
+    """Poses of a study's frames and at rest, in template millimetres."""
 
-    Attributes:
-        frames: One per frame.
-        rest: Long before the swallow.
-        scale: True millimetres in one of the template.
-    """
-
-    frames: list[Pose]
-    rest: Pose
-    scale: float
+    frames: list[Pose]  # One per frame
+    rest: Pose  # Long before the swallow
+    scale: float  # True millimetres in one of the template
 
 
 def true_events(study: PhantomStudy) -> dict[str, int]:

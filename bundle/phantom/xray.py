@@ -17,21 +17,13 @@ _COARSE = 64
 
 @dataclass
 class Detector:
-    """One machine's chain for one study; keeps the brightness control's gain and the lag between frames.
+    """One machine's chain for one study; keeps the brightness control's gain and the lag between frames."""
 
-    Attributes:
-        machine: What to imitate.
-        size: Rows and columns.
-        rng: Source of the quantum noise.
-        aperture: Transmission of the collimator ``(size, size)``.
-        veil: Light that reaches the input screen outside the collimator ``(size, size)``.
-    """
-
-    machine: Machine
-    size: int
-    rng: np.random.Generator
-    aperture: np.ndarray = field(init=False)
-    veil: np.ndarray = field(init=False)
+    machine: Machine  # What to imitate
+    size: int  # Rows and columns
+    rng: np.random.Generator  # Source of the quantum noise
+    aperture: np.ndarray = field(init=False)  # Transmission of the collimator (size, size)
+    veil: np.ndarray = field(init=False)  # Light that reaches the input screen outside the collimator (size, size)
     _gain: float | None = field(default=None, init=False)
     _previous: np.ndarray | None = field(default=None, init=False)
 

@@ -15,17 +15,11 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AffineDraw:
-    """One draw: what is applied to the content of a frame, about its center.
+    """One draw: what is applied to the content of a frame, about its center."""
 
-    Attributes:
-        degrees: Rotation, counterclockwise as one sees it.
-        scale: Above 1 magnifies.
-        shift: Downwards and to the right, as a share of the side.
-    """
-
-    degrees: float
-    scale: float
-    shift: tuple[float, float]
+    degrees: float  # Rotation, counterclockwise as one sees it
+    scale: float  # Above 1 magnifies
+    shift: tuple[float, float]  # Downwards and to the right, as a share of the side
 
 
 class RandAffineFramed(Randomizable, MapTransform):

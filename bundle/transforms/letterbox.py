@@ -16,19 +16,12 @@ from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM, VALID
 
 @dataclass(frozen=True)
 class LetterboxGeometry:
-    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner.
+    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner."""
 
-    Attributes:
-        rows: Of the frames.
-        columns: Of the frames.
-        size: Side of the square, whose own pixels are square.
-        pixel_aspect: Height of a frame's pixel divided by its width.
-    """
-
-    rows: int
-    columns: int
-    size: int
-    pixel_aspect: float = 1.0
+    rows: int  # Of the frames
+    columns: int  # Of the frames
+    size: int  # Side of the square, whose own pixels are square
+    pixel_aspect: float = 1.0  # Height of a frame's pixel divided by its width
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.size) < 1:
