@@ -11,6 +11,9 @@ import numpy as np
 MAX_CLIP_BYTES = 8 * 2**30
 """Largest clip that is decoded as a whole, and largest frame, counted as float32. Longer clips can be streamed."""
 
+DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
+"""Shown where a file states no window, over the whole clip, so that brightness does not flicker."""
+
 
 class UnreadableStudyError(ValueError):
     """A file that cannot be read as an X-ray clip. The message names the file and the reason, never a patient."""

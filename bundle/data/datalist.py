@@ -13,7 +13,7 @@ import jsonschema
 
 from bundle.data.labels import LabelSpec, MapLabel, check_structures, parse_label, present_structures, probe_labels
 from bundle.data.readers import probe_clip
-from bundle.data.split_checks import check_images, check_patients, note, patient_key, warn_of_copies
+from bundle.data.split_checks import check_images, check_patients, patient_key, warn_of_copies, warn_once
 from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
 from bundle.structures import check_names
 from bundle.text import read_json
@@ -199,7 +199,7 @@ def _check_values(path: Path, section: str, labels: Sequence[LabelSpec], structu
             'the "values" that name what is in them'
         )
     if absent:
-        note(f"data list: nowhere in the labels of {section}: {', '.join(absent)}")
+        warn_once(f"data list: nowhere in the labels of {section}: {', '.join(absent)}")
 
 
 def _check_files_exist(path: Path, items: Sequence[Mapping[str, Any]]) -> None:

@@ -4,14 +4,17 @@ Single frames, multi-frame and enhanced objects, and video: PS3.3 C.7.6.3, C.7.6
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_fragments, parse_basic_offsets
+from pydicom.uid import MPEGTransferSyntaxes
 
-from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin
-from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError
+from bundle.data.dicom_files import damage_refused, read_dataset, stated_shape
 from bundle.data.dicom_frames import FrameDecoder, is_colour
 from bundle.data.dicom_header import (
     frame_times_ms,
@@ -22,21 +25,9 @@ from bundle.data.dicom_header import (
 )
 from bundle.data.dicom_pixels import stored_dtype
 from bundle.data.dicom_series import run_note, series_order
-from bundle.data.dicom_video import is_video, stream_dicom_video
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
-
-__all__ = [
-    "DICOM_SUFFIXES",
-    "has_dicom_preamble",
-    "probe_dicom",
-    "probe_dicom_series",
-    "read_dicom",
-    "read_dicom_series",
-    "stream_dicom",
-    "stream_dicom_series",
-]
-
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
+from bundle.data.video import stream_video
+from bundle.data.worker_channel import unnamed_file
 
 
 class _File(NamedTuple):
@@ -52,22 +43,22 @@ def read_dicom(path: Path) -> Clip:
     Raises:
         UnreadableStudyError: If it is no DICOM image, is damaged, or no decoder for it is installed.
     """
-    return collect(stream_dicom(path))
+    return collect_clip(stream_dicom(path))
 
 
-def stream_dicom(path: Path, is_shown_at_once: bool = False) -> FrameStream:
+def stream_dicom(path: Path, needs_displays: bool = False) -> FrameStream:
     """The same, frame by frame.
 
     Args:
         path: The file.
-        is_shown_at_once: Whether each frame must say how it is shown; without a window in the header the file is then
+        needs_displays: Whether each frame must say how it is shown; without a window in the header the file is then
             decoded twice, first for the percentiles.
     """
     dataset = read_dataset(path)
     if is_video(dataset):
         return (yield from _stream_video(path, dataset))
     (file,), notes = _ordered(path, [path], [dataset])
-    return (yield from _stream_files([file], dataset, path.stem, notes, is_shown_at_once))
+    return (yield from _stream_files([file], dataset, path.stem, notes, needs_displays))
 
 
 def read_dicom_series(folder: Path, paths: Sequence[Path], warnings: Sequence[str] = ()) -> Clip:
@@ -76,11 +67,11 @@ def read_dicom_series(folder: Path, paths: Sequence[Path], warnings: Sequence[st
     Raises:
         UnreadableStudyError: If the files are not one clip, or cannot be put in order.
     """
-    return collect(stream_dicom_series(folder, paths, warnings))
+    return collect_clip(stream_dicom_series(folder, paths, warnings))
 
 
 def stream_dicom_series(
-    folder: Path, paths: Sequence[Path], warnings: Sequence[str] = (), is_shown_at_once: bool = False
+    folder: Path, paths: Sequence[Path], warnings: Sequence[str] = (), needs_displays: bool = False
 ) -> FrameStream:
     """The same, frame by frame; arguments as of ``read_dicom_series`` and ``stream_dicom``."""
     headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
@@ -91,7 +82,7 @@ def stream_dicom_series(
         return (yield from _stream_video(files[0].path, dataset))
     _join_frame_groups(dataset, files, dict(zip(paths, headers, strict=True)))
     del headers
-    return (yield from _stream_files(files, dataset, folder.name, notes, is_shown_at_once))
+    return (yield from _stream_files(files, dataset, folder.name, notes, needs_displays))
 
 
 def probe_dicom(path: Path) -> ClipShape:
@@ -128,30 +119,30 @@ def _stream_files(
     first: Dataset,
     name: str,
     warnings: Sequence[str],
-    is_shown_at_once: bool,
+    needs_displays: bool,
     limits: tuple[float, float] | None = None,
 ) -> FrameStream:
     start = _start(files, first)
     yield start
     notes = list(warnings)
     decoder = FrameDecoder(
-        start.num_frames * start.rows * start.columns, start.dtype, notes, limits, not is_shown_at_once
+        start.num_frames * start.rows * start.columns, start.dtype, notes, limits, not needs_displays
     )
     for item in _decode(decoder, files, first):
-        if is_shown_at_once and item.display is None and start.dtype != np.float32:
+        if needs_displays and item.display is None and start.dtype != np.float32:
             limits = _count_limits(start, files, first)
-            return (yield from _stream_files(files, first, name, warnings, is_shown_at_once, limits))
+            return (yield from _stream_files(files, first, name, warnings, needs_displays, limits))
         yield item
     shape = ClipShape(start.num_frames, start.rows, start.columns)
     return _with_header(files, first, shape, start.dtype, decoder.displays(), name, notes)
 
 
-def _decode(decoder: FrameDecoder, files: Sequence[_File], first: Dataset) -> Iterator[Frame]:
+def _decode(decoder: FrameDecoder, files: Sequence[_File], first: Dataset) -> Iterator[StreamedFrame]:
     for index, file in enumerate(files):  # one at a time is held
         yield from decoder.frames(file.path, read_dataset(file.path) if index else first, file.shape)
 
 
-def _count_limits(start: Start, files: Sequence[_File], first: Dataset) -> tuple[float, float] | None:
+def _count_limits(start: ClipStart, files: Sequence[_File], first: Dataset) -> tuple[float, float] | None:
     """Percentiles of the whole clip, by decoding it all."""
     decoder = FrameDecoder(start.num_frames * start.rows * start.columns, start.dtype, [], keeps_headers=False)
     for _ in _decode(decoder, files, first):
@@ -163,7 +154,7 @@ def _count_limits(start: Start, files: Sequence[_File], first: Dataset) -> tuple
 def _stream_video(path: Path, dataset: Dataset) -> FrameStream:
     shape = stated_shape(path, dataset)
     aspect, has_spacing = _pixels(path, dataset)
-    start = Start(path, shape.num_frames, shape.rows, shape.columns, np.dtype(np.uint8), aspect, has_spacing)
+    start = ClipStart(path, shape.num_frames, shape.rows, shape.columns, np.dtype(np.uint8), aspect, has_spacing)
     decoded = yield from stream_dicom_video(path, dataset, start)
     warnings = list(decoded.warnings)
     if decoded.num_frames > shape.num_frames:
@@ -171,10 +162,10 @@ def _stream_video(path: Path, dataset: Dataset) -> FrameStream:
     return _with_header([_File(path, shape)], dataset, shape, decoded.stored.dtype, (), path.stem, warnings)
 
 
-def _start(files: Sequence[_File], first: Dataset) -> Start:
+def _start(files: Sequence[_File], first: Dataset) -> ClipStart:
     path, shape = files[0].path, _whole_shape(files)
     dtype = np.dtype(np.float32 if is_colour(first) else f"u{stored_dtype(path, first).itemsize}")
-    return Start(path, shape.num_frames, shape.rows, shape.columns, dtype, *_pixels(path, first))
+    return ClipStart(path, shape.num_frames, shape.rows, shape.columns, dtype, *_pixels(path, first))
 
 
 def _pixels(path: Path, header: Dataset) -> tuple[float, bool]:
@@ -211,3 +202,52 @@ def _with_header(
         frame_times_source=times_source,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def is_video(dataset: Dataset) -> bool:
+    """Whether pixel data are one video stream, by the transfer syntax."""
+    return dataset.file_meta.TransferSyntaxUID in MPEGTransferSyntaxes
+
+
+def stream_dicom_video(path: Path, dataset: Dataset, start: ClipStart) -> FrameStream:
+    """Decode the stream as the video file that it is; its values are for display already.
+
+    Args:
+        path: The DICOM file.
+        dataset: Its content.
+        start: What its header says. Frames beyond these are left out, though the clip at the end counts them.
+
+    Raises:
+        UnreadableStudyError: If it cannot be decoded, or has fewer or other frames than the header says.
+    """
+    with damage_refused(path):
+        buffer = BytesIO(dataset.PixelData)
+        parse_basic_offsets(buffer)  # moves on to the first fragment
+        stream = b"".join(generate_fragments(buffer))
+    with unnamed_file(stream) as file:
+        del buffer, stream
+        frames, num_frames = stream_video(file), 0
+        while True:
+            try:
+                item = next(frames)
+            except StopIteration as end:
+                clip = end.value
+                break
+            except UnreadableStudyError as error:
+                raise UnreadableStudyError(path, f"the video in it: {error.reason}") from None
+            if isinstance(item, ClipStart):
+                _check_size(path, start, item)
+                num_frames = 0
+                yield start._replace(dtype=item.dtype)
+            elif num_frames < start.num_frames:
+                num_frames += 1
+                yield item
+    if clip.num_frames < start.num_frames:
+        raise UnreadableStudyError(path, f"the header says {start.num_frames} frames, the file has {clip.num_frames}")
+    return clip
+
+
+def _check_size(path: Path, stated: ClipStart, got: ClipStart) -> None:
+    size, other = (stated.rows, stated.columns), (got.rows, got.columns)
+    if size != other:
+        raise UnreadableStudyError(path, f"the header says {size} rows and columns, its frames have {other}")

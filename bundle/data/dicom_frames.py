@@ -16,12 +16,12 @@ from bundle.data.dicom_grayscale import (
     display_table,
     grey_steps,
     percentile_limits,
+    read_palette,
     varies_by_frame,
 )
-from bundle.data.dicom_luts import read_palette
+from bundle.data.dicom_header import shutter_varies_by_frame, visible_pixels
 from bundle.data.dicom_pixels import decode_frames, stored_dtype
-from bundle.data.dicom_shutter import shutter_varies_by_frame, visible_pixels
-from bundle.data.frame_stream import Frame
+from bundle.data.frame_stream import StreamedFrame
 
 MAX_COUNTED_PIXELS = 4_000_000
 """Pixels, spread over the clip, of which percentiles are taken."""
@@ -71,7 +71,7 @@ class FrameDecoder:
         self._counted: GreySteps | None = None
         self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
-    def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[Frame]:
+    def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[StreamedFrame]:
         """Decode a file's frames.
 
         Raises:
@@ -83,12 +83,12 @@ class FrameDecoder:
                 if values.dtype != self.dtype:
                     raise UnreadableStudyError(path, "stores values of another type than the first file of its series")
                 if header.steps is None:
-                    yield Frame(values if header.visible is None else values * header.visible)
+                    yield StreamedFrame(values if header.visible is None else values * header.visible)
                     continue
                 if self.limits is None and not header.steps.has_window:
                     self._counted = self._counted or header.steps
                     self._count(values, header.visible)
-                yield Frame(values, self._display(header))
+                yield StreamedFrame(values, self._display(header))
 
     def displays(self) -> tuple[Display, ...]:
         """How each frame is shown, if not all of them said it. One window for the whole clip: no flicker."""

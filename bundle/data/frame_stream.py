@@ -11,11 +11,47 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from bundle.data.clip import Clip, Display, as_displays, check_size, show
-from bundle.data.frame_memory import empty_frames
-from bundle.data.repeats import RepeatCounter
+from bundle.data.worker_channel import empty_frames
+
+SAMPLED_ROWS = 32  # and columns: at least as many are compared
+MAX_DIFFERENCE = 0.05 / 255  # mean, of the full scale: noise of a pulse of its own is above it
+REPEATED_SHARE = 0.2  # of 15 pulses/s captured at 30 frames/s it is 0.5
+FEWEST_FRAMES = 10
 
 
-class Start(NamedTuple):
+class RepeatCounter:
+    """Counts them as frames come by.
+
+    Args:
+        rows: Of a frame.
+        columns: Of a frame.
+
+    Attributes:
+        step: Every ``step``-th row and column is looked at.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.step = max(1, min(rows, columns) // SAMPLED_ROWS)
+        self._num_frames = self._repeats = 0
+        self._last: np.ndarray | None = None
+
+    def add(self, sample: np.ndarray) -> None:
+        """Look at the next frames ``(n, h, w)``, as shown, of every ``step``-th row and column."""
+        known = sample if self._last is None else np.concatenate([self._last, sample])
+        difference = np.abs(np.diff(known, axis=0)).mean(axis=(1, 2))
+        self._repeats += int((difference < MAX_DIFFERENCE).sum())
+        self._num_frames += len(sample)
+        self._last = np.array(sample[-1:])
+
+    def warnings(self) -> tuple[str, ...]:
+        """A warning where at least a fifth of ten frames or more repeat the one before."""
+        if self._num_frames < FEWEST_FRAMES or self._repeats < REPEATED_SHARE * self._num_frames:
+            return ()
+        share = f"{self._repeats} of {self._num_frames} frames"
+        return (f"{share} repeat the one before: the pulse rate was below the frame rate",)
+
+
+class ClipStart(NamedTuple):
     """A clip begins; whatever came before is to be forgotten."""
 
     path: Path  # The file, for errors
@@ -28,14 +64,14 @@ class Start(NamedTuple):
     is_film: bool = True  # Whether frames that repeat the one before are worth a warning
 
 
-class Frame(NamedTuple):
+class StreamedFrame(NamedTuple):
     """A frame ``(H, W)`` as stored, and how it is shown; None: at full scale, or the clip at the end says it."""
 
     stored: np.ndarray
     display: Display | None = None
 
 
-FrameStream = Generator[Start | Frame, None, Clip]
+FrameStream = Generator[ClipStart | StreamedFrame, None, Clip]
 """Starts, each followed by its frames; returns the clip with ``PassedFrames`` in their place."""
 
 
@@ -70,7 +106,7 @@ class FrameChunk:
         return show(self.stored[:, 0, ::step, ::step], self.displays, step)
 
 
-def collect(stream: FrameStream) -> Clip:
+def collect_clip(stream: FrameStream) -> Clip:
     """The whole clip, in memory.
 
     Raises:
@@ -79,7 +115,7 @@ def collect(stream: FrameStream) -> Clip:
     start, frames = None, np.empty((0, 1, 1, 1))
     displays: list[Display | None] = []
     for item in (parts := _Parts(stream)):
-        if isinstance(item, Start):
+        if isinstance(item, ClipStart):
             start, displays = item, []
             check_size(item.path, item.num_frames, item.rows, item.columns)
             frames = empty_frames((item.num_frames, 1, item.rows, item.columns), item.dtype)
@@ -110,7 +146,7 @@ def chunked(stream: FrameStream, chunk_frames: int) -> Iterator[FrameChunk | Cli
     """
     chunks = _Chunks(chunk_frames)
     for item in (parts := _Parts(stream)):
-        if isinstance(item, Start):
+        if isinstance(item, ClipStart):
             chunks.begin(item)
             continue
         chunks.add(item)
@@ -129,7 +165,7 @@ class _Parts:
     def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
 
-    def __iter__(self) -> Iterator[Start | Frame]:
+    def __iter__(self) -> Iterator[ClipStart | StreamedFrame]:
         self.clip = yield from self._stream
 
 
@@ -139,7 +175,7 @@ class _Chunks:
     def __init__(self, chunk_frames: int) -> None:
         self.chunk_frames = chunk_frames
 
-    def begin(self, start: Start) -> None:
+    def begin(self, start: ClipStart) -> None:
         self.start = start
         self.repeats = RepeatCounter(start.rows, start.columns)
         self.first = 0
@@ -157,7 +193,7 @@ class _Chunks:
     def is_empty(self) -> bool:
         return not self._displays
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: StreamedFrame) -> None:
         if self._stored is None:
             self._stored = empty_frames((self.chunk_frames, 1, self.start.rows, self.start.columns), self.start.dtype)
         self._stored[len(self._displays), 0] = frame.stored

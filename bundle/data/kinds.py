@@ -8,11 +8,13 @@ from pydicom.datadict import dictionary_has_tag
 from pydicom.tag import Tag
 from pydicom.valuerep import VR
 
-from bundle.data.dicom import DICOM_SUFFIXES
-from bundle.data.nifti import NIFTI_SUFFIXES
-from bundle.data.stills import STILL_SUFFIXES
-from bundle.data.video import VIDEO_SUFFIXES
-
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
+    *(".wmv", ".asf"),
+)
 READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
 SUFFIXES_OF_KIND = {
     "DICOM": DICOM_SUFFIXES,
@@ -21,7 +23,7 @@ SUFFIXES_OF_KIND = {
     "NIfTI": NIFTI_SUFFIXES,
 }
 HEAD_BYTES = 384
-DIRECTORY = pydicom.uid.MediaStorageDirectoryStorage
+DIRECTORY_CLASS = pydicom.uid.MediaStorageDirectoryStorage
 MAX_FIRST_ELEMENT_BYTES = 2**12
 
 
@@ -61,7 +63,7 @@ def is_dicomdir(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR":
         return True
     with path.open("rb") as file:
-        return DIRECTORY.encode() in file.read(HEAD_BYTES)[132:]
+        return DIRECTORY_CLASS.encode() in file.read(HEAD_BYTES)[132:]
 
 
 def _is_video(head: bytes) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bundle.data.clip import UnreadableStudyError
+from bundle.data.kinds import NIFTI_SUFFIXES
 from bundle.data.mask_files import probe_planes, read_planes
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
+from bundle.data.nifti import open_nifti, read_array
 
 ROUNDING = 0.05
 """How far a value may be from a whole number: a header that scales values up to 25 into 8 bits misses by less."""

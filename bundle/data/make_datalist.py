@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from bundle.data.datalist import ALL_SECTIONS, SECTIONS, check_datalist
+from bundle.data.kinds import NIFTI_SUFFIXES
 from bundle.data.mask_files import ACCEPTED, MASK_SUFFIXES
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
+from bundle.data.nifti import open_nifti
 from bundle.data.sources import OTHER, find_sources
 from bundle.data.split_checks import patient_key
 from bundle.structures import check_names

@@ -10,17 +10,17 @@ import numpy as np
 from PIL import Image
 
 from bundle.data.clip import UnreadableStudyError
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
-from bundle.data.png_rows import check_png_rows
+from bundle.data.kinds import NIFTI_SUFFIXES, STILL_SUFFIXES
+from bundle.data.nifti import open_nifti, read_array
 from bundle.data.sources import own_files
-from bundle.data.stills import STILL_SUFFIXES
+from bundle.data.stills import check_png_rows
 from bundle.extras import needs_extra
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 MASK_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 ACCEPTED = "a NIfTI, NRRD or MetaImage file, a PNG, a TIFF (one page per frame), or a folder of PNGs"
-LOSSY = ("jpeg", "webp")
+LOSSY_PICTURES = ("jpeg", "webp")
 """Compressions after which a value is no longer what was written, alone or inside a TIFF."""
 
 
@@ -110,7 +110,7 @@ def _damage_refused(path: Path) -> Iterator[None]:
 def _open_picture(path: Path) -> Iterator[Any]:
     with _damage_refused(path), path.open("rb") as file, Image.open(file) as picture:
         compression = f"{picture.format} {picture.info.get('compression', '')}".lower()
-        if any(name in compression for name in LOSSY):
+        if any(name in compression for name in LOSSY_PICTURES):
             reason = f"{picture.format} changes the values of a mask: export it without loss; a mask is {ACCEPTED}"
             raise UnreadableStudyError(path, reason)
         yield picture

@@ -11,17 +11,23 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, apply_limits, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
+from bundle.data.clip import (
+    DISPLAY_WINDOW_PERCENT,
+    Clip,
+    ClipShape,
+    FrameOrigin,
+    UnreadableStudyError,
+    apply_limits,
+    check_frame,
+)
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
 BLOCK_BYTES = 2**22
 """Of values that are read at a time."""
 
-DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
 SAMPLED_VALUES = 1_000_000
 """Of which percentiles are taken, over the whole clip, so that brightness does not flicker."""
 
@@ -32,7 +38,7 @@ def read_nifti(path: Path) -> Clip:
     Raises:
         UnreadableStudyError: If the file is damaged or has other axes than X, Y and time.
     """
-    return collect(stream_nifti(path))
+    return collect_clip(stream_nifti(path))
 
 
 def stream_nifti(path: Path) -> FrameStream:
@@ -44,10 +50,12 @@ def stream_nifti(path: Path) -> FrameStream:
     spacing = _spacing_mm(header, length)
     aspect, dtype = _pixel_aspect(header), np.dtype(np.float32)
     limits, warnings = _limits(path, image, shape)
-    yield Start(path, shape.num_frames, shape.rows, shape.columns, dtype, aspect, spacing is not None, is_film=False)
+    yield ClipStart(
+        path, shape.num_frames, shape.rows, shape.columns, dtype, aspect, spacing is not None, is_film=False
+    )
     for block in _blocks(path, image, shape):
         for frame in block.astype(np.float32) if limits is None else apply_limits(block, *limits):
-            yield Frame(frame)
+            yield StreamedFrame(frame)
     times = _frame_times_ms(header, shape.num_frames, time) if len(image.shape) == 4 else None
     if len(image.shape) == 3 and shape.num_frames > 1:
         warnings.append("NIfTI keeps no time step for a third axis: (X, Y, 1, T) has one")

@@ -12,7 +12,8 @@ from monai.data import ImageReader
 from monai.utils import ensure_tuple
 
 from bundle.data.clip import Clip
-from bundle.data.readers import READABLE_SUFFIXES, read_clip
+from bundle.data.kinds import READABLE_SUFFIXES
+from bundle.data.readers import read_clip
 from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from bundle.data.clip import MAX_CLIP_BYTES, Clip, ClipShape, UnreadableStudyError, check_size
 from bundle.data.dicom import probe_dicom, probe_dicom_series, stream_dicom, stream_dicom_series
-from bundle.data.frame_stream import FrameChunk, FrameStream, chunked, collect
-from bundle.data.kinds import READABLE_SUFFIXES, kind_by_content, kind_by_name
+from bundle.data.frame_stream import FrameChunk, FrameStream, chunked, collect_clip
+from bundle.data.kinds import READABLE_SUFFIXES, STILL_SUFFIXES, kind_by_content, kind_by_name
 from bundle.data.nifti import probe_nifti, stream_nifti
-from bundle.data.sources import own_files
-from bundle.data.stills import STILL_SUFFIXES, natural_order, probe_still, probe_stills, stream_stills
+from bundle.data.sources import natural_order, own_files
+from bundle.data.stills import probe_still, probe_stills, stream_stills
 from bundle.data.video import probe_video, stream_video
 from bundle.data.worker import WORKER, Limits, WorkerError, WorkerStartError, decodes_in_process
 
@@ -89,7 +89,7 @@ def stream_clip(
     with closing(stream):
         is_end = False
         while not is_end:
-            with _files_fault(path):
+            with _blamed_on(path):
                 item = next(stream)
                 is_end = isinstance(item, Clip)
                 if is_end:
@@ -112,24 +112,24 @@ def probe_clip(source: str | Path | Sequence[str | Path]) -> ClipShape:
 
 def decode_clip(path: Path, files: Sequence[Path] = (), strict: bool = False) -> Clip:
     """What ``read_clip`` does, in the calling process and without limits; ``files`` of the folder, if not all."""
-    return collect(_stream(path, files, strict, is_shown_at_once=False))
+    return collect_clip(_stream(path, files, strict, needs_displays=False))
 
 
 def decode_chunks(
     path: Path, files: Sequence[Path] = (), strict: bool = False, chunk_frames: int = 8
 ) -> Iterator[FrameChunk | Clip]:
     """What ``stream_clip`` does, in the calling process and without limits."""
-    yield from chunked(_stream(path, files, strict, is_shown_at_once=True), chunk_frames)
+    yield from chunked(_stream(path, files, strict, needs_displays=True), chunk_frames)
 
 
-def _stream(path: Path, files: Sequence[Path], strict: bool, is_shown_at_once: bool) -> FrameStream:
+def _stream(path: Path, files: Sequence[Path], strict: bool, needs_displays: bool) -> FrameStream:
     if files:
-        return stream_dicom_series(path, files, is_shown_at_once=is_shown_at_once)
+        return stream_dicom_series(path, files, needs_displays=needs_displays)
     kind = _kind(path)
     if kind == "folder":
-        return _stream_folder(path, is_shown_at_once)
+        return _stream_folder(path, needs_displays)
     if kind == "DICOM":
-        return stream_dicom(path, is_shown_at_once)
+        return stream_dicom(path, needs_displays)
     if kind == "video":
         return stream_video(path, strict)
     if kind == "picture":
@@ -165,12 +165,12 @@ def run_for(path: Path, limits: Limits, function: Callable[..., Any], *args: Any
         UnreadableStudyError: For every other failure of the function or the process.
         WorkerStartError: If there is no process.
     """
-    with _files_fault(path):
+    with _blamed_on(path):
         return WORKER.call(function, *args, limits=limits)
 
 
 @contextmanager
-def _files_fault(path: Path) -> Iterator[None]:
+def _blamed_on(path: Path) -> Iterator[None]:
     try:
         yield
     except (UnreadableStudyError, FileNotFoundError, WorkerStartError):
@@ -226,10 +226,10 @@ def _kind(path: Path) -> str:
     return content
 
 
-def _stream_folder(folder: Path, is_shown_at_once: bool) -> FrameStream:
+def _stream_folder(folder: Path, needs_displays: bool) -> FrameStream:
     dicoms, pictures, warnings = _sort_folder(folder)
     if dicoms:
-        return stream_dicom_series(folder, dicoms, warnings, is_shown_at_once)
+        return stream_dicom_series(folder, dicoms, warnings, needs_displays)
     return stream_stills(natural_order(pictures), name=folder.name, warnings=warnings)
 
 

@@ -5,6 +5,7 @@ Linked folders are entered, each folder once. What is left out is named, by kind
 
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bundle.data.kinds import is_dicomdir, kind_by_content, kind_by_name
-from bundle.data.stills import natural_order
 
 HIDDEN = "hidden, or of the system"
 CLOSED = "not to be read: no permission, or damaged"
@@ -152,6 +152,16 @@ def find_sources(source: str | Path, exclude: str | Path | None = None, is_deep:
 def own_files(folder: Path) -> list[Path]:
     """A folder's own files in natural order, without what is hidden."""
     return find_sources(folder, is_deep=False).files
+
+
+def natural_order(paths: Sequence[Path]) -> list[Path]:
+    """Sort by name with numbers as numbers: frame2 comes before frame10."""
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.split(r"([0-9]+)", path.name.lower())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+    return sorted(paths, key=key)
 
 
 class _Walk:

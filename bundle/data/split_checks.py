@@ -80,7 +80,7 @@ def warn_of_copies(path: Path, items: Listed) -> None:
 
 
 @cache
-def note(message: str) -> None:
+def warn_once(message: str) -> None:
     """A warning for the person at the command line, once in a process however often a data list is read."""
     logger.warning(message)
 
@@ -129,9 +129,9 @@ def _warn_across_sections(
         first = {section_of[name]: name for name in reversed(group)}  # one of each section
         names = ", ".join(f"'{name}' ({section})" for section, name in reversed(first.items()))
         more = f" and {len(group) - len(first)} more" if len(group) > len(first) else ""
-        note(f"data list: the {what} {names}{more} {remedy}")
+        warn_once(f"data list: the {what} {names}{more} {remedy}")
     if len(apart) > SHOWN:
-        note(f"data list: and {len(apart) - SHOWN} more such groups of {what}")
+        warn_once(f"data list: and {len(apart) - SHOWN} more such groups of {what}")
 
 
 @cache

@@ -1,7 +1,8 @@
 """PNG, JPEG and TIFF: one picture is a clip of one frame, a folder or a TIFF of many pages a clip of many."""
 
-import re
+import struct
 import warnings as python_warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffTags
 
 from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
-from bundle.data.png_rows import check_png_rows
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
 
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
 GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
 GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a grey capture apart by a few values
 TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
@@ -27,14 +26,14 @@ def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) 
     Raises:
         UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
     """
-    return collect(stream_stills(paths, name, warnings))
+    return collect_clip(stream_stills(paths, name, warnings))
 
 
 def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
     """The same, picture by picture."""
     shape = probe_stills(paths)
     dtype = np.dtype(np.float32)
-    yield Start(paths[0], shape.num_frames, shape.rows, shape.columns, dtype, is_film=False)
+    yield ClipStart(paths[0], shape.num_frames, shape.rows, shape.columns, dtype, is_film=False)
     notes: dict[str, None] = dict.fromkeys(warnings)  # each once, in their order
     origin: list[FrameOrigin] = []
     for path in paths:
@@ -47,7 +46,7 @@ def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()
                     f"{shape.rows} x {shape.columns}: a clip needs frames of one size",
                 )
             origin.append(FrameOrigin(path, index))
-            yield Frame(frame)
+            yield StreamedFrame(frame)
         notes |= dict.fromkeys(found)
     return Clip(
         stored=PassedFrames((len(origin), 1, shape.rows, shape.columns), dtype),
@@ -85,16 +84,6 @@ def probe_stills(paths: Sequence[Path]) -> ClipShape:
     return ClipShape(len(paths), first.rows, first.columns)
 
 
-def natural_order(paths: Sequence[Path]) -> list[Path]:
-    """Sort by name with numbers as numbers: frame2 comes before frame10."""
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        parts = re.split(r"([0-9]+)", path.name.lower())
-        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
-
-    return sorted(paths, key=key)
-
-
 def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
     """Weighted sum of red, green and blue, ITU-R BT.601; equal channels give their value."""
     return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -111,7 +100,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         try:
             with python_warnings.catch_warnings():
                 python_warnings.simplefilter("ignore")  # of large pictures, on which check_frame decides, and of damage
-                picture = Image.open(file, formats=FORMATS)
+                picture = Image.open(file, formats=PILLOW_FORMATS)
         except Image.DecompressionBombError:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
             raise UnreadableStudyError(path, f"the header says more than {limit} million pixels") from None
@@ -202,3 +191,47 @@ def _is_transparent(picture: Image.Image) -> bool:
     if "A" not in picture.getbands():
         return "transparency" in picture.info
     return np.asarray(picture.getchannel("A")).min() < 255
+
+
+SIGNATURE_BYTES = 8
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type, PNG 11.2.2
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of each pass of an interlaced picture, PNG 8.2."""
+
+
+def check_png_rows(path: Path) -> None:
+    """Inflate the pixels and count their bytes.
+
+    Raises:
+        UnreadableStudyError: If there are fewer than the header says.
+    """
+    stated, inflated = 0, 0
+    stream = zlib.decompressobj()
+    for name, content in _chunks(path):
+        if name == b"IHDR":
+            stated = _num_bytes(content)
+        elif name == b"IDAT" and inflated < stated:
+            inflated += len(stream.decompress(content, stated - inflated))
+    if inflated < stated:
+        raise UnreadableStudyError(path, f"its pixels are cut off: {inflated} of {stated} bytes are there")
+
+
+def _num_bytes(header: bytes) -> int:
+    columns, rows, bits, colour_type, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
+    passes = ADAM7 if is_interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for first_row, first_column, row_step, column_step in passes:
+        width = -(-(columns - first_column) // column_step)
+        height = -(-(rows - first_row) // row_step)
+        if width > 0 and height > 0:
+            total += height * (1 + -(-width * bits * SAMPLES[colour_type] // 8))  # a filter byte begins each row
+    return total
+
+
+def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    with path.open("rb") as file:
+        file.seek(SIGNATURE_BYTES)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            yield name, file.read(length)
+            file.read(4)  # checksum

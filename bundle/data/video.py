@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
 from bundle.data.video_checks import (
     Tally,
@@ -22,10 +22,6 @@ from bundle.data.video_checks import (
 )
 from bundle.data.video_ends import file_end
 
-VIDEO_SUFFIXES = (
-    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
-    *(".wmv", ".asf"),
-)
 COLOUR_SAMPLES = 128  # rows and columns that are looked at
 COLOUR_FRAMES = (0, *(4**power for power in range(12)))
 LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (411, 420, 422, 440, 444)))
@@ -79,7 +75,7 @@ def read_video(path: Path, strict: bool = False) -> Clip:
     Raises:
         UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
     """
-    return collect(stream_video(path, strict))
+    return collect_clip(stream_video(path, strict))
 
 
 def stream_video(path: Path, strict: bool = False) -> FrameStream:
@@ -150,7 +146,7 @@ def _is_picture(stream: av.VideoStream) -> bool:
 
 def _frames(
     path: Path, threads: str, warnings: list[str]
-) -> Generator[Start | Frame, None, tuple[Start | None, Tally]]:
+) -> Generator[ClipStart | StreamedFrame, None, tuple[ClipStart | None, Tally]]:
     """All frames; with several threads only up to the first error. Returns the start, if there was a frame."""
     start = None
     with _open(path) as container:
@@ -175,12 +171,12 @@ def _frames(
                 aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
                 rows, columns = orientation.apply(grey).shape
-                start = Start(path, num_expected, rows, columns, grey.dtype, aspect)
+                start = ClipStart(path, num_expected, rows, columns, grey.dtype, aspect)
                 yield start
             if index in COLOUR_FRAMES:
                 warnings += _colour_warnings(frame)
             tally.add_frame(frame)
-            yield Frame(orientation.apply(grey), display)
+            yield StreamedFrame(orientation.apply(grey), display)
     return start, tally
 
 

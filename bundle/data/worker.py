@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bundle.data.worker_channel import Channel
+from bundle.data.worker_channel import WorkerChannel
 
 IN_PROCESS_VARIABLE = "VFSS_DECODE_IN_PROCESS"
 """Environment variable; "1" decodes in the calling process, without limits: for debugging."""
@@ -27,7 +27,7 @@ START_SECONDS = 300.0
 AHEAD = 2
 """Values of a stream that the process makes before they are asked for."""
 
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import serve; serve(int(sys.argv[1]))"
+BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import answer; answer(int(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class DecodeWorker:
         self._lock = threading.Lock()
         self._is_streaming = False
         self._process: subprocess.Popen | None = None
-        self._channel: Channel | None = None
+        self._channel: WorkerChannel | None = None
 
-    def _started(self) -> Channel:
+    def _started(self) -> WorkerChannel:
         if self._channel is not None and self._process is not None and self._process.poll() is None:
             return self._channel
         self._end()
@@ -181,7 +181,7 @@ class DecodeWorker:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Control-C is for the caller
             )
-        self._channel = Channel(ours)
+        self._channel = WorkerChannel(ours)
         try:
             self._channel.receive(START_SECONDS)
         except (EOFError, OSError):

@@ -9,10 +9,8 @@ from bundle.data.clip import UnreadableStudyError
 from bundle.data.kinds import is_dicom
 from bundle.data.sources import LeftOut, find_sources, shown
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.copies import Copy, mark_folder
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import VIDEO_FORMATS, Copy, deidentify_dicom, deidentify_video, mark_folder
 from bundle.deidentify.pseudonyms import Pseudonyms, read_or_make_key
-from bundle.deidentify.video import FORMATS, deidentify_video
 
 DONE, DONE_EARLIER, REFUSED = "done", "done earlier", "refused"
 NOT_DONE_BY_THIS_TOOL = """\
@@ -127,8 +125,8 @@ def _deidentify_file(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle
 def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Copy:
     if is_dicom(file):
         return deidentify_dicom(file, output, pseudonyms, rectangle)
-    if file.suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
+    if file.suffix.lower() not in VIDEO_FORMATS:
+        known = ", ".join(VIDEO_FORMATS)
         raise UnreadableStudyError(file, f"neither DICOM nor {known}: this tool does not know what identifies in it")
     if rectangle is not None:
         raise UnreadableStudyError(file, "--blacken works on DICOM only: cover the text in a video editor")

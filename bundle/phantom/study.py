@@ -7,15 +7,14 @@ import numpy as np
 
 from bundle.phantom.anatomy import CONDYLE_MM, Anatomy, build_anatomy
 from bundle.phantom.hard import shift_machine, shift_patient, shift_swallow
-from bundle.phantom.kinematics import Kinematics, first_frame
 from bundle.phantom.layers import attenuation, draw_still
 from bundle.phantom.machine import Machine, canvas_at, draw_machine
-from bundle.phantom.masks import draw_masks, visible_masks
 from bundle.phantom.patient import Patient, draw_patient
 from bundle.phantom.pose import Pose, pose_at
 from bundle.phantom.raster import Canvas
 from bundle.phantom.spine import anterior_inferior_corner
 from bundle.phantom.swallow import ORAL_END, PHARYNX_END, Swallow, SwallowState, draw_swallow, state_at
+from bundle.phantom.truth import Kinematics, draw_masks, first_frame, visible_masks
 from bundle.phantom.xray import Detector, display, measuring_field
 from bundle.structures import STRUCTURES
 

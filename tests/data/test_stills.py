@@ -9,9 +9,8 @@ import tifffile
 from PIL import Image
 
 from bundle.data.clip import ClipShape
-from bundle.data.png_rows import check_png_rows
 from bundle.data.readers import UnreadableStudyError, probe_clip, read_clip
-from bundle.data.stills import probe_still, probe_stills, read_stills
+from bundle.data.stills import check_png_rows, probe_still, probe_stills, read_stills
 
 
 def save_gray(path, value, size=(4, 3)):

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
+from bundle.data.kinds import VIDEO_SUFFIXES
 from bundle.data.readers import UnreadableStudyError, probe_clip, read_clip
-from bundle.data.video import VIDEO_SUFFIXES, read_video
+from bundle.data.video import read_video
 
 IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # MP4's display matrix
 

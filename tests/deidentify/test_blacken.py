@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import deidentify_dicom
 from bundle.deidentify.pseudonyms import Pseudonyms
 from tests.deidentify.conftest import set_pixels, write_stuffed
 

@@ -17,7 +17,7 @@ from pydicom.uid import ComprehensiveSRStorage, EnhancedXAImageStorage
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import deidentify_dicom
 from bundle.deidentify.profile import IDS, KEPT_TEXT, apply_basic_profile
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.inference.dicom_seg import write_dicom_seg

@@ -9,15 +9,15 @@ import pytest
 
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
+from bundle.deidentify.copies import VIDEO_FORMATS, deidentify_video
 from bundle.deidentify.pseudonyms import Pseudonyms
-from bundle.deidentify.video import FORMATS, deidentify_video
 
 CODECS = {".avi": "mjpeg", ".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264"}
 
 
 def write_video(path: Path) -> None:
     """Ten frames with a title, an author, a date and a sound track."""
-    with av.open(str(path), "w", format=FORMATS[path.suffix]) as container:
+    with av.open(str(path), "w", format=VIDEO_FORMATS[path.suffix]) as container:
         container.metadata.update(
             {"title": "MUSTERMANN ERIKA", "artist": "Dr HOUSE", "comment": "HOSP-4711", "creation_time": "2019-11-03"}
         )
@@ -37,7 +37,7 @@ def write_video(path: Path) -> None:
         container.mux(sound.encode())
 
 
-@pytest.mark.parametrize("suffix", sorted(FORMATS))
+@pytest.mark.parametrize("suffix", sorted(VIDEO_FORMATS))
 def test_the_copy_has_the_frames_and_times_and_nothing_else(tmp_path, suffix):
     source = tmp_path / f"MUSTERMANN{suffix}"
     write_video(source)

@@ -12,11 +12,11 @@ from bundle.phantom.anatomy import build_anatomy, feeding_tube
 from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.phantom.layers import draw_still
 from bundle.phantom.machine import Machine, draw_machine
-from bundle.phantom.masks import structure_outlines
 from bundle.phantom.patient import Patient, draw_patient
 from bundle.phantom.pose import pose_at
 from bundle.phantom.raster import Canvas
 from bundle.phantom.swallow import Swallow, draw_swallow, state_at
+from bundle.phantom.truth import structure_outlines
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 
