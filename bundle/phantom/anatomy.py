@@ -78,16 +78,12 @@ def build_anatomy(patient: Patient) -> Anatomy:
 
 def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Points]:
     """Outlines of the two projected halves of the mandible; opening turns the chin down and back."""
-    outline = _MANDIBLE_OUTLINE
-    shift = np.array(anatomy.patient.ramus_shift_mm)
+    outline, shift = _MANDIBLE_OUTLINE, np.array(anatomy.patient.ramus_shift_mm)
     # The halves meet at the chin: the shift fades towards it.
     fade = np.clip((180.0 - outline[:, :1]) / 45.0, 0.0, 1.0)
     near, far = outline + 0.5 * shift * fade, outline - 0.5 * shift * fade
     pivot = anatomy.head.place(np.array([CONDYLE_MM]))[0]
-    return (
-        rotate(anatomy.head.place(near), jaw_degrees, pivot),
-        rotate(anatomy.head.place(far), jaw_degrees, pivot),
-    )
+    return rotate(anatomy.head.place(near), jaw_degrees, pivot), rotate(anatomy.head.place(far), jaw_degrees, pivot)
 
 
 def mandible_border(anatomy: Anatomy) -> list[Points]:
@@ -185,9 +181,8 @@ def body_outline(anatomy: Anatomy) -> Points:
     """Skin line of head and neck; open at the back and below, where it leaves every frame."""
     spine = anatomy.spine
     throat = [spine.point(level, d) for level, d in ((5.2, 62.0), (6.1, 52.0), (7.0, 50.0), (8.0, 55.0), (9.5, 78.0))]
-    nape = [
-        spine.point(level, d) for level, d in ((10.5, -95.0), (8.0, -76.0), (6.0, -62.0), (4.0, -59.0), (2.0, -66.0))
-    ]
+    back_of_neck = ((10.5, -95.0), (8.0, -76.0), (6.0, -62.0), (4.0, -59.0), (2.0, -66.0))
+    nape = [spine.point(level, d) for level, d in back_of_neck]
     head = anatomy.head.place(smooth_open(_FACE, 90))
     back = anatomy.head.place([(-24, 30), (-30, -60)])
     front = smooth_open(np.concatenate([head[-3:], np.array(throat)]), 40)[3:]
@@ -198,16 +193,8 @@ def body_outline(anatomy: Anatomy) -> Points:
 def shoulder_outline(anatomy: Anatomy) -> Points:
     """Upper border of the shoulders and chest, far thicker than the neck."""
     spine, drop = anatomy.spine, anatomy.patient.shoulder_drop_mm / anatomy.patient.pitch_mm
-    knots = [
-        (6.0, -110.0),
-        (6.05, -70.0),
-        (6.2, -45.0),
-        (6.6, -20.0),
-        (7.15, 5.0),
-        (7.9, 32.0),
-        (9.0, 56.0),
-        (11.0, 95.0),
-    ]
+    knots = [(6.0, -110.0), (6.05, -70.0), (6.2, -45.0), (6.6, -20.0), (7.15, 5.0), (7.9, 32.0), (9.0, 56.0)]
+    knots += [(11.0, 95.0)]
     upper = smooth_open([spine.point(level + drop, d) for level, d in knots], 60)
     return np.concatenate([upper, [[upper[-1, 0] + 60, 480.0], [-260.0, 480.0], [-260.0, upper[0, 1]]]])
 

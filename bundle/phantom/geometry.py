@@ -46,12 +46,7 @@ def normals(curve: Points) -> Points:
 
 
 def ribbon(centre_line: Points, half_width: ArrayLike) -> Points:
-    """Outline of a band around an open curve.
-
-    Args:
-        centre_line: Points ``(N, 2)``.
-        half_width: One number, or one per point.
-    """
+    """Outline of a band around an open curve ``(N, 2)``, of one half width, or one per point."""
     offset = normals(centre_line) * np.broadcast_to(np.asarray(half_width, float), len(centre_line))[:, None]
     return np.concatenate([centre_line + offset, (centre_line - offset)[::-1]])
 

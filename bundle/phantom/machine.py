@@ -72,15 +72,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
 
 
 def canvas_at(machine: Machine, scale: float, size: int, shift_mm: np.ndarray, turn: float) -> Canvas:
-    """Canvas of one frame.
-
-    Args:
-        machine: Field and view.
-        scale: Body size; one template millimetre is ``scale`` true ones.
-        size: Rows and columns.
-        shift_mm: Head motion ``(2,)``.
-        turn: Head motion, degrees.
-    """
+    """Canvas of one frame of a body of some scale, the head moved by ``shift_mm`` and turned by ``turn`` degrees."""
     angle = np.deg2rad(machine.rotation + turn)
     pixels = size / machine.field_mm * scale
     matrix = pixels * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

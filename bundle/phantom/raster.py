@@ -19,6 +19,11 @@ class Patch:
     column: int  # First column in the frame
     values: np.ndarray  # Coverage (h, w) float32 in [0, 1]
 
+    def part_of(self, target: np.ndarray) -> np.ndarray:
+        """View of the part of a map that the patch lies on."""
+        height, width = self.values.shape
+        return target[self.row : self.row + height, self.column : self.column + width]
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -38,11 +43,9 @@ class Canvas:
         return np.asarray(points_mm, float) @ self.matrix.T + self.offset
 
     def cover(self, points_mm: Points, blur_mm: float = 0.0) -> Patch | None:
-        """Anti-aliased coverage of a polygon; None where it lies outside the frame.
+        """Anti-aliased coverage of a polygon ``(N, 2)``; None where it lies outside the frame.
 
-        Args:
-            points_mm: Outline ``(N, 2)``.
-            blur_mm: Standard deviation of a Gaussian that rounds the edge, as a solid body's edge is in projection.
+        A Gaussian of ``blur_mm`` rounds the edge, as a solid body's edge is in projection.
         """
         outline = self.to_pixels(points_mm)
         sigma = blur_mm * self.pixels_per_mm
@@ -64,7 +67,7 @@ class Canvas:
         """Add ``weight`` times a polygon's coverage to a map ``(size, size)``, in place."""
         patch = self.cover(points_mm, blur_mm)
         if patch is not None:
-            paste(target, patch, weight)
+            patch.part_of(target)[...] += np.float32(weight) * patch.values
 
     def mask(self, *outlines_mm: Points) -> np.ndarray:
         """Union of polygons as a mask ``(size, size)`` uint8."""
@@ -72,7 +75,7 @@ class Canvas:
         for points in outlines_mm:
             patch = self.cover(points)
             if patch is not None:
-                window = region(result, patch)
+                window = patch.part_of(result)
                 np.maximum(window, (patch.values > 0.5).astype(np.uint8), out=window)
         return result
 
@@ -98,28 +101,10 @@ def fill(vertices: Points, height: int, width: int) -> np.ndarray:
     return inside.view(np.uint8)[:height, :width]
 
 
-def region(target: np.ndarray, patch: Patch) -> np.ndarray:
-    """View of the part of ``target`` that a patch lies on."""
-    height, width = patch.values.shape
-    return target[patch.row : patch.row + height, patch.column : patch.column + width]
-
-
-def paste(target: np.ndarray, patch: Patch, weight: float = 1.0) -> None:
-    """Add a patch to a map, in place."""
-    region(target, patch)[...] += np.float32(weight) * patch.values
-
-
 def moved(
     still: np.ndarray, from_canvas: Canvas, to_canvas: Canvas, window: tuple[slice, slice] | None = None
 ) -> np.ndarray:
-    """Resample a map drawn on one canvas onto another one of the same size (bilinear).
-
-    Args:
-        still: Map ``(size, size)``.
-        from_canvas: Where it was drawn.
-        to_canvas: Where it is wanted.
-        window: Rows and columns of the result to work out; all when None.
-    """
+    """Resample a map drawn on one canvas onto another one of the same size (bilinear), or a window of it."""
     rows, columns = window or (slice(0, still.shape[0]), slice(0, still.shape[1]))
     matrix = from_canvas.matrix @ np.linalg.inv(to_canvas.matrix)
     offset = from_canvas.offset - matrix @ to_canvas.offset + matrix @ np.array([columns.start, rows.start])

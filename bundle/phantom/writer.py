@@ -33,21 +33,16 @@ _SOP_CLASS = {"RF": XRayRadiofluoroscopicImageStorage, "XA": XRayAngiographicIma
 def write_dicom(
     study: PhantomStudy, path: Path, patient: str, modality: Modality = "RF", rle: bool = False, calibrated: bool = True
 ) -> None:
-    """Write the stored 12-bit values as a multi-frame cine.
+    """Write the stored 12-bit values as a multi-frame cine; the header says PHANTOM whatever the patient's id is.
 
-    Args:
-        study: What to write.
-        path: File to write.
-        patient: Pseudonymous id; the header says PHANTOM whatever it is.
-        modality: RF or XA storage.
-        rle: Compress losslessly with RLE.
-        calibrated: Give PixelSpacing with its calibration; otherwise only ImagerPixelSpacing in the detector plane.
+    Calibrated, it gives PixelSpacing with its calibration; otherwise only ImagerPixelSpacing in the detector plane.
     """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     _identify(dataset, study, patient, modality)
     _describe_acquisition(dataset, study, calibrated)
+    _describe_shutter(dataset, study)
     _describe_pixels(dataset, study)
     dataset.PixelData = study.stored.astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
@@ -89,7 +84,6 @@ def _identify(dataset: Dataset, study: PhantomStudy, patient: str, modality: Mod
 
 def _describe_acquisition(dataset: Dataset, study: PhantomStudy, calibrated: bool) -> None:
     machine = study.description["machine"]
-    spacing = [f"{value:.6f}" for value in study.pixel_spacing_mm]
     detector = [f"{value * machine['magnification']:.6f}" for value in study.pixel_spacing_mm]
     dataset.BodyPartExamined = "NECK"
     dataset.KVP = "70"
@@ -100,11 +94,9 @@ def _describe_acquisition(dataset: Dataset, study: PhantomStudy, calibrated: boo
     dataset.ImagerPixelSpacing = detector
     dataset.EstimatedRadiographicMagnificationFactor = f"{machine['magnification']:.5f}"
     if calibrated:
-        dataset.PixelSpacing = spacing
-        has_marker = machine["marker"] == "disc"
-        dataset.PixelSpacingCalibrationType = "FIDUCIAL" if has_marker else "GEOMETRY"
+        dataset.PixelSpacing = [f"{value:.6f}" for value in study.pixel_spacing_mm]
+        dataset.PixelSpacingCalibrationType = "FIDUCIAL" if machine["marker"] == "disc" else "GEOMETRY"
         dataset.PixelSpacingCalibrationDescription = "Exact by construction, in the plane of the pharynx"
-    _describe_shutter(dataset, study)
     num_frames = len(study.stored)
     dataset.NumberOfFrames = num_frames
     if num_frames > 1:

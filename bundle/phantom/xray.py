@@ -31,15 +31,9 @@ class Detector:
         self.aperture, self.veil = collimator(self.machine, self.size)
 
     def expose(self, attenuation: np.ndarray, measuring_field: np.ndarray, frames_since_last: int) -> np.ndarray:
-        """Image one frame.
+        """Image one frame: attenuation ``(size, size)`` to stored values uint16, 12 bits.
 
-        Args:
-            attenuation: Line integral ``(size, size)``.
-            measuring_field: Weight of the brightness control's sensor ``(64, 64)``, sum 1.
-            frames_since_last: Machine frames since the last call; the lag fades with it.
-
-        Returns:
-            Stored values ``(size, size)`` uint16, 12 bits.
+        The measuring field ``(64, 64)`` of sum 1 steers the brightness; lag fades with the machine's frames between.
         """
         machine = self.machine
         primary = np.exp(-attenuation) * self.aperture

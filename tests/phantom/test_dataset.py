@@ -99,8 +99,7 @@ def test_hard_test_patients_leave_all_others_as_they_are(listing_path, with_hard
 
 
 def test_hard_test_patients_are_of_the_hard_domain_with_seeds_of_their_own(with_hard_test, tmp_path):
-    parameters = SMALL | {"seed": 0, "num_hard_test": 2, "num_hard_train": 0}
-    seeds = [seed for _, seed, _, _ in module._patients(parameters)]
+    seeds = [seed for _, seed, _, _ in module.PhantomPlan(**SMALL, num_hard_test=2).patients()]
     assert len(set(seeds)) == len(seeds) == 10
     for index, patient in enumerate(("h000", "h001")):
         study = generate_study(seeds[8 + index], SMALL["size"], SMALL["num_frames"], domain="hard")
