@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,13 +39,17 @@ class FrameOrigin:
     index: int
 
 
-@dataclass(frozen=True)
-class ClipShape:
+class ClipShape(NamedTuple):
     """Size of a clip as its headers state it."""
 
     num_frames: int
     rows: int
     columns: int
+
+    @property
+    def num_pixels(self) -> int:
+        """Of all frames."""
+        return self.num_frames * self.rows * self.columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +184,7 @@ def as_displays(displays: Sequence[Display | None], dtype: np.dtype) -> tuple[Di
 
 
 def check_frame(path: Path, num_frames: int, rows: int, columns: int) -> None:
-    """Refuse, before decoding, what cannot be a clip, or has frames that could not be held in memory.
-
-    Raises:
-        UnreadableStudyError: If a size is not positive, or a decoded frame would exceed ``MAX_CLIP_BYTES``.
-    """
+    """As ``check_size``, but of a single frame, for clips that are streamed."""
     if min(num_frames, rows, columns) < 1 or 4 * rows * columns > MAX_CLIP_BYTES:
         check_size(path, num_frames, rows, columns)
 

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -68,8 +69,13 @@ def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
     with damage_refused(path):
         num_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))
-    check_frame(path, shape.num_frames, shape.rows, shape.columns)
+    check_frame(path, *shape)
     return shape
+
+
+def refuse_size(path: Path, stated: tuple[int, int], got: tuple[int, ...]) -> NoReturn:
+    """Refuse frames of another size ``(rows, columns)`` than the header states."""
+    raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")
 
 
 @contextmanager
@@ -92,9 +98,8 @@ def first_line(error: Exception) -> str:
 def _refuse_other_object(path: Path, dataset: Dataset) -> None:
     """Tell a report, a presentation state or another object without pixels from a damaged image."""
     kind = UID(str(dataset.get("SOPClassUID") or ""))
-    if kind.keyword.endswith("Storage") and not any(
-        word in kind.keyword for word in ("Image", "Video", "Photographic")
-    ):
+    has_image = any(word in kind.keyword for word in ("Image", "Video", "Photographic"))
+    if kind.keyword.endswith("Storage") and not has_image:
         raise NoImageError(path, f"no image in it: {kind.name}")
 
 

@@ -47,8 +47,7 @@ class FrameDecoder:
         num_pixels: Of the whole clip, to spread the counted ones over it.
         dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for colour.
         warnings: Gets what a reader of the results should know.
-        limits: Percentiles of the whole clip, if an earlier turn has counted them. Without them frames that need them
-            come without a display.
+        limits: Percentiles, if an earlier turn has counted them; else frames that need them come without a display.
         keeps_headers: Whether ``displays`` is to give at the end what frames did not say.
     """
 
@@ -72,11 +71,7 @@ class FrameDecoder:
         self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
     def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[StreamedFrame]:
-        """Decode a file's frames.
-
-        Raises:
-            UnreadableStudyError: If a frame cannot be decoded, or its gray scale is not defined.
-        """
+        """Decode a file's frames, all with a defined gray scale."""
         with damage_refused(path):
             frames = self._colour_frames if is_colour(dataset) else self._grey_frames
             for values, header in frames(path, dataset, shape):

@@ -51,11 +51,7 @@ class Palette:
 
 
 def read_lut(sequence: Any, is_signed: bool, warnings: list[str]) -> Lut | None:
-    """The first item of a Modality or VOI LUT Sequence; None if there is none.
-
-    Raises:
-        ValueError: If it has fewer entries than it states, or states other than 8 to 16 bits.
-    """
+    """The first item of a Modality or VOI LUT Sequence, whose entries have 8 to 16 bits; None if there is none."""
     if not sequence:
         return None
     num_entries, first, bits = _descriptor(sequence[0].LUTDescriptor)
@@ -67,11 +63,7 @@ def read_lut(sequence: Any, is_signed: bool, warnings: list[str]) -> Lut | None:
 
 
 def read_palette(dataset: Dataset, warnings: list[str]) -> Palette:
-    """The palette of a PALETTE COLOR image.
-
-    Raises:
-        ValueError: If it has fewer entries than it states.
-    """
+    """The palette of a PALETTE COLOR image."""
     num_entries, first, bits = _descriptor(dataset.RedPaletteColorLookupTableDescriptor)
     if "RedPaletteColorLookupTableData" in dataset:
         is_little_endian = dataset.original_encoding[1] is not False
@@ -175,12 +167,7 @@ def varies_by_frame(dataset: Dataset) -> bool:
 def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Display value, float32 in [0, 1], of every stored value, in the order of the values' unsigned bit patterns.
 
-    Args:
-        steps: The header's.
-        limits: Modality values that become 0 and 1, where the header has no window.
-
-    Raises:
-        ValueError: If the window's width is not positive, or its function is unknown.
+    Where the header has no window, the modality values ``limits`` become 0 and 1. For errors, see ``window``.
     """
     values = modality_values(steps)
     if limits is not None:
@@ -239,13 +226,7 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
 
 
 def colour_to_grey(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
-    """Luminance of a colour capture, float32 in [0, 1]; a warning unless red, green and blue agree.
-
-    Args:
-        frame: Values of ``bits`` bits.
-        bits: Bits Stored.
-        warnings: Gets the warning.
-    """
+    """Luminance of a colour capture of so many bits, float32 in [0, 1]; a warning unless red, green and blue agree."""
     tolerance = GREY_TOLERANCE * 2.0 ** (bits - 8)
     coloured = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
     if coloured and not any(note.startswith("coloured pixels") for note in warnings):

@@ -1,12 +1,15 @@
 """What a file is: DICOM, video, picture or NIfTI, by its name and by its content (PS3.5 7.1, PS3.10 7.1)."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
 from pydicom.datadict import dictionary_has_tag
 from pydicom.tag import Tag
 from pydicom.valuerep import VR
+
+from bundle.data.clip import UnreadableStudyError
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -51,6 +54,43 @@ def kind_by_content(path: Path) -> str | None:
     if _is_video(head):
         return "video"
     return "DICOM" if _begins_as_data_set(head) and _has_sop_class(path) else None
+
+
+def kind_of(path: Path) -> str:
+    """What a clip is read as: "folder", or what the content of a file says; a suffix that says otherwise is an error.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        UnreadableStudyError: If it is empty, nothing that we read, or something else than its name says.
+    """
+    if path.is_dir():
+        return "folder"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.stat().st_size == 0:
+        raise UnreadableStudyError(path, "the file is empty")
+    named, content = kind_by_name(path), kind_by_content(path)
+    if content is None and (named == "DICOM" or path.name.lower().endswith(".nii.gz")):
+        return str(named)  # without a preamble, or compressed: the reader looks inside
+    if content is None:
+        expected = f"named {path.suffix}, but its content is" if named else "its content is"
+        raise UnreadableStudyError(path, f"{expected} no DICOM, video, PNG, JPEG, TIFF or NIfTI")
+    if named not in (None, content):
+        raise UnreadableStudyError(path, f"named {path.suffix}, but its content is {content}: rename it if it is right")
+    return content
+
+
+def sort_folder(folder: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path], list[str]]:
+    """DICOM files or pictures of a folder that is one clip, and a warning that names the files which are neither."""
+    dicoms = [file for file in files if kind_by_content(file) == "DICOM"]
+    pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES]
+    if dicoms and pictures:
+        raise UnreadableStudyError(folder, f"mixes {len(dicoms)} DICOM files with {len(pictures)} pictures")
+    if not dicoms and not pictures:
+        raise UnreadableStudyError(folder, f"no DICOM, PNG, JPEG or TIFF file among its {len(files)} files")
+    taken = {*dicoms, *pictures}
+    excluded = ", ".join(f"'{file.name}'" for file in files if file not in taken)
+    return dicoms, pictures, [f"excluded, not part of the clip: {excluded}"] if excluded else []
 
 
 def is_dicom(path: Path) -> bool:

@@ -20,7 +20,7 @@ from bundle.data.clip import (
     apply_limits,
     check_frame,
 )
-from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
@@ -32,17 +32,14 @@ SAMPLED_VALUES = 1_000_000
 """Of which percentiles are taken, over the whole clip, so that brightness does not flicker."""
 
 
-def read_nifti(path: Path) -> Clip:
-    """Read frames, spacing and times; uint8 is shown as it is, other values by cal_min/cal_max or percentiles.
+def stream_nifti(path: Path) -> FrameStream:
+    """Frames, spacing and times; uint8 is shown as it is, other values by cal_min/cal_max or percentiles.
+
+    Other values than uint8 are read twice, first for their range.
 
     Raises:
         UnreadableStudyError: If the file is damaged or has other axes than X, Y and time.
     """
-    return collect_clip(stream_nifti(path))
-
-
-def stream_nifti(path: Path) -> FrameStream:
-    """The same, frame by frame; other values than uint8 are read twice, first for their range."""
     image = open_nifti(path)
     shape = _clip_shape(path, image.shape)
     header = _header_as_stored(path, image)
@@ -68,18 +65,13 @@ def stream_nifti(path: Path) -> FrameStream:
         spacing_source="NIfTI header" if spacing else "none",
         origin=tuple(FrameOrigin(path, index) for index in range(shape.num_frames)),
         warnings=tuple(warnings + _excess_warnings(path, image)),
-        name=nifti_stem(path),
+        name=re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE),
     )
 
 
 def probe_nifti(path: Path) -> ClipShape:
     """Size of the clip, from the header."""
     return _clip_shape(path, open_nifti(path).shape)
-
-
-def nifti_stem(path: Path) -> str:
-    """File name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def open_nifti(path: Path) -> Any:  # nibabel has no types
@@ -98,11 +90,7 @@ def open_nifti(path: Path) -> Any:  # nibabel has no types
 
 
 def read_array(path: Path, image: Any) -> np.ndarray:
-    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order).
-
-    Raises:
-        UnreadableStudyError: If values are missing, or the checksum of a .gz does not fit.
-    """
+    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order)."""
     with _damage_refused(path), _open_values(path, image) as values:
         return np.asanyarray(values)
 
@@ -146,7 +134,7 @@ def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
     if frames is None or (len(shape) == 4 and shape[2] != 1):
         raise UnreadableStudyError(path, f"expected (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
     clip_shape = ClipShape(int(frames[0]), int(shape[1]), int(shape[0]))
-    check_frame(path, clip_shape.num_frames, clip_shape.rows, clip_shape.columns)
+    check_frame(path, *clip_shape)
     return clip_shape
 
 
@@ -183,7 +171,7 @@ class _Range:
 
 def _limits(path: Path, image: Any, shape: ClipShape) -> tuple[tuple[float, float] | None, list[str]]:
     """Values that become 0 and 1, None for such as are shown as they are, and warnings."""
-    step = max(1, shape.num_frames * shape.rows * shape.columns // SAMPLED_VALUES) | 1  # odd: not always one column
+    step = max(1, shape.num_pixels // SAMPLED_VALUES) | 1  # odd: not always one column
     found = _Range(step)
     for block in _blocks(path, image, shape):
         _check_type(path, block.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffTags
 
 from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
 GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
@@ -20,20 +20,15 @@ TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), SampleFormat (339)
 
 
-def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> Clip:
-    """Read pictures as the frames of one clip, in the order given, upright as EXIF says.
+def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
+    """Pictures as the frames of one clip, in the order given, upright as EXIF says.
 
     Raises:
         UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
     """
-    return collect_clip(stream_stills(paths, name, warnings))
-
-
-def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
-    """The same, picture by picture."""
     shape = probe_stills(paths)
     dtype = np.dtype(np.float32)
-    yield ClipStart(paths[0], shape.num_frames, shape.rows, shape.columns, dtype, is_film=False)
+    yield ClipStart(paths[0], *shape, dtype, is_film=False)
     notes: dict[str, None] = dict.fromkeys(warnings)  # each once, in their order
     origin: list[FrameOrigin] = []
     for path in paths:
@@ -59,14 +54,15 @@ def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()
     )
 
 
-def probe_still(path: Path) -> ClipShape:
+def _probe(path: Path) -> ClipShape:
     """Size of one file, from its header; a TIFF may have many pages."""
     with _open(path) as picture:
         rows, columns = picture.height, picture.width
         if picture.format != "TIFF" and _orientation(picture) >= 5:  # Pillow turns a TIFF's size itself
             rows, columns = columns, rows
-        check_frame(path, _num_pages(path, picture), rows, columns)
-        return ClipShape(_num_pages(path, picture), rows, columns)
+        shape = ClipShape(_num_pages(path, picture), rows, columns)
+    check_frame(path, *shape)
+    return shape
 
 
 def probe_stills(paths: Sequence[Path]) -> ClipShape:
@@ -75,11 +71,11 @@ def probe_stills(paths: Sequence[Path]) -> ClipShape:
     Raises:
         UnreadableStudyError: If one of several files has many pages.
     """
-    first = probe_still(paths[0])
+    first = _probe(paths[0])
     if len(paths) == 1:
         return first
     for path in paths:
-        if path.suffix.lower().startswith(".tif") and probe_still(path).num_frames > 1:
+        if path.suffix.lower().startswith(".tif") and _probe(path).num_frames > 1:
             raise UnreadableStudyError(path, f"is a clip of its own among {len(paths)} files: name it alone")
     return ClipShape(len(paths), first.rows, first.columns)
 
@@ -200,11 +196,7 @@ ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (
 
 
 def check_png_rows(path: Path) -> None:
-    """Inflate the pixels and count their bytes.
-
-    Raises:
-        UnreadableStudyError: If there are fewer than the header says.
-    """
+    """Refuse a PNG without all its rows, by its inflated bytes: decoders fill up with black what is missing."""
     stated, inflated = 0, 0
     stream = zlib.decompressobj()
     for name, content in _chunks(path):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame, collect_clip
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
 from bundle.data.video_checks import (
     Tally,
@@ -62,8 +62,8 @@ class Orientation:
         return [f"{done}, as the file's display matrix asks"]
 
 
-def read_video(path: Path, strict: bool = False) -> Clip:
-    """Decode every frame to grey, upright, at the file's bit depth.
+def stream_video(path: Path, strict: bool = False) -> FrameStream:
+    """Decode every frame to grey, upright, at the file's bit depth; starts again where a frame is damaged.
 
     A cut or damaged file gives the frames that are there, and a warning; a cut MP4 is refused, as its header states
     which frames belong to it.
@@ -73,13 +73,9 @@ def read_video(path: Path, strict: bool = False) -> Clip:
         strict: Refuse also what would only be warned of: fewer frames than the header states, or damaged ones.
 
     Raises:
-        UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
+        UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size; when it is
+            met.
     """
-    return collect_clip(stream_video(path, strict))
-
-
-def stream_video(path: Path, strict: bool = False) -> FrameStream:
-    """The same, frame by frame; starts again where a frame is damaged, and raises what is wrong when it is met."""
     warnings: list[str] = []
     start, tally = yield from _frames(path, "AUTO", warnings)
     if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there

@@ -82,17 +82,7 @@ class DecodeWorker:
         """Iterate over what an importable generator function yields; the process works ``AHEAD`` values ahead.
 
         While the process is busy with a stream, another one is started for whatever else is asked. A stream that is
-        left before its end costs the process.
-
-        Args:
-            function: Its values can be pickled.
-            args: Of the function.
-            limits: For each value.
-
-        Raises:
-            WorkerError: If the process dies or exceeds a limit.
-            WorkerStartError: If it does not start.
-            Exception: Whatever the function raises.
+        left before its end costs the process. Limits are for each value, errors as of ``call``.
         """
         if not self._lock.acquire(blocking=False):
             with closing(DecodeWorker()) as other:
