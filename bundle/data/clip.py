@@ -190,11 +190,7 @@ def check_frame(path: Path, num_frames: int, rows: int, columns: int) -> None:
 
 
 def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
-    """Refuse, before decoding, what could not be held in memory.
-
-    Raises:
-        UnreadableStudyError: If a size is not positive, or the decoded clip would exceed ``MAX_CLIP_BYTES``.
-    """
+    """Refuse, before decoding, what has no positive size, or would exceed ``MAX_CLIP_BYTES`` as float32."""
     if min(num_frames, rows, columns) < 1:
         raise UnreadableStudyError(path, f"the header says {num_frames} frames of {rows} x {columns} pixels")
     num_bytes = 4 * num_frames * rows * columns

@@ -69,9 +69,7 @@ def load_datalist(path: str | Path, section: str, structures: Sequence[str] | No
 def read_datalist(path: str | Path) -> dict[str, Any]:
     """Read the JSON; check its form and its structures' names, that no patient is in two sections and no image twice.
 
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: With one line that names the place, what was expected and what came.
+    A ``ValueError`` names in one line the place, what was expected and what came.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,16 +95,14 @@ def check_datalist(
 ) -> dict[str, SectionSummary]:
     """Preflight: refuse before training what would stop it later.
 
+    Errors are those of ``load_datalist``; also clips that cannot be read or do not fit their label, and labels with
+    other values than a mask.
+
     Args:
         path: The data list's JSON file.
         structures: Names that training will ask for; None if it needs no labels.
         sections: Sections that must be there and not empty.
         check_files: Also open every clip's header, compare the sizes of clips and labels, and read every label.
-
-    Raises:
-        FileNotFoundError: If the data list or a file in it is missing.
-        ValueError: As ``load_datalist``; also if a clip cannot be read or does not fit its label, or if a label holds
-            other values than a mask.
     """
     path = Path(path)
     content = read_datalist(path)

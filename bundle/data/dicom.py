@@ -64,18 +64,10 @@ class _Source(NamedTuple):
 def stream_dicom(
     place: Path, paths: Sequence[Path] = (), warnings: Sequence[str] = (), needs_displays: bool = False
 ) -> FrameStream:
-    """Every frame of a clip, as the viewer would show it.
+    """Every frame of a file, or of the files of a folder that are one clip, as the viewer would show it.
 
-    Args:
-        place: A file, or the folder of several.
-        paths: The folder's files that are one clip: single frames of one run, parts of a concatenation, or one file.
-        warnings: Of whoever chose them.
-        needs_displays: Whether each frame must say how it is shown; without a window in the header the files are then
-            decoded twice, first for the percentiles.
-
-    Raises:
-        UnreadableStudyError: If there is no DICOM image, one is damaged, no decoder for it is installed, or the files
-            are not one clip.
+    These are single frames of one run, parts of a concatenation, or one file. With ``needs_displays`` each frame says
+    how it is shown; without a window in the header the files are then decoded twice, first for the percentiles.
     """
     headers = [read_dataset(path, stop_before_pixels=True) for path in paths] or [read_dataset(place)]
     files, notes = _ordered(place, paths or [place], headers)

@@ -34,11 +34,7 @@ def has_dicom_preamble(path: Path) -> bool:
 
 
 def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
-    """Parse a file; one without preamble is taken if SOP class, size and pixel data are there.
-
-    Raises:
-        UnreadableStudyError: If it is no DICOM image, is damaged, or unpacks to more than ``MAX_INFLATED_BYTES``.
-    """
+    """Parse an image; one without preamble is taken if SOP class, size and pixel data are there."""
     # Parser errors and warnings quote values of the header, a patient's name among them: only their type is passed on.
     with damage_refused(path), python_warnings.catch_warnings():
         python_warnings.simplefilter("ignore")
@@ -61,11 +57,7 @@ def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
 
 
 def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
-    """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame.
-
-    Raises:
-        UnreadableStudyError: If a number is damaged, or a frame would be too large.
-    """
+    """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame."""
     with damage_refused(path):
         num_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))

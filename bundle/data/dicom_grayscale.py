@@ -130,11 +130,7 @@ class GreySteps:
 
 
 def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: int = 0) -> GreySteps:
-    """Read the steps of one frame from the header.
-
-    Raises:
-        ValueError: If the window's width is 0, or the photometric interpretation is unknown.
-    """
+    """Read the steps of one frame from the header; a ``ValueError`` says what is wrong in it."""
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(

@@ -33,9 +33,7 @@ def group_by_clip(files: Sequence[Path]) -> list[list[Path]]:
 def series_order(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
     """Indices of the files that are a clip in their order, and warnings; one file alone may be a cine.
 
-    Raises:
-        UnreadableStudyError: If the files belong to several series or runs, differ in size, lack a part, are two
-            versions of one instance, or cannot be put in order.
+    Refused are files of several series or runs, of different size, without a part, or in two versions or no order.
     """
     with damage_refused(folder):
         kept, notes = _without_copies(folder, paths, headers)
@@ -162,11 +160,7 @@ def concatenation_of(header: Dataset) -> str:
 
 
 def order_parts(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
-    """Indices of a concatenation's parts in their order, and a note.
-
-    Raises:
-        UnreadableStudyError: If a part is missing, or they are of several.
-    """
+    """Indices of a concatenation's parts in their order, and a note; all must be there, and of one."""
     if len({concatenation_of(header) for header in headers}) > 1:
         raise UnreadableStudyError(folder, "not all of its files are parts of one concatenation: name one clip's files")
     numbers = [int(header.get("InConcatenationNumber") or 0) for header in headers]

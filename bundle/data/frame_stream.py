@@ -115,11 +115,7 @@ class _Parts:
 
 
 def collect_clip(stream: FrameStream) -> Clip:
-    """The whole clip, in memory.
-
-    Raises:
-        UnreadableStudyError: If it would exceed ``MAX_CLIP_BYTES``, or the stream says so.
-    """
+    """The whole clip, in memory, of ``MAX_CLIP_BYTES`` at most."""
     start, frames = None, np.empty((0, 1, 1, 1))
     displays: list[Display | None] = []
     for item in (parts := _Parts(stream)):
@@ -148,9 +144,7 @@ def collect_clip(stream: FrameStream) -> Clip:
 def chunked(stream: FrameStream, chunk_frames: int) -> Iterator[FrameChunk | Clip]:
     """The same in chunks, and the clip without its frames at the end; no more than a chunk is held.
 
-    Args:
-        stream: Its frames say at once how they are shown.
-        chunk_frames: Frames per chunk; the last one may have fewer.
+    The stream's frames must say at once how they are shown.
     """
     first, repeats = 0, RepeatCounter(1, 1)
     pages: list[np.ndarray] = []  # one array or none: asked for when it is needed, see DecodeWorker.stream

@@ -57,12 +57,7 @@ def kind_by_content(path: Path) -> str | None:
 
 
 def kind_of(path: Path) -> str:
-    """What a clip is read as: "folder", or what the content of a file says; a suffix that says otherwise is an error.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it is empty, nothing that we read, or something else than its name says.
-    """
+    """What a clip is read as: "folder", or what a file's content says; a suffix that says otherwise is an error."""
     if path.is_dir():
         return "folder"
     if not path.is_file():

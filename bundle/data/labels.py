@@ -69,10 +69,8 @@ LabelSpec = ChannelLabel | FileLabel | MapLabel
 def parse_label(entry: str | Path | Mapping[str, Any], folder: Path, channels: Sequence[str]) -> LabelSpec:
     """Turn a data list's label entry into a specification with full paths.
 
-    Args:
-        entry: A path, ``{structure: path or None}``, or ``{"map": path, "values": {"1": structure}}``.
-        folder: What relative paths are relative to.
-        channels: Structures of a channel file, in order.
+    It is a path of a file with these channels, ``{structure: path or None}``, or ``{"map": path, "values": {"1":
+    structure}}``.
     """
     if isinstance(entry, str | Path):
         return ChannelLabel(folder / entry, tuple(channels))
@@ -85,16 +83,13 @@ def parse_label(entry: str | Path | Mapping[str, Any], folder: Path, channels: S
 def read_labels(spec: LabelSpec | str | Path | Mapping[str, Any], structures: Sequence[str]) -> np.ndarray:
     """Read masks ``(T, S, H, W)``, uint8 0 or 1, one channel per structure in the order asked for.
 
+    Refused are files that are missing, damaged or of an unknown format, and values that neither a mask nor the map
+    names.
+
     Args:
         spec: From ``parse_label``; a raw entry is taken relative to the working directory, its channels being
             ``structures``.
         structures: Names to read, in order.
-
-    Raises:
-        FileNotFoundError: If a mask file is missing.
-        UnreadableStudyError: If a mask file is damaged or of a format that we do not read.
-        ValueError: If the label does not say where a structure is, or a file holds other values than a mask, or than
-            the map names.
     """
     if not isinstance(spec, LabelSpec):
         spec = parse_label(spec, Path(), structures)
@@ -109,13 +104,7 @@ def read_labels(spec: LabelSpec | str | Path | Mapping[str, Any], structures: Se
 
 
 def present_structures(spec: LabelSpec) -> set[str]:
-    """Structures with a pixel anywhere in a label, whose every value is read and checked for this.
-
-    Raises:
-        FileNotFoundError: If a mask file is missing.
-        UnreadableStudyError: If a mask file is damaged.
-        ValueError: If a file holds other values than a mask, or than the map names.
-    """
+    """Structures with a pixel anywhere in a label, whose every value is read and checked for this."""
     if isinstance(spec, MapLabel):
         _, found = _read_map(spec)
         return {name for value, name in spec.values if value in found}
@@ -124,11 +113,7 @@ def present_structures(spec: LabelSpec) -> set[str]:
 
 
 def probe_labels(spec: LabelSpec) -> tuple[int, int, int]:
-    """Frames, rows and columns of a label, from its headers.
-
-    Raises:
-        UnreadableStudyError: If a file is damaged, or the files of one label differ in size.
-    """
+    """Frames, rows and columns of a label, from its headers; files of one label must agree."""
     if isinstance(spec, ChannelLabel):
         num_channels, num_frames, rows, columns = _channel_shape(spec.path)
         _check_channels(spec, num_channels)
@@ -144,11 +129,7 @@ def probe_labels(spec: LabelSpec) -> tuple[int, int, int]:
 
 
 def check_structures(asked: Sequence[str], known: Sequence[str], owner: str) -> None:
-    """Refuse names that ``owner`` does not have, with both lists.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
+    """Refuse names that ``owner`` does not have, with both lists."""
     unknown = [name for name in asked if name not in known]
     if unknown:
         raise ValueError(f"unknown structures {unknown}: asked for {list(asked)}, {owner} has {list(known)}")

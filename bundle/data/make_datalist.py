@@ -78,17 +78,7 @@ def make_datalist(
 def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
     """Write a data list that has been checked, files and all; if it is wrong, nothing is written.
 
-    Args:
-        output: The JSON; its folder is made.
-        content: Of the data list, with paths relative to its folder.
-        is_labelled: Whether every clip of it must have labels.
-
-    Returns:
-        ``output``.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the content is wrong, or a label does not fit its clip.
+    Its paths are relative to the JSON's folder, which is made. Labelled, every clip of it must have labels.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f"{output.name}.draft")
@@ -111,9 +101,6 @@ def split_by_patient(
         items: Anything with a "patient"; ids that differ in case, Unicode form or blanks are one patient's.
         fractions: Share of the patients for each section; they sum to 1, and each above 0 gets a patient at least.
         seed: Equal seeds split equal patients equally, in whatever order they come.
-
-    Raises:
-        ValueError: If the shares do not sum to 1, or there are fewer patients than sections.
     """
     items = list(items)
     if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1.0) > 1e-6:

@@ -25,12 +25,7 @@ LOSSY_PICTURES = ("jpeg", "webp")
 
 
 def probe_planes(path: Path) -> tuple[int, int, int]:
-    """Frames, rows and columns, from the header.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it is no mask file, or damaged.
-    """
+    """Frames, rows and columns, from the header."""
     _check_exists(path)
     if path.is_dir():
         pictures = _pictures(path)
@@ -44,12 +39,7 @@ def probe_planes(path: Path) -> tuple[int, int, int]:
 
 
 def read_planes(path: Path) -> np.ndarray:
-    """Values ``(T, H, W)`` as stored; a palette picture gives its indices.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it is no mask file, damaged, or compressed with loss.
-    """
+    """Values ``(T, H, W)`` as stored, never compressed with loss; a palette picture gives its indices."""
     num_frames, rows, columns = probe_planes(path)
     if path.is_dir():
         return _stack(path, [_only_page(picture) for picture in _pictures(path)])

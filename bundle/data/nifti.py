@@ -75,12 +75,7 @@ def probe_nifti(path: Path) -> ClipShape:
 
 
 def open_nifti(path: Path) -> Any:  # nibabel has no types
-    """Open without reading the values.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UnreadableStudyError: If it is not NIfTI.
-    """
+    """Open without reading the values."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:

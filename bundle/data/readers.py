@@ -54,13 +54,8 @@ def stream_clip(
 
     The decoding process works ahead. A chunk that begins at frame 0 comes first, and again where decoding has to start
     anew, as for a film with a damaged frame in the middle: what came before is void. Time and memory are limited for
-    each chunk. What only the end tells, such as that a film is cut off, is raised there, after the frames. Errors are
-    those of ``read_clip``, but for the size of the clip.
-
-    Args:
-        source: As for ``read_clip``.
-        chunk_frames: Frames per chunk; the last one may have fewer.
-        strict: As for ``read_clip``.
+    each chunk. What only the end tells, such as that a film is cut off, is raised there, after the frames. Errors and
+    arguments are those of ``read_clip``, but for the size of the clip.
     """
     path, files = _to_paths(source)
     if decodes_in_process():
@@ -83,12 +78,7 @@ def stream_clip(
 
 
 def probe_clip(source: ClipSource) -> ClipShape:
-    """Number of frames, rows and columns, from headers only.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it holds no X-ray clip; names file and reason.
-    """
+    """Number of frames, rows and columns, from headers only; errors as of ``read_clip``."""
     path, files = _to_paths(source)
     if decodes_in_process():
         return measure_clip(path, files)
@@ -115,13 +105,7 @@ def measure_clip(path: Path, files: Sequence[Path] = ()) -> ClipShape:
 
 
 def run_for(path: Path, limits: Limits, function: Callable[..., Any], *args: Any) -> Any:
-    """Run a function in the decoding process; whatever happens to it is the file's fault.
-
-    Raises:
-        FileNotFoundError: If the function does.
-        UnreadableStudyError: For every other failure of the function or the process.
-        WorkerStartError: If there is no process.
-    """
+    """Run a function in the decoding process; whatever happens to it, a missing file apart, is an unreadable study."""
     with _blamed_on(path):
         return WORKER.call(function, *args, limits=limits)
 

@@ -123,19 +123,11 @@ def shown(name: str | Path) -> str:
 
 
 def find_sources(source: str | Path, exclude: str | Path | None = None, is_deep: bool = True) -> Sources:
-    """Search a folder, or that of a DICOMDIR.
+    """Search a folder, or that of a DICOMDIR; another file is all there is.
 
     Left out are hidden files, folders without the right to read, links that lead nowhere or back, and our own results:
-    folders with a study's record, labels of annotators, and de-identified copies below the folder itself.
-
-    Args:
-        source: A folder, or the DICOMDIR in it; another file is all there is.
-        exclude: Folder that is left out, such as the one for a run's own results.
-        is_deep: Whether subfolders are searched.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        PermissionError: If it may not be read.
+    folders with a study's record, labels of annotators, and de-identified copies below the folder itself. So is
+    ``exclude``, such as the folder of a run's own results.
     """
     source = Path(source)
     if source.is_file() and not is_dicomdir(source):

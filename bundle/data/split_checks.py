@@ -32,11 +32,7 @@ def patient_key(patient: str) -> str:
 
 
 def check_patients(path: Path, items: Listed) -> None:
-    """Refuse a patient in two sections, and warn of ids that look like one patient's.
-
-    Raises:
-        ValueError: Naming the patient, by both spellings if they differ, and the sections.
-    """
+    """Refuse a patient in two sections, and warn of ids that look like one patient's."""
     first: dict[str, tuple[str, str]] = {}
     for section, item in items:
         patient = item["patient"]
@@ -51,11 +47,7 @@ def check_patients(path: Path, items: Listed) -> None:
 
 
 def check_images(path: Path, items: Listed) -> None:
-    """Refuse an image that is listed twice, also by another path, by a link, or as a part of a folder that is listed.
-
-    Raises:
-        ValueError: Naming both paths and sections.
-    """
+    """Refuse an image that is listed twice, also by another path, a link, or as a part of a listed folder."""
     seen: dict[Hashable, tuple[str, str]] = {}
     for section, item in items:
         image = item["image"]

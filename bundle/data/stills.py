@@ -21,11 +21,7 @@ MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), Sample
 
 
 def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
-    """Pictures as the frames of one clip, in the order given, upright as EXIF says.
-
-    Raises:
-        UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
-    """
+    """Pictures of one size as the frames of one clip, in the order given, upright as EXIF says."""
     shape = probe_stills(paths)
     dtype = np.dtype(np.float32)
     yield ClipStart(paths[0], *shape, dtype, is_film=False)
@@ -66,11 +62,7 @@ def _probe(path: Path) -> ClipShape:
 
 
 def probe_stills(paths: Sequence[Path]) -> ClipShape:
-    """Size of the clip that files make together, from the first one's header.
-
-    Raises:
-        UnreadableStudyError: If one of several files has many pages.
-    """
+    """Size of the clip that files make together, from the first one's header; of several none may have many pages."""
     first = _probe(paths[0])
     if len(paths) == 1:
         return first

@@ -11,15 +11,7 @@ import numpy as np
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
-from bundle.data.video_checks import (
-    Tally,
-    damage_warnings,
-    frame_times_ms,
-    gap_warnings,
-    interlace_warnings,
-    open_end_warnings,
-    pixel_aspect,
-)
+from bundle.data.video_checks import Tally, stated_aspect
 from bundle.data.video_ends import file_end
 
 COLOUR_SAMPLES = 128  # rows and columns that are looked at
@@ -66,28 +58,20 @@ def stream_video(path: Path, strict: bool = False) -> FrameStream:
     """Decode every frame to grey, upright, at the file's bit depth; starts again where a frame is damaged.
 
     A cut or damaged file gives the frames that are there, and a warning; a cut MP4 is refused, as its header states
-    which frames belong to it.
-
-    Args:
-        path: The file.
-        strict: Refuse also what would only be warned of: fewer frames than the header states, or damaged ones.
-
-    Raises:
-        UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size; when it is
-            met.
+    which frames belong to it. Strict refuses also what would only be warned of.
     """
     warnings: list[str] = []
     start, tally = yield from _frames(path, "AUTO", warnings)
     if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there
         warnings.clear()
         start, tally = yield from _frames(path, "NONE", warnings)
-    damage = damage_warnings(tally)
+    damage = tally.damage()
     if start is None:
         raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
     if damage and (strict or tally.must_be_whole):
         raise UnreadableStudyError(path, damage[0])
-    warnings += damage + open_end_warnings(tally) + gap_warnings(tally) + interlace_warnings(tally)
-    times, times_source = frame_times_ms(tally, warnings)
+    warnings += damage + tally.remarks()
+    times, times_source = tally.times_ms(warnings)
     return Clip(
         stored=PassedFrames((tally.num_frames, 1, start.rows, start.columns), start.dtype),
         frame_times_ms=times,
@@ -163,7 +147,7 @@ def _frames(
             grey, display = _to_grey(frame)
             if start is None:
                 orientation = _orientation(path, frame)
-                aspect = pixel_aspect(stream, warnings)
+                aspect = stated_aspect(stream, warnings)
                 aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
                 rows, columns = orientation.apply(grey).shape

@@ -40,12 +40,7 @@ class Box(NamedTuple):
 
 
 def file_end(path: Path, container: str) -> FileEnd:
-    """Look at a file's end without decoding it.
-
-    Args:
-        path: The file.
-        container: FFmpeg's name of its format.
-    """
+    """Look at a file's end without decoding it; ``container`` is FFmpeg's name of its format."""
     look = next((look for prefix, look in LOOKS.items() if container.startswith(prefix)), None)
     if look is None:
         return UNKNOWN_END

@@ -119,12 +119,7 @@ class WorkerChannel:
         self._connection.sendall(message)
 
     def receive(self, seconds: float | None = None) -> Any:
-        """Wait for a value.
-
-        Raises:
-            TimeoutError: After so many seconds without one.
-            EOFError: If the other side is gone.
-        """
+        """Wait for a value; ``TimeoutError`` after so many seconds, ``EOFError`` if the other side is gone."""
         self._connection.settimeout(seconds)
         head, descriptors, _, _ = socket.recv_fds(self._connection, HEADER.size, MAX_ARRAYS)
         head += self._exactly(HEADER.size - len(head)) if head else b""

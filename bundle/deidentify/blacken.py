@@ -39,11 +39,7 @@ class Rectangle:
 
     @classmethod
     def parse(cls, text: str) -> "Rectangle":
-        """Read ``ROW0,COL0,ROW1,COL1``.
-
-        Raises:
-            ValueError: If these are not four whole numbers in order.
-        """
+        """Read ``ROW0,COL0,ROW1,COL1``."""
         try:
             row0, column0, row1, column1 = (int(number) for number in text.split(","))
         except ValueError:
@@ -52,16 +48,7 @@ class Rectangle:
 
 
 def blacken(path: Path, dataset: Dataset, rectangle: Rectangle) -> None:
-    """Decode, blacken, and put uncompressed pixel data in place; BurnedInAnnotation stays as it was.
-
-    Args:
-        path: The file that the data set was read from.
-        dataset: Changed in place.
-        rectangle: What becomes black.
-
-    Raises:
-        UnreadableStudyError: If the rectangle leaves the image, or the pixels cannot be decoded or have no black.
-    """
+    """Decode, blacken, and put uncompressed pixel data in place; BurnedInAnnotation stays as it was."""
     shape = stated_shape(path, dataset)
     if rectangle.row1 > shape.rows or rectangle.column1 > shape.columns:
         raise UnreadableStudyError(path, f"--blacken leaves the image, which has {shape.rows} x {shape.columns} pixels")

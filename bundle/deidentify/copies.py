@@ -34,11 +34,7 @@ class Copy:
 
 @contextmanager
 def copy_path(target: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes ``target`` if the block ends well.
-
-    Raises:
-        FileExistsError: If another copy is there, such as one that was made with another ``--blacken``.
-    """
+    """Give a temporary path that becomes ``target`` if the block ends well and no other copy is there."""
     with atomic_path(target) as temporary:
         yield temporary
         if target.exists() and not filecmp.cmp(temporary, target, shallow=False):
@@ -59,13 +55,9 @@ BURNED_IN = "look at the pixels: BurnedInAnnotation is YES"
 
 
 def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None) -> Copy:
-    """Write a copy as ``<output>/<study>/<series>/<instance>.dcm``, names hashed.
+    """Write a copy as ``<output>/<study>/<series>/<instance>.dcm``, names hashed; the source is only read.
 
-    Args:
-        source: An image in DICOM; it is only read.
-        output: Folder of the copies.
-        pseudonyms: Give new UIDs and names.
-        rectangle: What becomes black in every frame; pixel data stay as they are when None.
+    A rectangle becomes black in every frame; without one pixel data stay as they are.
 
     Raises:
         UnreadableStudyError: If it is no image, is damaged, or cannot be cleaned.
@@ -126,16 +118,7 @@ NOTE = "look at the pixels: text in a video is not described anywhere"
 def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Copy:
     """Write a copy of the first video stream as ``<output>/<hash of the content>`` with the same suffix.
 
-    Frames and their times are the same; they are not decoded.
-
-    Args:
-        source: AVI, MP4, MOV or MKV; it is only read.
-        output: Folder of the copies.
-        pseudonyms: Give the name.
-
-    Raises:
-        UnreadableStudyError: If there is no video stream in it, or it cannot be copied.
-        FileExistsError: If another copy of this video is there already.
+    Frames and their times are the same; they are not decoded. Errors are those of ``deidentify_dicom``.
     """
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -85,10 +85,6 @@ def deidentify(
         rectangle: What becomes black in every frame of every DICOM file; videos are then refused.
         key_file: Makes names and UIDs the same across runs. Made if it is not there.
         progress: Whether to show a progress bar.
-
-    Raises:
-        FileNotFoundError: If there is no such source.
-        ValueError: If a folder lies in the other, or the key file among the copies or is none.
     """
     source, output = Path(source), Path(output)
     sources = find_sources(source, exclude=output)

@@ -29,11 +29,7 @@ _HARD = {"num_hard_test": "hard_test", "num_hard_train": "training"}
 
 @dataclass(frozen=True)
 class PhantomPlan:
-    """What a data set holds.
-
-    Raises:
-        ValueError: If a format is unknown, a count is negative, or there are more patients than seeds.
-    """
+    """What a data set holds."""
 
     num_train: int = 24
     num_validation: int = 4

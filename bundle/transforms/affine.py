@@ -92,10 +92,7 @@ class RandAffineFramed(Randomizable, MapTransform):
 def affine_matrix(drawn: AffineDraw, rows: int = 1, columns: int = 1) -> Tensor:  # (2, 3)
     """For an output position, from -1 to 1 along each side, the input position that moves there.
 
-    Args:
-        drawn: What is done.
-        rows: Of the frame; of rows and columns only the ratio counts, so leave both out for a square one.
-        columns: Of the frame.
+    Of rows and columns only the ratio counts, so leave both out for a square frame.
     """
     cos, sin = math.cos(math.radians(drawn.degrees)), math.sin(math.radians(drawn.degrees))
     down, right = drawn.shift  # positions run from -1 to 1, x (columns) first

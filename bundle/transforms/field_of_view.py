@@ -57,16 +57,10 @@ def view_of_clip(clip: Clip) -> Window:
 
 
 def find_field_of_view(frames: np.ndarray) -> Window:
-    """Find the picture in frames with a black border: the box around the largest connected lit region.
+    """Find the picture in frames ``(T, 1, H, W)`` with a black border: the box around the largest connected lit region.
 
-    Text in the border is another region, and left out.
-
-    Args:
-        frames: ``(T, 1, H, W)`` in [0, 1]; some of one film.
-
-    Returns:
-        The picture's box with a margin; the whole frame if there is no dark border, the picture is as long or as wide
-        as the frame anyway, or nothing is lit.
+    Text in the border is another region, and left out. The whole frame if there is no dark border, the picture is as
+    long or as wide as the frame anyway, or nothing is lit.
     """
     rows, columns = frames.shape[-2:]
     whole = Window.whole(rows, columns)

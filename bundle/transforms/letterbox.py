@@ -48,11 +48,7 @@ class LetterboxGeometry:
 
 
 def check_pixel_aspect(pixel_aspect: float) -> None:
-    """Refuse what cannot be the shape of a pixel.
-
-    Raises:
-        ValueError: If it is not a positive number.
-    """
+    """Refuse what cannot be the shape of a pixel."""
     if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
         raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
 
@@ -61,15 +57,7 @@ def letterbox(frames: Tensor, size: int, pixel_aspect: float = 1.0) -> tuple[Ten
     """Resize and pad ``(..., C, H, W)`` to ``(..., C, size, size)``, whose pixels are square.
 
     Values are averaged where the frame shrinks. Masks (integer or bool) become 1 where at least half of a pixel is
-    covered, and keep their type.
-
-    Args:
-        frames: Frames or masks of one grid.
-        size: Side of the square in pixels.
-        pixel_aspect: Height of a frame's pixel divided by its width.
-
-    Returns:
-        The square, and how the frames lie in it.
+    covered, and keep their type. Returns also how the frames lie in the square.
     """
     geometry = LetterboxGeometry(int(frames.shape[-2]), int(frames.shape[-1]), size, pixel_aspect)
     content = _resize(frames, geometry.content_rows, geometry.content_columns)

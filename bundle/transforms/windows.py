@@ -15,17 +15,9 @@ FRAMES = "frames"
 
 
 def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> list[dict[str, Any]]:
-    """Group a data list's frames by clip.
+    """Group a data list's frames by clip: ``{"frames": [...], "clip": str, "patient": str}``, in order of time.
 
-    Args:
-        frames: Entries of ``load_datalist``.
-        min_length: Labelled frames that a clip must have; shorter ones are left out.
-
-    Returns:
-        ``{"frames": [...], "clip": str, "patient": str}`` per clip, the frames in order of time.
-
-    Raises:
-        ValueError: If no clip is long enough.
+    Clips of fewer labelled frames than ``min_length`` are left out; one must be long enough.
     """
     clips: dict[str, list[Mapping[str, Any]]] = {}
     for frame in frames:
@@ -99,11 +91,7 @@ class RandWindowd(Randomizable, Transform):
         return take_frames(data, self.draw(len(data[IMAGE])))
 
     def draw(self, num_frames: int) -> list[int]:
-        """Draw the frames' places, in the order in which they are shown.
-
-        Raises:
-            ValueError: If there are fewer frames than a window has.
-        """
+        """Draw the frames' places, in the order in which they are shown."""
         if num_frames < self.length:
             raise ValueError(f"a window has {self.length} frames, the clip {num_frames}")
         step = int(self.R.randint(1, min(self.max_step, (num_frames - 1) // (self.length - 1)) + 1))
