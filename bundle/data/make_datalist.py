@@ -29,8 +29,7 @@ def make_datalist(
     patient_pattern: str = FIRST_PART_OF_THE_NAME,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
-    synthetic: bool = False,
-    about: Mapping[str, str] | None = None,
+    **about: str | bool,
 ) -> Path:
     """Find clips and their masks, split them by patient, write the data list and check it.
 
@@ -48,8 +47,7 @@ def make_datalist(
             within the folder; its first group, if it has one. By default all up to the first ``/``, ``_`` or ``.``.
         fractions: Shares of the patients in training, validation and test.
         seed: Of the draw that splits the patients.
-        synthetic: Whether no patient was imaged.
-        about: "description", "source" and "license", in words, for the reader of the data list.
+        about: "synthetic", whether no patient was imaged, and "description", "source" and "license", in words.
 
     Returns:
         Path of the data list.
@@ -71,8 +69,9 @@ def make_datalist(
             item["label"] = _label_entry(label, structures, output)
         items.append(item)
     sections = split_by_patient(items, dict(zip(SECTIONS, fractions, strict=True)), seed)
+    synthetic = about.pop("synthetic", False)
     content = {"name": folder.resolve().name, "synthetic": synthetic, "structures": list(structures)}
-    return write_datalist(output, {**content, **(about or {}), **sections}, is_labelled=bool(labels))
+    return write_datalist(output, {**content, **about, **sections}, is_labelled=bool(labels))
 
 
 def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
@@ -113,7 +112,8 @@ def split_by_patient(
             "check patient_pattern, or set a fraction to 0"
         )
     np.random.default_rng(seed).shuffle(patients)
-    section_of = dict(zip(patients, _repeat(_counts(wanted, len(patients))), strict=True))
+    sections = [section for section, count in _counts(wanted, len(patients)).items() for _ in range(count)]
+    section_of = dict(zip(patients, sections, strict=True))
     return {
         section: [item for item in items if section_of[patient_key(item["patient"])] == section] for section in wanted
     }
@@ -125,10 +125,6 @@ def _counts(fractions: Mapping[str, float], total: int) -> dict[str, int]:
     largest = max(counts, key=lambda section: counts[section])
     counts[largest] += total - sum(counts.values())
     return counts
-
-
-def _repeat(counts: Mapping[str, int]) -> list[str]:
-    return [section for section, count in counts.items() for _ in range(count)]
 
 
 def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
@@ -154,12 +150,7 @@ Label = Path | dict[str, Path]
 def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequence[str]) -> list[Label | None]:
     if not template:
         return [None] * len(clips)
-    labels: list[Label | None] = [
-        _find_label_per_structure(clip, template, structures)
-        if "{structure}" in template
-        else _find_label(clip, template)
-        for clip in clips
-    ]
+    labels = [_find_label(clip, template, structures) for clip in clips]
     without = [str(clip) for clip, label in zip(clips, labels, strict=True) if label is None]
     if without:
         raise FileNotFoundError(
@@ -169,13 +160,15 @@ def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequen
     return labels
 
 
-def _find_label_per_structure(clip: Path, template: str, structures: Sequence[str]) -> Label | None:
-    paths = {name: _find_label(clip, template.replace("{structure}", name)) for name in structures}
+def _find_label(clip: Path, template: str, structures: Sequence[str]) -> Label | None:
+    if "{structure}" not in template:
+        return _find_file(clip, template)
+    paths = {name: _find_file(clip, template.replace("{structure}", name)) for name in structures}
     found = {name: path for name, path in paths.items() if path is not None}
     return found if len(found) == len(structures) else None
 
 
-def _find_label(clip: Path, template: str) -> Path | None:
+def _find_file(clip: Path, template: str) -> Path | None:
     stem = clip.name if clip.is_dir() else clip.name.removesuffix(".gz").removesuffix(".nii")
     stem = stem if clip.is_dir() or stem != clip.name else clip.stem
     base = clip.parent / template.format(stem=stem)

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -130,51 +130,37 @@ def _warn_across_sections(
 def _warn_of_copies(path: Path, images: tuple[tuple[str, str], ...]) -> None:
     section_of = {image: section for section, image in images}
     files = {image: _files(path.parent / image) for image in section_of}
-    groups: list[list[str]] = [[image for image in section_of if files[image]]]
-    for key in (_sizes, _samples, _contents):
-        groups = [part for group in groups for part in _split(group, files, key) if _is_split(part, section_of)]
-    remedy = "have the same content: keep one of them"
-    _warn_across_sections(groups, section_of, "images", remedy)
+    groups: Iterable[list[str]] = [[image for image in section_of if files[image]]]
+    for trait in (_size, _sample, _content):
+        parts: dict[Hashable, list[str]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for image in group if _is_split(group, section_of) else ():
+                parts[number, *sorted(trait(file) for file in files[image])].append(image)
+        groups = list(parts.values())
+    _warn_across_sections(groups, section_of, "images", "have the same content: keep one of them")
 
 
 def _files(image: Path) -> list[Path]:
     return own_files(image) if image.is_dir() else [image] if image.is_file() else []
 
 
-def _split(
-    group: Sequence[str], files: Mapping[str, list[Path]], key: Callable[[list[Path]], Hashable]
-) -> Iterable[list[str]]:
-    parts: dict[Hashable, list[str]] = defaultdict(list)
-    for image in group:
-        parts[key(files[image])].append(image)
-    return parts.values()
-
-
 def _is_split(group: Sequence[str], section_of: Mapping[str, str]) -> bool:
     return len({section_of[image] for image in group}) > 1
 
 
-def _sizes(files: list[Path]) -> Hashable:
-    return tuple(sorted(file.stat().st_size for file in files))
+def _size(path: Path) -> Any:
+    return path.stat().st_size
 
 
-def _samples(files: list[Path]) -> Hashable:
-    return tuple(sorted(_sample(file) for file in files))
-
-
-def _sample(path: Path) -> bytes:
-    size = path.stat().st_size
+def _sample(path: Path) -> Any:
+    size, parts = path.stat().st_size, []
     with path.open("rb") as file:
-        parts = []
         for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
             file.seek(start)
             parts.append(file.read(SAMPLE_BYTES))
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def _contents(files: list[Path]) -> Hashable:
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").digest())
-    return tuple(sorted(digests))
+def _content(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

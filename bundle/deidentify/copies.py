@@ -22,14 +22,21 @@ from bundle.deidentify.blacken import Rectangle, blacken
 from bundle.deidentify.profile import METHOD, apply_basic_profile, has_graphics_in_pixels
 from bundle.deidentify.pseudonyms import Pseudonyms
 
+DONE, DONE_EARLIER, REFUSED = "done", "done earlier", "refused"
+BURNED_IN = {"YES": ["look at the pixels: BurnedInAnnotation is YES"], "NO": []}
+BURNED_IN_UNKNOWN = ["look at the pixels: BurnedInAnnotation is absent"]
+VIDEO_FORMATS = {".avi": "avi", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+VIDEO_NOTE = "look at the pixels: text in a video is not described anywhere"
+
 
 @dataclass(frozen=True)
-class Copy:
-    """A copy on the disk."""
+class Outcome:
+    """What became of a file."""
 
-    path: Path  # Where it is
-    notes: tuple[str, ...]  # What a person must look at
-    is_new: bool  # Whether it was not there before
+    source: Path  # The original
+    status: str  # done, done earlier if the same copy was there, or refused
+    target: Path | None = None  # The copy; None where refused
+    notes: tuple[str, ...] = ()  # Why it was refused, or what a person must look at
 
 
 @contextmanager
@@ -50,11 +57,7 @@ def mark_folder(output: Path) -> None:
         write_json(output / COPIES_MARK, {"about": "copies of studies without identity", "method": METHOD})
 
 
-BURNED_IN_UNKNOWN = "look at the pixels: BurnedInAnnotation is absent"
-BURNED_IN = "look at the pixels: BurnedInAnnotation is YES"
-
-
-def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None) -> Copy:
+def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None = None) -> Outcome:
     """Write a copy as ``<output>/<study>/<series>/<instance>.dcm``, names hashed; the source is only read.
 
     A rectangle becomes black in every frame; without one pixel data stay as they are.
@@ -70,7 +73,7 @@ def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectang
         if not dataset.get("SOPInstanceUID"):
             raise UnreadableStudyError(source, "no SOPInstanceUID in it")
         target = _target(output, dataset, pseudonyms)
-        is_new = not target.exists()
+        status = DONE_EARLIER if target.exists() else DONE
         if rectangle is not None:
             blacken(source, dataset, rectangle)
         elif has_graphics_in_pixels(dataset):
@@ -82,7 +85,9 @@ def deidentify_dicom(source: Path, output: Path, pseudonyms: Pseudonyms, rectang
             dataset.file_meta = _new_file_meta(dataset)
         with copy_path(target) as temporary, damage_refused(source):
             dataset.save_as(temporary, enforce_file_format=True)
-    return Copy(target, tuple(_notes(dataset, rectangle)), is_new)
+    notes = list(BURNED_IN.get(str(dataset.get("BurnedInAnnotation")), BURNED_IN_UNKNOWN))
+    notes += [] if rectangle is None else ["blackened, written uncompressed"]
+    return Outcome(source, status, target, tuple(notes))
 
 
 def _target(output: Path, dataset: Dataset, pseudonyms: Pseudonyms) -> Path:
@@ -101,21 +106,7 @@ def _new_file_meta(dataset: Dataset) -> FileMetaDataset:
     return meta
 
 
-def _notes(dataset: Dataset, rectangle: Rectangle | None) -> list[str]:
-    notes = []
-    stated = dataset.get("BurnedInAnnotation")
-    if stated != "NO":
-        notes.append(BURNED_IN if stated == "YES" else BURNED_IN_UNKNOWN)
-    if rectangle is not None:
-        notes.append("blackened, written uncompressed")
-    return notes
-
-
-VIDEO_FORMATS = {".avi": "avi", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-NOTE = "look at the pixels: text in a video is not described anywhere"
-
-
-def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Copy:
+def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Outcome:
     """Write a copy of the first video stream as ``<output>/<hash of the content>`` with the same suffix.
 
     Frames and their times are the same; they are not decoded. Errors are those of ``deidentify_dicom``.
@@ -123,7 +114,7 @@ def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Copy
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     target = output / f"{pseudonyms.name('video', digest)}{source.suffix.lower()}"
-    is_new = not target.exists()
+    status = DONE_EARLIER if target.exists() else DONE
     try:
         with copy_path(target) as temporary:
             notes = _copy_packets(source, temporary, VIDEO_FORMATS[source.suffix.lower()])
@@ -131,7 +122,7 @@ def deidentify_video(source: Path, output: Path, pseudonyms: Pseudonyms) -> Copy
         if isinstance(error, UnreadableStudyError):
             raise
         raise UnreadableStudyError(source, f"no video that can be copied ({type(error).__name__})") from None
-    return Copy(target, tuple(notes), is_new)
+    return Outcome(source, status, target, tuple(notes))
 
 
 def _copy_packets(source: Path, target: Path, container_format: str) -> list[str]:
@@ -146,4 +137,4 @@ def _copy_packets(source: Path, target: Path, container_format: str) -> list[str
                     packet.stream = copied
                     copy.mux(packet)
         others = len(original.streams) - 1
-    return [NOTE, *([f"{others} other stream(s), such as sound, left out"] if others else [])]
+    return [VIDEO_NOTE, *([f"{others} other stream(s), such as sound, left out"] if others else [])]

@@ -9,10 +9,16 @@ from bundle.data.clip import UnreadableStudyError
 from bundle.data.kinds import is_dicom
 from bundle.data.sources import LeftOut, find_sources, shown
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.copies import VIDEO_FORMATS, Copy, deidentify_dicom, deidentify_video, mark_folder
+from bundle.deidentify.copies import (
+    REFUSED,
+    VIDEO_FORMATS,
+    Outcome,
+    deidentify_dicom,
+    deidentify_video,
+    mark_folder,
+)
 from bundle.deidentify.pseudonyms import Pseudonyms, read_or_make_key
 
-DONE, DONE_EARLIER, REFUSED = "done", "done earlier", "refused"
 NOT_DONE_BY_THIS_TOOL = """\
 What this tool does not do, and a person must:
 - Find text in the picture. Names, dates and times that are burned into frames stay: look at every file, and give
@@ -25,17 +31,7 @@ What this tool does not do, and a person must:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a file."""
-
-    source: Path  # The original
-    status: str  # done, done earlier if the same copy was there, or refused
-    target: Path | None = None  # The copy; None where refused
-    notes: tuple[str, ...] = ()  # Why it was refused, or what a person must look at
-
-
-@dataclass(frozen=True)
-class Report:
+class DeidentifyReport:
     """What became of every file."""
 
     root: Path  # Folder of the originals
@@ -73,7 +69,7 @@ def deidentify(
     rectangle: Rectangle | None = None,
     key_file: str | Path | None = None,
     progress: bool = True,
-) -> Report:
+) -> DeidentifyReport:
     """Copy what can be cleaned; originals are only read, and nothing is overwritten.
 
     Every file that ``find_sources`` does not leave out has an outcome. An interruption ends the run with what is done,
@@ -96,7 +92,7 @@ def deidentify(
             outcomes.append(_deidentify_file(file, output, pseudonyms, rectangle))
     except KeyboardInterrupt:
         pass  # the table says so
-    return Report(sources.root, output, tuple(outcomes), len(sources.files), sources.left_out)
+    return DeidentifyReport(sources.root, output, tuple(outcomes), len(sources.files), sources.left_out)
 
 
 def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> None:
@@ -109,16 +105,16 @@ def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> N
 
 def _deidentify_file(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Outcome:
     try:
-        copy = _copy(file, output, pseudonyms, rectangle)
+        outcome = _copy(file, output, pseudonyms, rectangle)
         mark_folder(output)
     except UnreadableStudyError as error:
         return Outcome(file, REFUSED, notes=(error.reason,))
     except OSError as error:
         return Outcome(file, REFUSED, notes=(error.strerror or str(error),))
-    return Outcome(file, DONE if copy.is_new else DONE_EARLIER, copy.path, copy.notes)
+    return outcome
 
 
-def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Copy:
+def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Outcome:
     if is_dicom(file):
         return deidentify_dicom(file, output, pseudonyms, rectangle)
     if file.suffix.lower() not in VIDEO_FORMATS:

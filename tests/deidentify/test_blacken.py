@@ -21,7 +21,7 @@ RECTANGLE = Rectangle(2, 5, 9, 31)
 def copy_of(source, tmp_path, rectangle=RECTANGLE) -> pydicom.Dataset:
     copy = deidentify_dicom(source, tmp_path / "out", Pseudonyms(), rectangle)
     assert "blackened, written uncompressed" in copy.notes
-    return pydicom.dcmread(copy.path)
+    return pydicom.dcmread(copy.target)
 
 
 @pytest.mark.parametrize("rle", [False, True], ids=["uncompressed", "RLE"])

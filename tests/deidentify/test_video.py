@@ -67,8 +67,8 @@ def test_a_copy_that_is_there_is_the_same_or_stays(tmp_path):
     write_video(tmp_path / "a.avi")
     pseudonyms = Pseudonyms()
     copy = deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
-    assert not deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms).is_new
-    copy.path.write_bytes(b"another")
+    assert deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms).status == "done earlier"
+    copy.target.write_bytes(b"another")
     with pytest.raises(FileExistsError, match="another copy of this"):
         deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
-    assert copy.path.read_bytes() == b"another"
+    assert copy.target.read_bytes() == b"another"
