@@ -128,8 +128,7 @@ class Clip:
             raise ValueError(
                 f"displays must be one for each of {shape[0]} frames of integers, got {len(self.displays)}"
             )
-        if not self.pixel_aspect > 0:
-            raise ValueError(f"pixel_aspect must be positive, got {self.pixel_aspect}")
+        check_aspect(self.pixel_aspect)
 
     @property
     def num_frames(self) -> int:
@@ -187,6 +186,12 @@ def check_frame(path: Path, num_frames: int, rows: int, columns: int) -> None:
     """As ``check_size``, but of a single frame, for clips that are streamed."""
     if min(num_frames, rows, columns) < 1 or 4 * rows * columns > MAX_CLIP_BYTES:
         check_size(path, num_frames, rows, columns)
+
+
+def check_aspect(pixel_aspect: float | None) -> None:
+    """Refuse what cannot be the shape of a pixel; None is not stated."""
+    if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
+        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
 
 
 def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:

@@ -5,7 +5,7 @@ One SOP Instance UID is one instance, however many files hold it.
 
 import filecmp
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,14 @@ from pydicom.dataset import Dataset
 
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
+
+RUN_KEYWORDS = ("AcquisitionUID", "AcquisitionNumber")
+"""What tells runs apart, unless it is another for each frame and so counts frames."""
+
+TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
+"""In whose order runs show that count their frames from 1 each."""
+
+PLANES = ("BIPLANE A", "BIPLANE B")
 
 
 def group_by_clip(files: Sequence[Path]) -> list[list[Path]]:
@@ -100,16 +108,14 @@ def _without_copies(folder: Path, paths: Sequence[Path], headers: Sequence[Datas
         original = first.setdefault(uid, index)
         if original == index:
             kept.append(index)
-        elif _is_copy(paths[original], paths[index]):
+        elif filecmp.cmp(paths[original], paths[index], shallow=False) or (
+            read_dataset(paths[original]) == read_dataset(paths[index])
+        ):
             copies.append(f"'{paths[index].name}'")
         else:
             names = f"'{paths[original].name}' and '{paths[index].name}'"
             raise UnreadableStudyError(folder, f"{names} have one SOP Instance UID and different content: keep one")
     return kept, [f"left out, a copy of another file of the clip: {', '.join(copies)}"] if copies else []
-
-
-def _is_copy(path: Path, other: Path) -> bool:
-    return filecmp.cmp(path, other, shallow=False) or read_dataset(path) == read_dataset(other)
 
 
 def _order(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[int], list[str]]:
@@ -133,11 +139,9 @@ def _check_sizes(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]
         if shape.num_frames > 1 and not are_parts:
             raise UnreadableStudyError(folder, f"'{path.name}' is a clip of its own among {len(paths)} files: name one")
         if (shape.rows, shape.columns) != (shapes[0].rows, shapes[0].columns):
-            raise UnreadableStudyError(
-                folder,
-                f"mixed sizes: '{paths[0].name}' has {shapes[0].rows} x {shapes[0].columns} pixels, "
-                f"'{path.name}' has {shape.rows} x {shape.columns}",
-            )
+            first = f"'{paths[0].name}' has {shapes[0].rows} x {shapes[0].columns} pixels"
+            words = f"mixed sizes: {first}, '{path.name}' has {shape.rows} x {shape.columns}"
+            raise UnreadableStudyError(folder, words)
 
 
 def _by_instance_number(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> list[int]:
@@ -171,33 +175,15 @@ def order_parts(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset])
         words = f"part {', '.join(map(str, missing))} is missing" if missing else "a part is there in two versions"
         raise UnreadableStudyError(folder, f"{len(numbers)} of {total} parts of a concatenation: {words}")
     order = sorted(range(total), key=numbers.__getitem__)
-    _check_offsets(folder, [(paths[index], headers[index]) for index in order])
-    unstated = "" if max(stated) else "; how many there are, the header does not say"
-    return order, [f"{total} parts of a concatenation, joined{unstated}"]
-
-
-def _check_offsets(folder: Path, parts: Sequence[tuple[Path, Dataset]]) -> None:
-    for number, (begins, (_, header)) in enumerate(zip(_beginnings(parts), parts, strict=True), start=1):
-        offset = header.get("ConcatenationFrameOffsetNumber")
+    begins = 0
+    for number, index in enumerate(order, start=1):
+        offset = headers[index].get("ConcatenationFrameOffsetNumber")
         if offset is not None and int(offset) != begins:
             words = f"part {number} begins with frame {offset} by its header, the parts before have {begins}"
             raise UnreadableStudyError(folder, f"frames of a concatenation are missing: {words}")
-
-
-def _beginnings(parts: Sequence[tuple[Path, Dataset]]) -> Iterator[int]:
-    frame = 0
-    for path, header in parts:
-        yield frame
-        frame += stated_shape(path, header).num_frames
-
-
-RUN_KEYWORDS = ("AcquisitionUID", "AcquisitionNumber")
-"""What tells runs apart, unless it is another for each frame and so counts frames."""
-
-TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
-"""In whose order runs show that count their frames from 1 each."""
-
-PLANES = ("BIPLANE A", "BIPLANE B")
+        begins += stated_shape(paths[index], headers[index]).num_frames
+    unstated = "" if max(stated) else "; how many there are, the header does not say"
+    return order, [f"{total} parts of a concatenation, joined{unstated}"]
 
 
 def runs_of(headers: Sequence[Dataset]) -> list[list[int]]:

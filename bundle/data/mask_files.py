@@ -26,11 +26,11 @@ LOSSY_PICTURES = ("jpeg", "webp")
 
 def probe_planes(path: Path) -> tuple[int, int, int]:
     """Frames, rows and columns, from the header."""
-    _check_exists(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such mask file or folder: {path}")
     if path.is_dir():
         pictures = _pictures(path)
-        _, rows, columns = _probe_pages(pictures[0])
-        return len(pictures), rows, columns
+        return len(pictures), *_probe_pages(pictures[0])[1:]
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return _plane_shape(path, open_nifti(path).shape)
     if path.name.lower().endswith(ITK_SUFFIXES):
@@ -46,13 +46,10 @@ def read_planes(path: Path) -> np.ndarray:
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_array(path, open_nifti(path)).reshape(columns, rows, num_frames).T
     if path.name.lower().endswith(ITK_SUFFIXES):
-        return _read_itk(path).reshape(num_frames, rows, columns)
+        itk = _load_itk()
+        with _damage_refused(path):  # of itk's types F is the one that all others become
+            return itk.array_from_image(itk.imread(str(path), itk.F)).reshape(num_frames, rows, columns)
     return _stack(path, list(_read_pages(path)))
-
-
-def _check_exists(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"no such mask file or folder: {path}")
 
 
 def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -77,12 +74,6 @@ def _load_itk() -> Any:
     """Loaded when it is needed, since it takes long and few masks need it."""
     with needs_extra("train", "a mask in NRRD or MetaImage"):
         return import_module("itk")
-
-
-def _read_itk(path: Path) -> np.ndarray:
-    itk = _load_itk()
-    with _damage_refused(path):
-        return itk.array_from_image(itk.imread(str(path), itk.F))  # of itk's types the one that all others become
 
 
 @contextmanager
@@ -122,7 +113,12 @@ def _read_pages(path: Path) -> Iterator[np.ndarray]:  # (H, W) each
             values = np.asarray(picture)
             if picture.format == "PNG" and not values[-1].any():
                 check_png_rows(path)  # Pillow leaves rows that are not there 0
-            yield values if values.ndim == 2 else _one_channel(values, path)
+            if values.ndim > 2:
+                color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
+                if (color != color[..., :1]).any():
+                    raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
+                values = color[..., 0]
+            yield values
 
 
 def _only_page(path: Path) -> np.ndarray:
@@ -138,13 +134,6 @@ def _stack(path: Path, planes: list[np.ndarray]) -> np.ndarray:
         words = " and ".join(f"{rows} x {columns}" for rows, columns in sizes)
         raise UnreadableStudyError(path, f"masks of one clip must have one size, got {words}")
     return np.stack(planes)
-
-
-def _one_channel(values: np.ndarray, path: Path) -> np.ndarray:
-    color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
-    if (color != color[..., :1]).any():
-        raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
-    return color[..., 0]
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -4,7 +4,6 @@ import gzip
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +132,6 @@ def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
     return clip_shape
 
 
-def _check_type(path: Path, dtype: np.dtype) -> None:
-    if dtype.names:
-        raise UnreadableStudyError(path, "its values are colours: save grey values")
-    if dtype.kind not in "biuf":
-        raise UnreadableStudyError(path, f"its values must be real numbers, got {dtype}")
-
-
 def _excess_warnings(path: Path, image: Any) -> list[str]:
     if path.name.lower().endswith(".gz"):
         return []
@@ -148,39 +140,29 @@ def _excess_warnings(path: Path, image: Any) -> list[str]:
     return [f"{excess} bytes follow the values that the header says, and are left out"] if excess > 0 else []
 
 
-@dataclass
-class _Range:
-    """What blocks of values tell of the whole."""
-
-    step: int
-    lowest: float = np.inf
-    highest: float = -np.inf
-    num_values: int = 0
-    sample: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, values: np.ndarray) -> None:
-        self.lowest, self.highest = min(self.lowest, float(values.min())), max(self.highest, float(values.max()))
-        self.sample.append(values.reshape(-1)[-self.num_values % self.step :: self.step].copy())
-        self.num_values += values.size
-
-
 def _limits(path: Path, image: Any, shape: ClipShape) -> tuple[tuple[float, float] | None, list[str]]:
     """Values that become 0 and 1, None for such as are shown as they are, and warnings."""
     step = max(1, shape.num_pixels // SAMPLED_VALUES) | 1  # odd: not always one column
-    found = _Range(step)
+    lowest, highest, num_values = np.inf, -np.inf, 0
+    sample: list[np.ndarray] = []
     for block in _blocks(path, image, shape):
-        _check_type(path, block.dtype)
+        if block.dtype.names:
+            raise UnreadableStudyError(path, "its values are colours: save grey values")
+        if block.dtype.kind not in "biuf":
+            raise UnreadableStudyError(path, f"its values must be real numbers, got {block.dtype}")
         if block.dtype == np.uint8:
             return (0.0, 255.0), []
         if not np.isfinite(block).all():
             raise UnreadableStudyError(path, "values must be finite, got NaN or infinity")
-        found.add(block)
-    if found.sample[0].dtype.kind == "f" and found.lowest >= 0.0 and found.highest <= 1.0:
+        lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
+        sample.append(block.reshape(-1)[-num_values % step :: step].copy())
+        num_values += block.size
+    if sample[0].dtype.kind == "f" and lowest >= 0.0 and highest <= 1.0:
         return None, []
     lower, upper = float(image.header["cal_min"]), float(image.header["cal_max"])
     if upper > lower:
         return (lower, upper), []
-    lower, upper = (float(limit) for limit in np.percentile(np.concatenate(found.sample), DISPLAY_WINDOW_PERCENT))
+    lower, upper = (float(limit) for limit in np.percentile(np.concatenate(sample), DISPLAY_WINDOW_PERCENT))
     return (lower, upper), [f"no display window: percentiles 0.5-99.5 used, {lower:g} to {upper:g}"]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
 
-from bundle.data.clip import Clip
+from bundle.data.clip import Clip, check_aspect
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.readers import read_clip
 from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM
@@ -69,12 +69,6 @@ class ClipReader(ImageReader):
             "filename": str(img[0]),
         }
         return clip.frames, meta
-
-
-def check_aspect(pixel_aspect: float | None) -> None:
-    """Refuse a user's word about the shape of pixels that is not positive."""
-    if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
-        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
 
 
 def with_aspect(clip: Clip, pixel_aspect: float | None) -> Clip:

@@ -17,6 +17,10 @@ PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything el
 GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
 GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a grey capture apart by a few values
 TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
+SIGNATURE_BYTES = 8
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type, PNG 11.2.2
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of each pass of an interlaced PNG (8.2)."""
 MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), SampleFormat (339)
 
 
@@ -179,12 +183,6 @@ def _is_transparent(picture: Image.Image) -> bool:
     if "A" not in picture.getbands():
         return "transparency" in picture.info
     return np.asarray(picture.getchannel("A")).min() < 255
-
-
-SIGNATURE_BYTES = 8
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type, PNG 11.2.2
-ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-"""First row, first column, row step and column step of each pass of an interlaced picture, PNG 8.2."""
 
 
 def check_png_rows(path: Path) -> None:

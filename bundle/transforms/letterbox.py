@@ -1,6 +1,5 @@
 """Fit frames of any size into a square of square pixels: nothing is distorted, zeros at the bottom or right."""
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 from torch.nn import functional as F
 
+from bundle.data.clip import check_aspect
 from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM, VALID
 
 
@@ -26,7 +26,7 @@ class LetterboxGeometry:
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.size) < 1:
             raise ValueError(f"rows, columns and size must be positive, got {self.rows}, {self.columns}, {self.size}")
-        check_pixel_aspect(self.pixel_aspect)
+        check_aspect(self.pixel_aspect)
 
     @property
     def content_rows(self) -> int:
@@ -45,12 +45,6 @@ class LetterboxGeometry:
     def scale(self) -> tuple[float, float]:
         """Square's pixels per pixel of the frame, for rows and columns."""
         return self.content_rows / self.rows, self.content_columns / self.columns
-
-
-def check_pixel_aspect(pixel_aspect: float) -> None:
-    """Refuse what cannot be the shape of a pixel."""
-    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
-        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
 
 
 def letterbox(frames: Tensor, size: int, pixel_aspect: float = 1.0) -> tuple[Tensor, LetterboxGeometry]:

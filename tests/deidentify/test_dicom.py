@@ -269,7 +269,7 @@ def test_an_overlay_in_the_pixels_own_bits_is_refused_until_they_are_rewritten(t
     dataset.save_as(source)
     with pytest.raises(UnreadableStudyError, match="an overlay lies in unused bits"):
         deidentify_dicom(source, tmp_path / "out", pseudonyms)
-    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0)).path
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0)).target
     np.testing.assert_array_equal(np.frombuffer(pydicom.dcmread(copy).PixelData, "<u2"), pixels & 0x0FFF)
 
 

@@ -43,7 +43,7 @@ def test_the_copy_has_the_frames_and_times_and_nothing_else(tmp_path, suffix):
     write_video(source)
     assert b"HOSP-4711" in source.read_bytes()
     made = deidentify_video(source, tmp_path / "out", Pseudonyms())
-    copy, notes = made.path, made.notes
+    copy, notes = made.target, made.notes
     content = copy.read_bytes() + copy.name.encode()
     assert [secret for secret in (b"MUSTERMANN", b"HOUSE", b"HOSP-4711", b"2019-11-03") if secret in content] == []
     before, after = read_clip(source), read_clip(copy)
