@@ -18,14 +18,12 @@ from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, PIXEL_ASPECT, PIXEL_
 from bundle.structures import check_names
 from bundle.text import read_json
 
-SECTIONS = ("training", "validation", "test")
-"""What patients are split into."""
+SECTIONS = ("training", "validation", "test")  # What patients are split into
 
 ALL_SECTIONS = (*SECTIONS, "hard_test")
 """Also patients who differ on purpose from all others, in machine, dose, hardware or pathology: for evaluation only."""
 
-LABEL_FRAME = "label_frame"
-"""Index of a frame within its label, which may hold the labelled frames only."""
+LABEL_FRAME = "label_frame"  # Index of a frame within its label, which may hold the labelled frames only
 
 
 @dataclass(frozen=True)

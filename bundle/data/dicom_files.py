@@ -20,8 +20,7 @@ from pydicom.uid import (
 
 from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame
 
-MAX_INFLATED_BYTES = 2**29
-"""Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB."""
+MAX_INFLATED_BYTES = 2**29  # Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB
 
 PREAMBLE_BYTES = 132
 META_LENGTH_BYTES = 12  # the element that says how long the meta header's rest is

@@ -23,8 +23,7 @@ from bundle.data.dicom_header import shutter_varies_by_frame, visible_pixels
 from bundle.data.dicom_pixels import decode_frames, stored_dtype
 from bundle.data.frame_stream import StreamedFrame
 
-MAX_COUNTED_PIXELS = 4_000_000
-"""Pixels, spread over the clip, of which percentiles are taken."""
+MAX_COUNTED_PIXELS = 4_000_000  # Pixels, spread over the clip, of which percentiles are taken
 
 
 @dataclass(frozen=True)

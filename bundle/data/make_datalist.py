@@ -143,8 +143,7 @@ def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
     return clips
 
 
-Label = Path | dict[str, Path]
-"""Masks of all structures, or a path for each."""
+Label = Path | dict[str, Path]  # Masks of all structures, or a path for each
 
 
 def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequence[str]) -> list[Label | None]:

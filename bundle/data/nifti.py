@@ -24,11 +24,8 @@ from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, Strea
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
-BLOCK_BYTES = 2**22
-"""Of values that are read at a time."""
-
-SAMPLED_VALUES = 1_000_000
-"""Of which percentiles are taken, over the whole clip, so that brightness does not flicker."""
+BLOCK_BYTES = 2**22  # Of values that are read at a time
+SAMPLED_VALUES = 1_000_000  # Of which percentiles are taken, over the whole clip, so that brightness does not flicker
 
 
 def stream_nifti(path: Path) -> FrameStream:

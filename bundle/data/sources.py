@@ -32,14 +32,9 @@ RECORD = "study.json"
 
 TABLE = "results.csv"
 TABLE_BEGINS = "key,status,"
-RUN_FILES = frozenset((TABLE, "sources.csv", "config.json", ".lock"))
-"""What a run writes beside its studies' folders."""
-
-COPIES_MARK = "deidentified.json"
-"""In the folder of de-identified copies."""
-
-ANNOTATION_RECORD = "datastore_v2.json"
-"""MONAI Label's, beside the images; the labels are in the folder ``labels`` then."""
+RUN_FILES = frozenset((TABLE, "sources.csv", "config.json", ".lock"))  # What a run writes beside its studies' folders
+COPIES_MARK = "deidentified.json"  # In the folder of de-identified copies
+ANNOTATION_RECORD = "datastore_v2.json"  # MONAI Label's, beside the images; the labels are in the folder labels then
 
 SYSTEM_NAMES = frozenset(
     (

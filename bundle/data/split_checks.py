@@ -16,14 +16,9 @@ from bundle.data.sources import own_files
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_BYTES = 4096
-"""Read at the start, in the middle and at the end of files of equal size, before any is read whole."""
-
-SHOWN = 4
-"""Groups in different sections that are named."""
-
-Listed = Sequence[tuple[str, Mapping[str, Any]]]
-"""Section and clip, as the data list has them."""
+SAMPLE_BYTES = 4096  # Read at the start, in the middle and at the end of files of equal size, before any is read whole
+SHOWN = 4  # Groups in different sections that are named
+Listed = Sequence[tuple[str, Mapping[str, Any]]]  # Section and clip, as the data list has them
 
 
 def patient_key(patient: str) -> str:

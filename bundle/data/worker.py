@@ -24,8 +24,7 @@ IN_PROCESS_VARIABLE = "VFSS_DECODE_IN_PROCESS"
 
 START_SECONDS = 300.0
 
-AHEAD = 2
-"""Values of a stream that the process makes before they are asked for."""
+AHEAD = 2  # Values of a stream that the process makes before they are asked for
 
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import answer; answer(int(sys.argv[1]))"
 
@@ -205,8 +204,7 @@ def decodes_in_process() -> bool:
     return os.environ.get(IN_PROCESS_VARIABLE) == "1" or not hasattr(socket, "send_fds")
 
 
-WORKER = DecodeWorker()
-"""The calling process's own; a forked child, such as a data loader's worker, starts another."""
+WORKER = DecodeWorker()  # The calling process's own; a forked child, such as a data loader's worker, starts another
 
 atexit.register(WORKER.close)
 if hasattr(os, "register_at_fork"):

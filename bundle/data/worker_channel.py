@@ -22,11 +22,8 @@ from typing import Any
 
 import numpy as np
 
-SHARED_FROM_BYTES = 2**20
-"""Smaller arrays are sent through the socket."""
-
-KEPT_BYTES = 2**30
-"""Larger pages are not kept for the next file."""
+SHARED_FROM_BYTES = 2**20  # Smaller arrays are sent through the socket
+KEPT_BYTES = 2**30  # Larger pages are not kept for the next file
 
 HEADER = struct.Struct("!Q")
 MAX_ARRAYS = 16  # of one answer

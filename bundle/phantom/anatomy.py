@@ -12,14 +12,9 @@ from bundle.phantom.geometry import Points, ellipse, ribbon, rotate, smooth_clos
 from bundle.phantom.patient import Patient
 from bundle.phantom.spine import Spine, build_spine, vertebral_body
 
-HEAD_PIVOT_MM = (75.5, 87.0)
-"""Where the template head sits on C2."""
-
-TEMPLATE_DENS_MM = 14.5
-"""``Patient.dens_mm`` of the C2 that the template head sits on; a longer one lifts the head."""
-
-CONDYLE_MM = (107.0, 49.0)
-"""The jaw turns about the mandibular condyle."""
+HEAD_PIVOT_MM = (75.5, 87.0)  # Where the template head sits on C2
+TEMPLATE_DENS_MM = 14.5  # Patient.dens_mm of the C2 that the template head sits on; a longer one lifts the head
+CONDYLE_MM = (107.0, 49.0)  # The jaw turns about the mandibular condyle
 
 # fmt: off
 _MANDIBLE = [

@@ -24,8 +24,7 @@ from bundle.phantom.channel import (
 from bundle.phantom.geometry import Points, ellipse, ribbon, rounded, smooth_closed, smooth_open, smoothstep
 from bundle.phantom.swallow import ORAL_END, PHARYNX_END, UES_END, Swallow, SwallowState
 
-CLOSED_UES_MM = 4.6
-"""Antero-posterior thickness of the closed sphincter segment as one sees it: two walls in contact."""
+CLOSED_UES_MM = 4.6  # Antero-posterior thickness of the closed sphincter segment as one sees it: two walls in contact
 
 
 class Pose:

@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 from bundle.phantom.geometry import Points, rounded, smooth_closed
 from bundle.phantom.patient import Patient
 
-C4_CENTRE_MM = (64.0, 128.0)
-"""Where the template's frame of reference puts the centre of C4."""
+C4_CENTRE_MM = (64.0, 128.0)  # Where the template's frame of reference puts the centre of C4
 
 
 @dataclass(frozen=True)

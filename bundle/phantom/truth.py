@@ -15,8 +15,7 @@ from bundle.phantom.spine import anterior_inferior_corner
 from bundle.phantom.swallow import ORAL_END, PHARYNX_END, SwallowState
 from bundle.structures import STRUCTURES
 
-SMALLEST_PIXELS = 4
-"""Fewer pixels than this are not a structure that anyone could label; the mask is left empty."""
+SMALLEST_PIXELS = 4  # Fewer pixels than this are not a structure that anyone could label; the mask is left empty
 
 OPEN_UES_MM = 0.5
 

@@ -9,8 +9,7 @@ from bundle.phantom.geometry import Points
 from bundle.phantom.machine import Machine
 from bundle.phantom.raster import Canvas, resized
 
-STORED_OFFSET, STORED_RANGE = 64, 3900
-"""Stored 12-bit value of display black, and the range up to display white."""
+STORED_OFFSET, STORED_RANGE = 64, 3900  # Stored 12-bit value of display black, and the range up to display white
 
 _COARSE = 64
 

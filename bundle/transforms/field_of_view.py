@@ -11,19 +11,14 @@ from torch import Tensor
 
 from bundle.data.clip import Clip
 
-FRAMES_LOOKED_AT = 8
-"""First frames of a clip, in which its picture is looked for."""
-LIT = 0.04
-"""How much brighter than the border a pixel is that belongs to the picture; of [0, 1]."""
-DARK_BORDER = 0.2
-"""A border brighter than this is no border."""
-MARGIN = 0.02
-"""Kept around the picture, of its longer side."""
+FRAMES_LOOKED_AT = 8  # First frames of a clip, in which its picture is looked for
+LIT = 0.04  # How much brighter than the border a pixel is that belongs to the picture; of [0, 1]
+DARK_BORDER = 0.2  # A border brighter than this is no border
+MARGIN = 0.02  # Kept around the picture, of its longer side
 WORTHWHILE = 0.8
 """Longer side of the picture, of the frame's, above which the frame is taken as it is: the network's square shows the
 picture hardly larger without its border."""
-SMALLEST = 0.02
-"""Share of the frame below which what is lit is no picture."""
+SMALLEST = 0.02  # Share of the frame below which what is lit is no picture
 
 
 class Window(NamedTuple):

@@ -10,8 +10,7 @@ from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, VALID
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
 
-FRAMES = "frames"
-"""Entries of a clip's frames, before they are loaded."""
+FRAMES = "frames"  # Entries of a clip's frames, before they are loaded
 
 
 def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> list[dict[str, Any]]:
