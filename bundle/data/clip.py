@@ -1,6 +1,7 @@
 """The clip: what every reader returns and every later stage starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,17 @@ class UnreadableStudyError(ValueError):
 
     def __reduce__(self) -> tuple[type["UnreadableStudyError"], tuple[Path, str]]:
         return type(self), (self.path, self.reason)  # so that it survives the way back from a data loader's worker
+
+
+@contextmanager
+def damage_refused(path: Path, reason: str = "damaged DICOM ({})") -> Iterator[None]:
+    """Turn whatever libraries raise of a damaged file into one error, with its type for ``{}``, quoting no header."""
+    try:
+        yield
+    except (UnreadableStudyError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableStudyError(path, reason.format(type(error).__name__)) from None
 
 
 class NoImageError(UnreadableStudyError):

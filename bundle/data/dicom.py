@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, parse_basic_offsets
 from pydicom.uid import MPEGTransferSyntaxes
 
-from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, read_dataset, refuse_size, stated_shape
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import read_dataset, refuse_size, stated_shape
 from bundle.data.dicom_frames import FrameDecoder, is_colour
 from bundle.data.dicom_header import (
     frame_times_ms,

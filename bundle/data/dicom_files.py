@@ -2,8 +2,6 @@
 
 import warnings as python_warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +16,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame
+from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame, damage_refused
 
 MAX_INFLATED_BYTES = 2**29  # Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB
 
@@ -67,17 +65,6 @@ def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
 def refuse_size(path: Path, stated: tuple[int, int], got: tuple[int, ...]) -> NoReturn:
     """Refuse frames of another size ``(rows, columns)`` than the header states."""
     raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")
-
-
-@contextmanager
-def damage_refused(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged header makes pydicom or numpy raise into one error, without quoting the header."""
-    try:
-        yield
-    except (UnreadableStudyError, MemoryError):
-        raise
-    except Exception as error:
-        raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
 
 
 def first_line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from bundle.data.clip import ClipShape, Display, UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, first_line
+from bundle.data.clip import ClipShape, Display, UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import first_line
 from bundle.data.dicom_grayscale import (
     COLOUR,
     GreySteps,

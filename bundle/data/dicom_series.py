@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from bundle.data.clip import UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
+from bundle.data.clip import UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import has_dicom_preamble, read_dataset, stated_shape
 
 RUN_KEYWORDS = ("AcquisitionUID", "AcquisitionNumber")
 """What tells runs apart, unless it is another for each frame and so counts frames."""

@@ -18,12 +18,14 @@ from bundle.data.clip import (
     UnreadableStudyError,
     apply_limits,
     check_frame,
+    damage_refused,
 )
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
+DAMAGE = "its values are damaged or cut off ({})"
 BLOCK_BYTES = 2**22  # Of values that are read at a time
 SAMPLED_VALUES = 1_000_000  # Of which percentiles are taken, over the whole clip, so that brightness does not flicker
 
@@ -74,26 +76,14 @@ def open_nifti(path: Path) -> Any:  # nibabel has no types
     """Open without reading the values."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    try:
+    with damage_refused(path, "no NIfTI in it ({})"):  # nibabel leaks zlib, EOF, header and value errors
         return nib.load(path)
-    except Exception as error:  # nibabel leaks zlib, EOF, header and value errors
-        raise UnreadableStudyError(path, f"no NIfTI in it ({type(error).__name__})") from error
 
 
 def read_array(path: Path, image: Any) -> np.ndarray:
     """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order)."""
-    with _damage_refused(path), _open_values(path, image) as values:
+    with damage_refused(path, DAMAGE), _open_values(path, image) as values:
         return np.asanyarray(values)
-
-
-@contextmanager
-def _damage_refused(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (UnreadableStudyError, MemoryError):
-        raise
-    except Exception as error:  # as above
-        raise UnreadableStudyError(path, f"its values are damaged or cut off ({type(error).__name__})") from error
 
 
 @contextmanager
@@ -113,7 +103,7 @@ def _open_values(path: Path, image: Any) -> Iterator[Any]:
 def _blocks(path: Path, image: Any, shape: ClipShape) -> Iterator[np.ndarray]:
     """Values ``(n, H, W)``, a few frames at a time."""
     step = max(1, BLOCK_BYTES // (shape.rows * shape.columns * image.header.get_data_dtype().itemsize))
-    with _damage_refused(path), _open_values(path, image) as values:
+    with damage_refused(path, DAMAGE), _open_values(path, image) as values:
         for first in range(0, shape.num_frames, step):
             is_still = len(image.shape) == 2
             block = np.asanyarray(values if is_still else values[..., first : first + step])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffTags
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame
+from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame, damage_refused
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
@@ -104,10 +104,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
 def _num_pages(path: Path, picture: Image.Image) -> int:
     if picture.format != "TIFF":
         return 1
-    try:
+    with damage_refused(path, "its pages are damaged or cut off ({})"):
         return int(getattr(picture, "n_frames", 1))
-    except Exception as error:  # as above
-        raise UnreadableStudyError(path, f"its pages are damaged or cut off ({type(error).__name__})") from error
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -125,18 +123,13 @@ def _read_pages(path: Path, notes: list[str]) -> Iterator[np.ndarray]:  # (H, W)
         if picture.format != "TIFF" and getattr(picture, "n_frames", 1) > 1:
             notes.append("more than one picture in it: the first is read")
         for index in range(num_pages):
-            try:
+            with damage_refused(path, "its pixels are damaged or cut off ({})"):
                 picture.seek(index)
                 check_frame(path, 1, picture.height, picture.width)
                 grey = _to_grey(path, picture, notes)
                 if picture.format == "PNG" and not grey[-1].any():
                     check_png_rows(path)  # Pillow leaves rows that are not there black
                 yield grey
-            except (UnreadableStudyError, MemoryError):
-                raise
-            except Exception as error:  # as above
-                reason = f"its pixels are damaged or cut off ({type(error).__name__})"
-                raise UnreadableStudyError(path, reason) from error
 
 
 def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from bundle.atomic import atomic_path, write_json
-from bundle.data.clip import UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, read_dataset
+from bundle.data.clip import UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import read_dataset
 from bundle.data.sources import COPIES_MARK
 from bundle.data.video import OPTIONS
 from bundle.deidentify.blacken import Rectangle, blacken
