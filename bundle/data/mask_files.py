@@ -20,7 +20,7 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 MASK_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 ACCEPTED = "a NIfTI, NRRD or MetaImage file, a PNG, a TIFF (one page per frame), or a folder of PNGs"
-DAMAGE = f"no mask in it, or damaged ({{}}); a mask is {ACCEPTED}"
+DAMAGED_MASK = f"no mask in it, or damaged ({{}}); a mask is {ACCEPTED}"
 LOSSY_PICTURES = ("jpeg", "webp")
 """Compressions after which a value is no longer what was written, alone or inside a TIFF."""
 
@@ -48,7 +48,7 @@ def read_planes(path: Path) -> np.ndarray:
         return read_array(path, open_nifti(path)).reshape(columns, rows, num_frames).T
     if path.name.lower().endswith(ITK_SUFFIXES):
         itk = _load_itk()
-        with damage_refused(path, DAMAGE):  # of itk's types F is the one that all others become
+        with damage_refused(path, DAMAGED_MASK):  # of itk's types F is the one that all others become
             return itk.array_from_image(itk.imread(str(path), itk.F)).reshape(num_frames, rows, columns)
     return _stack(path, list(_read_pages(path)))
 
@@ -61,7 +61,7 @@ def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _itk_shape(path: Path) -> tuple[int, ...]:
     itk = _load_itk()
-    with damage_refused(path, DAMAGE):
+    with damage_refused(path, DAMAGED_MASK):
         header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         header.SetFileName(str(path))
         header.ReadImageInformation()
@@ -79,7 +79,7 @@ def _load_itk() -> Any:
 
 @contextmanager
 def _open_picture(path: Path) -> Iterator[Any]:
-    with damage_refused(path, DAMAGE), path.open("rb") as file, Image.open(file) as picture:
+    with damage_refused(path, DAMAGED_MASK), path.open("rb") as file, Image.open(file) as picture:
         compression = f"{picture.format} {picture.info.get('compression', '')}".lower()
         if any(name in compression for name in LOSSY_PICTURES):
             reason = f"{picture.format} changes the values of a mask: export it without loss; a mask is {ACCEPTED}"

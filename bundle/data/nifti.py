@@ -25,7 +25,7 @@ from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, Strea
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
-DAMAGE = "its values are damaged or cut off ({})"
+DAMAGED_VALUES = "its values are damaged or cut off ({})"
 BLOCK_BYTES = 2**22  # Of values that are read at a time
 SAMPLED_VALUES = 1_000_000  # Of which percentiles are taken, over the whole clip, so that brightness does not flicker
 
@@ -82,7 +82,7 @@ def open_nifti(path: Path) -> Any:  # nibabel has no types
 
 def read_array(path: Path, image: Any) -> np.ndarray:
     """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order)."""
-    with damage_refused(path, DAMAGE), _open_values(path, image) as values:
+    with damage_refused(path, DAMAGED_VALUES), _open_values(path, image) as values:
         return np.asanyarray(values)
 
 
@@ -103,7 +103,7 @@ def _open_values(path: Path, image: Any) -> Iterator[Any]:
 def _blocks(path: Path, image: Any, shape: ClipShape) -> Iterator[np.ndarray]:
     """Values ``(n, H, W)``, a few frames at a time."""
     step = max(1, BLOCK_BYTES // (shape.rows * shape.columns * image.header.get_data_dtype().itemsize))
-    with damage_refused(path, DAMAGE), _open_values(path, image) as values:
+    with damage_refused(path, DAMAGED_VALUES), _open_values(path, image) as values:
         for first in range(0, shape.num_frames, step):
             is_still = len(image.shape) == 2
             block = np.asanyarray(values if is_still else values[..., first : first + step])

@@ -16,7 +16,7 @@ from pathlib import Path
 from bundle.data.kinds import is_dicomdir, kind_by_content, kind_by_name
 
 HIDDEN = "hidden, or of the system"
-CLOSED = "not to be read: no permission, or damaged"
+NOT_READABLE = "not to be read: no permission, or damaged"
 DANGLING = "link that leads nowhere"
 REPEATED = "folder that is searched under another name, or leads back"
 RESULTS = "results of an earlier run"
@@ -27,7 +27,7 @@ DIRECTORY = "directory of a DICOM medium, whose folder is searched"
 OTHER = "neither DICOM nor of a suffix that is read here"
 DEVICE = "neither file nor folder"
 
-RECORD = "study.json"
+STUDY_RECORD = "study.json"
 """The last file of a study's results, with what a later run needs in order not to do the study again."""
 
 TABLE = "results.csv"
@@ -98,7 +98,7 @@ class Sources:
         try:
             kind = kind_by_name(file) or ("DICOM" if kind_by_content(file) == "DICOM" else None)
         except OSError:
-            self.left_out.add(CLOSED, file)
+            self.left_out.add(NOT_READABLE, file)
             return None
         if kind is None:
             self.left_out.add(OTHER, file)
@@ -195,7 +195,7 @@ class _Walk:
         try:
             entries = natural_order([folder / name for name in sorted(os.listdir(folder))])
         except OSError:
-            self.left_out.add(CLOSED, folder)
+            self.left_out.add(NOT_READABLE, folder)
             return [], []
         files: list[Path] = []
         subfolders: list[Path] = []
@@ -218,13 +218,13 @@ def _kind_left_out(path: Path) -> str | None:
         if path.is_file() or path.is_dir():
             return None
     except OSError:  # in a folder whose names may be read, and nothing else
-        return CLOSED
+        return NOT_READABLE
     return DANGLING if path.is_symlink() else DEVICE
 
 
 def _own_kind(folder: Path, is_root: bool) -> str | None:
     """What of ours a folder holds; None if nothing."""
-    if _is_record(folder / RECORD):
+    if _is_record(folder / STUDY_RECORD):
         return RESULTS
     if is_root:
         return None

@@ -15,7 +15,7 @@ from bundle.phantom.writer import write_avi, write_dicom, write_masks, write_png
 from bundle.structures import STRUCTURES
 
 GENERATOR_VERSION = 4
-MANIFEST = "phantom.json"
+PHANTOM_MANIFEST = "phantom.json"
 
 FORMATS = ("rf", "xa", "rf", "avi", "rf_uncalibrated", "xa", "png", "rf_rle")
 """Formats of successive patients: mostly DICOM, as in hospitals."""
@@ -102,9 +102,11 @@ def _is_finished(root: Path, wanted: dict[str, Any]) -> bool:
     """Whether the folder holds this very data set; refuses to touch anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    manifest = root / MANIFEST
+    manifest = root / PHANTOM_MANIFEST
     if not manifest.is_file():
-        raise FileExistsError(f"{root} exists and is not a phantom data set (no {MANIFEST}); choose another folder")
+        raise FileExistsError(
+            f"{root} exists and is not a phantom data set (no {PHANTOM_MANIFEST}); choose another folder"
+        )
     older = {"num_hard_test": 0, "num_hard_train": 0}  # which do not say
     found = older | json.loads(manifest.read_text(encoding="utf-8"))
     different = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
@@ -123,7 +125,7 @@ def _fill(folder: Path, name: str, plan: PhantomPlan) -> None:
         patient = f"{'h' if domain == 'hard' else 'p'}{index:03d}"
         listing[section].append(_write_patient(study, folder, patient, plan.formats[index % len(plan.formats)]))
     (folder / "datalist.json").write_text(json.dumps(listing, indent=1), encoding="utf-8")
-    (folder / MANIFEST).write_text(json.dumps(plan.manifest(), indent=1), encoding="utf-8")
+    (folder / PHANTOM_MANIFEST).write_text(json.dumps(plan.manifest(), indent=1), encoding="utf-8")
 
 
 def _write_patient(study: PhantomStudy, root: Path, patient: str, form: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, VALID
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
 
-FRAMES = "frames"  # Entries of a clip's frames, before they are loaded
+FRAMES_OF_CLIP = "frames"  # Entries of a clip's frames, before they are loaded
 
 
 def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> lis
     if longest < min_length:
         raise ValueError(f"a clip needs {min_length} labelled frames, the longest of {len(clips)} clips has {longest}")
     return [
-        {FRAMES: sorted(members, key=lambda frame: frame[FRAME]), CLIP: clip, PATIENT: members[0][PATIENT]}
+        {FRAMES_OF_CLIP: sorted(members, key=lambda frame: frame[FRAME]), CLIP: clip, PATIENT: members[0][PATIENT]}
         for clip, members in clips.items()
         if len(members) >= min_length
     ]
@@ -47,7 +47,7 @@ class LoadClipd(Transform):
         self._load = Compose([load, Letterboxd([IMAGE, LABEL], size)])
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        frames = [self._load(entry) for entry in data[FRAMES]]
+        frames = [self._load(entry) for entry in data[FRAMES_OF_CLIP]]
         return {
             CLIP: data[CLIP],
             PATIENT: data[PATIENT],
