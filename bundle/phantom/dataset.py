@@ -1,5 +1,6 @@
 """Write a whole phantom data set: cines in the formats of practice, masks, truth and the data list."""
 
+import inspect
 import json
 import os
 import tempfile
@@ -96,6 +97,12 @@ def make_phantom_dataset(root: str | Path, *counts: int, **plan: Any) -> Path:
             root.rmdir()
         os.replace(folder, root)
     return root / "datalist.json"
+
+
+_ROOT, *_ = inspect.signature(make_phantom_dataset).parameters.values()
+_FIELDS = inspect.signature(PhantomPlan).parameters.values()
+# What configs are checked against before a run: a misspelt field is refused there.
+make_phantom_dataset.__signature__ = inspect.Signature([_ROOT, *_FIELDS])  # type: ignore[attr-defined]
 
 
 def _is_finished(root: Path, wanted: dict[str, Any]) -> bool:

@@ -23,27 +23,16 @@ Domain = Literal["standard", "hard"]
 
 @dataclass(frozen=True)
 class PhantomStudy:
-    """A synthetic study with its truth.
+    """A synthetic study with its truth."""
 
-    Attributes:
-        frames: Display grey ``(T, 1, H, W)`` float32 in [0, 1]; bright = many X-rays.
-        masks: ``(T, 12, H, W)`` uint8, in the order of ``STRUCTURES``.
-        frame_times_ms: Time of each frame from the first ``(T,)`` float64.
-        pixel_spacing_mm: True row and column spacing in the plane of the pharynx.
-        kinematics: True motion.
-        description: Findings and set-up as plain values; always ``synthetic: True``.
-        stored: Stored 12-bit values ``(T, H, W)`` uint16, before windowing.
-        seed: What it was made from.
-    """
-
-    frames: np.ndarray
-    masks: np.ndarray
-    frame_times_ms: np.ndarray
-    pixel_spacing_mm: tuple[float, float]
-    kinematics: Kinematics
-    description: dict[str, Any]
-    stored: np.ndarray
-    seed: int
+    frames: np.ndarray  # Display grey (T, 1, H, W) float32 in [0, 1]; bright = many X-rays
+    masks: np.ndarray  # (T, 12, H, W) uint8, in the order of STRUCTURES
+    frame_times_ms: np.ndarray  # Time of each frame from the first (T,) float64
+    pixel_spacing_mm: tuple[float, float]  # True row and column spacing in the plane of the pharynx
+    kinematics: Kinematics  # True motion
+    description: dict[str, Any]  # Findings and set-up as plain values; always synthetic: True
+    stored: np.ndarray  # Stored 12-bit values (T, H, W) uint16, before windowing
+    seed: int  # What it was made from
 
 
 def generate_study(
