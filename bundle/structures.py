@@ -37,7 +37,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "c3": (140, 110, 230),
     "c4": (100, 70, 190),
 }
-"""RGB for pictures: the Okabe-Ito palette, extended with tints that stay apart for colour-blind readers."""
+"""RGB for pictures: the Okabe-Ito palette, extended with tints that stay apart for color-blind readers."""
 
 LONGEST_NAME = 64
 """Characters of a Segment Label (0062,0005), a DICOM LO."""

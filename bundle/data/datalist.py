@@ -23,7 +23,7 @@ SECTIONS = ("training", "validation", "test")  # What patients are split into
 ALL_SECTIONS = (*SECTIONS, "hard_test")
 """Also patients who differ on purpose from all others, in machine, dose, hardware or pathology: for evaluation only."""
 
-LABEL_FRAME = "label_frame"  # Index of a frame within its label, which may hold the labelled frames only
+LABEL_FRAME = "label_frame"  # Index of a frame within its label, which may hold the labeled frames only
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Section:
             yield {**common, FRAME: frame, LABEL: label, LABEL_FRAME: label_frame}
 
     def count_frames(self, item: Mapping[str, Any]) -> int:
-        """Frames of a clip that are listed, or labelled, after a look at its header and its label's."""
+        """Frames of a clip that are listed, or labeled, after a look at its header and its label's."""
         clip, frames, owner = probe_clip(self.path.parent / item["image"]), item.get("frames"), f"'{item['image']}'"
         if frames is not None and max(frames) >= clip.num_frames:
             raise ValueError(

@@ -35,7 +35,7 @@ class FrameHeader:
 
 
 def is_colour(dataset: Dataset) -> bool:
-    """Whether frames are stored in colour; they are turned to grey when decoded."""
+    """Whether frames are stored in color; they are turned to gray when decoded."""
     return dataset.get("PhotometricInterpretation") in COLOUR
 
 
@@ -44,7 +44,7 @@ class FrameDecoder:
 
     Args:
         num_pixels: Of the whole clip, to spread the counted ones over it.
-        dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for colour.
+        dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for color.
         warnings: Gets what a reader of the results should know.
         limits: Percentiles, if an earlier turn has counted them; else frames that need them come without a display.
         keeps_headers: Whether ``displays`` is to give at the end what frames did not say.
@@ -70,7 +70,7 @@ class FrameDecoder:
         self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
     def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[StreamedFrame]:
-        """Decode a file's frames, all with a defined gray scale."""
+        """Decode a file's frames, all with a defined grayscale."""
         with damage_refused(path):
             frames = self._colour_frames if is_colour(dataset) else self._grey_frames
             for values, header in frames(path, dataset, shape):

@@ -113,7 +113,7 @@ def _entries(data: Any, num_entries: int, is_little_endian: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GreySteps:
-    """What a header says about one frame's gray scale."""
+    """What a header says about one frame's grayscale."""
 
     dtype: str  # Type of a stored value: "u1", "i1", "u2" or "i2"
     slope: float = 1.0  # Rescale Slope
@@ -154,7 +154,7 @@ def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: in
 
 
 def varies_by_frame(dataset: Dataset) -> bool:
-    """Whether an enhanced object has gray scales of its own for every frame."""
+    """Whether an enhanced object has grayscales of its own for every frame."""
     first = functional_groups(dataset, 0)[:1] if dataset.get("PerFrameFunctionalGroupsSequence") else []
     return any("FrameVOILUTSequence" in group or "PixelValueTransformationSequence" in group for group in first)
 
@@ -222,7 +222,7 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
 
 
 def colour_to_grey(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
-    """Luminance of a colour capture of so many bits, float32 in [0, 1]; a warning unless red, green and blue agree."""
+    """Luminance of a color capture of so many bits, float32 in [0, 1]; a warning unless red, green and blue agree."""
     tolerance = GREY_TOLERANCE * 2.0 ** (bits - 8)
     coloured = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
     if coloured and not any(note.startswith("coloured pixels") for note in warnings):

@@ -77,7 +77,7 @@ def make_datalist(
 def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
     """Write a data list that has been checked, files and all; if it is wrong, nothing is written.
 
-    Its paths are relative to the JSON's folder, which is made. Labelled, every clip of it must have labels.
+    Its paths are relative to the JSON's folder, which is made. Labeled, every clip of it must have labels.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f"{output.name}.draft")

@@ -15,10 +15,10 @@ from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, Strea
 
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
 GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
-GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a grey capture apart by a few values
+GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a gray capture apart by a few values
 TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 SIGNATURE_BYTES = 8
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type, PNG 11.2.2
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type, PNG 11.2.2
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row, first column, row step and column step of each pass of an interlaced PNG (8.2)."""
 MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), SampleFormat (339)
@@ -82,7 +82,7 @@ def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
 
 
 def colour_warning(share: float) -> str:
-    """Words for a frame of which this share of pixels is not grey; empty for none."""
+    """Words for a frame of which this share of pixels is not gray; empty for none."""
     return f"coloured pixels (up to {100 * share:.1f} %) were turned to grey by their luminance" if share else ""
 
 
@@ -156,7 +156,7 @@ def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
 
 
 def _grey_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
-    """Value of white (0 for a colour picture), and whether white is stored as 0 where Pillow leaves it so."""
+    """Value of white (0 for a color picture), and whether white is stored as 0 where Pillow leaves it so."""
     is_grey = picture.mode in GREY_MODES
     if picture.format != "TIFF":
         return (255 if picture.mode == "L" else 65535) if is_grey else 0, False

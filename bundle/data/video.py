@@ -55,7 +55,7 @@ class Orientation:
 
 
 def stream_video(path: Path, strict: bool = False) -> FrameStream:
-    """Decode every frame to grey, upright, at the file's bit depth; starts again where a frame is damaged.
+    """Decode every frame to gray, upright, at the file's bit depth; starts again where a frame is damaged.
 
     A cut or damaged file gives the frames that are there, and a warning; a cut MP4 is refused, as its header states
     which frames belong to it. Strict refuses also what would only be warned of.

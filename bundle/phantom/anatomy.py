@@ -1,6 +1,6 @@
 """Outlines of everything that does not move in a swallow, and of the mandible at rest.
 
-Millimetres in the template's frame, x anterior and y down, for a lateral view facing right.
+Millimeters in the template's frame, x anterior and y down, for a lateral view facing right.
 """
 
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def mandible_border(anatomy: Anatomy) -> list[Points]:
 
 
 def tooth(x: float, y: float, width: float, crown: float, root: float, upward: bool) -> Points:
-    """Outline of one tooth in template millimetres; ``y`` is its biting edge, the root points up or down."""
+    """Outline of one tooth in template millimeters; ``y`` is its biting edge, the root points up or down."""
     sign = -1.0 if upward else 1.0
     knots = [(-0.45, 0.0), (-0.5, 0.6 * crown), (-0.36, crown), (-0.12, crown + root), (0.12, crown + root)]
     knots += [(0.36, crown), (0.5, 0.6 * crown), (0.45, 0.0)]

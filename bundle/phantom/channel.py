@@ -19,7 +19,7 @@ class Channel:
     station: np.ndarray  # Position of each station as a share of the whole way (N,)
     wall: Points  # Points on the fixed side (N, 2)
     across: Points  # Unit vectors from the fixed to the moving side (N, 2)
-    gap: np.ndarray  # Width of the lumen at each station (N,), millimetres
+    gap: np.ndarray  # Width of the lumen at each station (N,), millimeters
     level: np.ndarray  # Vertebral level of each station; NaN in the mouth
 
     @property

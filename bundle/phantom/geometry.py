@@ -1,4 +1,4 @@
-"""Curves and polygons of the phantom: points ``(N, 2)`` as (x anterior, y down) in millimetres."""
+"""Curves and polygons of the phantom: points ``(N, 2)`` as (x anterior, y down) in millimeters."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,7 +67,7 @@ def ellipse(centre: ArrayLike, radii: ArrayLike, degrees: float = 0.0, num_point
 
 
 def rounded(corners: ArrayLike, share: float) -> Points:
-    """Polygon with its corners cut round: each is replaced by a parabola over ``share`` of the neighbouring edges."""
+    """Polygon with its corners cut round: each is replaced by a parabola over ``share`` of the neighboring edges."""
     corner = np.asarray(corners, float)
     before = corner + share * (np.roll(corner, 1, axis=0) - corner)
     after = corner + share * (np.roll(corner, -1, axis=0) - corner)

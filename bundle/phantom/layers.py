@@ -13,7 +13,7 @@ from bundle.phantom.pose import Pose
 from bundle.phantom.raster import Canvas, moved, resized
 from bundle.phantom.spine import posterior_elements
 
-# Linear attenuation per millimetre at about 70 kVp, after beam hardening.
+# Linear attenuation per millimeter at about 70 kVp, after beam hardening.
 SOFT_PER_MM, BONE_PER_MM = 0.0195, 0.045
 SHOULDER_THICKNESS_MM = 300.0
 
@@ -50,7 +50,7 @@ def solid(canvas: Canvas, target: np.ndarray, points: Points, weight: float, she
 
 
 def body_thickness(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:
-    """Soft tissue in millimetres: an elliptic cylinder under the skin line, much thicker at head and shoulders."""
+    """Soft tissue in millimeters: an elliptic cylinder under the skin line, much thicker at head and shoulders."""
     patient, scale = anatomy.patient, canvas.pixels_per_mm
     wide = Canvas(canvas.size // 2, canvas.matrix / 2, canvas.offset / 2 - 0.25)
     # Distances need the body beyond the frame: draw on a grid with a margin.

@@ -1,4 +1,4 @@
-"""How machines and views differ: field, pixel spacing, frame rate, dose, grey scale, glare, noise, lag."""
+"""How machines and views differ: field, pixel spacing, frame rate, dose, grayscale, glare, noise, lag."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,14 +20,14 @@ class Machine:
     frame_rate: float  # Frames per second
     grey_scale: Literal["linear", "log"]  # linear in the number of X-rays or log
     gamma: float  # Exponent of the display curve of a linear machine
-    photons: float  # X-rays per pixel of a 512 frame at grey 0.5; fewer means more noise
+    photons: float  # X-rays per pixel of a 512 frame at gray 0.5; fewer means more noise
     blur_mm: float  # Standard deviation of the detector's blur
     lag: float  # Share of the previous frame that stays
     scatter: float  # Scatter-to-primary ratio behind the neck
     glare: float  # Share of the light that spreads over the image intensifier
-    saturation: float  # Grey at which direct exposure saturates
+    saturation: float  # Gray at which direct exposure saturates
     is_round: bool  # Whether an image intensifier cuts the field to a circle
-    # Left, top, right and bottom edge of the collimator from the frame's centre
+    # Left, top, right and bottom edge of the collimator from the frame's center
     shutter_mm: tuple[float, float, float, float]
     cut_corner_mm: float  # Length cut off the upper anterior corner; 0 none
     edge_mm: float  # Width of the collimator's penumbra

@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Patient:
-    """One synthetic person; lengths in millimetres, angles in degrees."""
+    """One synthetic person; lengths in millimeters, angles in degrees."""
 
     scale: float  # Body size relative to the template
-    pitch_mm: float  # Distance between the centres of neighbouring vertebrae
+    pitch_mm: float  # Distance between the centers of neighboring vertebrae
     lean: float  # Lean of the cervical spine away from the vertical, backwards at the bottom
     lordosis: float  # Change of direction per vertebra
     head_tilt: float  # Extension (positive) of the head against C2
@@ -25,7 +25,7 @@ class Patient:
     fillings: int  # Number of metal fillings
     ramus_shift_mm: tuple[float, float]  # Shift (2,) between the two projected halves of the mandible
     hyoid_level: float  # Level of the resting hyoid in vertebrae (3 = C3)
-    hyoid_distance_mm: float  # Distance of the resting hyoid in front of the spine's centre line
+    hyoid_distance_mm: float  # Distance of the resting hyoid in front of the spine's center line
     pharynx_width: float  # Relative width of the resting pharynx
     larynx_level_shift: float  # Descent of the larynx in vertebrae (grows with age)
     larynx_calcification: float  # 0 none ... 1 marked

@@ -28,7 +28,7 @@ CLOSED_UES_MM = 4.6  # Antero-posterior thickness of the closed sphincter segmen
 
 
 class Pose:
-    """All moving outlines at one moment, in template millimetres, worked out when asked for."""
+    """All moving outlines at one moment, in template millimeters, worked out when asked for."""
 
     def __init__(self, anatomy: Anatomy, swallow: Swallow, state: SwallowState) -> None:
         self.anatomy, self.swallow, self.state = anatomy, swallow, state
@@ -76,7 +76,7 @@ class Pose:
         return level - self.lift * weight
 
     def _posterior_wall(self, level: np.ndarray) -> np.ndarray:
-        """Distance of the posterior pharyngeal wall in front of the spine's centre line."""
+        """Distance of the posterior pharyngeal wall in front of the spine's center line."""
         extra = self.patient.prevertebral_mm - 4.6
         levels = [-0.5, 0.6, 2.0, 3.0, 4.0, 4.6, 5.2, 6.0, 8.5]
         distance = np.array([16.0, 13.8, 12.6, 12.6, 13.0, 13.8, 15.2, 15.8, 14.0]) + extra
@@ -281,7 +281,7 @@ class Pose:
 
     @cached_property
     def glottis(self) -> Points:
-        """The space from above to below the vocal folds; not labelled."""
+        """The space from above to below the vocal folds; not labeled."""
         corners = ((5.0, 27.0), (5.0, 39.5), (5.3, 38.5), (5.3, 27.5))
         return np.array([self.larynx_point(level + self.patient.glottis_drop, d) for level, d in corners])
 

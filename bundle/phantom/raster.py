@@ -1,4 +1,4 @@
-"""Rasterization: millimetres to pixels, anti-aliased coverage of polygons, maps that move rigidly."""
+"""Rasterization: millimeters to pixels, anti-aliased coverage of polygons, maps that move rigidly."""
 
 from dataclasses import dataclass
 
@@ -27,10 +27,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square frame and the affine map from the patient's millimetres to its pixels."""
+    """A square frame and the affine map from the patient's millimeters to its pixels."""
 
     size: int  # Rows and columns
-    matrix: np.ndarray  # Linear part (2, 2), in pixels per millimetre
+    matrix: np.ndarray  # Linear part (2, 2), in pixels per millimeter
     offset: np.ndarray  # Translation (2,) in pixels
 
     @property
@@ -39,7 +39,7 @@ class Canvas:
         return float(np.sqrt(abs(np.linalg.det(self.matrix))))
 
     def to_pixels(self, points_mm: Points) -> Points:
-        """Map points (x, y) in millimetres to continuous pixel coordinates (x, y), pixel centres at integers."""
+        """Map points (x, y) in millimeters to continuous pixel coordinates (x, y), pixel centers at integers."""
         return np.asarray(points_mm, float) @ self.matrix.T + self.offset
 
     def cover(self, points_mm: Points, blur_mm: float = 0.0) -> Patch | None:
@@ -55,7 +55,7 @@ class Canvas:
         if np.any(high - low < 1):
             return None
         width, height = (high - low) * SUPERSAMPLING
-        # Pixel centres are integers here and half-integers of the supersampled grid there.
+        # Pixel centers are integers here and half-integers of the supersampled grid there.
         vertices = (outline - low + 0.5) * SUPERSAMPLING - 0.5
         filled = fill(vertices, int(height), int(width))
         values = np.asarray(Image.fromarray(filled * np.uint8(255)).reduce(SUPERSAMPLING), np.float32) / np.float32(255)
@@ -108,7 +108,7 @@ def moved(
     rows, columns = window or (slice(0, still.shape[0]), slice(0, still.shape[1]))
     matrix = from_canvas.matrix @ np.linalg.inv(to_canvas.matrix)
     offset = from_canvas.offset - matrix @ to_canvas.offset + matrix @ np.array([columns.start, rows.start])
-    # PIL counts pixel centres at half-integers.
+    # PIL counts pixel centers at half-integers.
     shift = offset + 0.5 - matrix @ np.array([0.5, 0.5])
     data = (matrix[0, 0], matrix[0, 1], shift[0], matrix[1, 0], matrix[1, 1], shift[1])
     size = (columns.stop - columns.start, rows.stop - rows.start)

@@ -25,7 +25,7 @@ Domain = Literal["standard", "hard"]
 class PhantomStudy:
     """A synthetic study with its truth."""
 
-    frames: np.ndarray  # Display grey (T, 1, H, W) float32 in [0, 1]; bright = many X-rays
+    frames: np.ndarray  # Display gray (T, 1, H, W) float32 in [0, 1]; bright = many X-rays
     masks: np.ndarray  # (T, 12, H, W) uint8, in the order of STRUCTURES
     frame_times_ms: np.ndarray  # Time of each frame from the first (T,) float64
     pixel_spacing_mm: tuple[float, float]  # True row and column spacing in the plane of the pharynx
@@ -51,7 +51,7 @@ def generate_study(
         size: Rows and columns.
         num_frames: Number of frames.
         sampling: ``spread`` keeps every k-th frame of the machine so that ``num_frames`` cover the whole swallow;
-            ``consecutive`` keeps every frame, centred on the pharyngeal phase. Frame times are true in both.
+            ``consecutive`` keeps every frame, centered on the pharyngeal phase. Frame times are true in both.
         frame_rate: Frames per second of the machine; drawn among 12, 15, 25 and 30 when None.
         marker_diameter_mm: Diameter of the calibration marker (24.26: a US quarter).
         domain: ``standard``, or ``hard`` for what the standard draws give never or rarely: another machine, less dose,

@@ -21,7 +21,7 @@ OPEN_UES_MM = 0.5
 
 
 def structure_outlines(anatomy: Anatomy, pose: Pose) -> dict[str, list[Points]]:
-    """Outlines per structure, in template millimetres."""
+    """Outlines per structure, in template millimeters."""
     return {
         "bolus": [*pose.lumen, *pose.residue, *pose.airway_bolus],
         "hyoid": [pose.hyoid],
@@ -51,7 +51,7 @@ def draw_masks(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> np.ndarray:
 
 
 def visible_masks(masks: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Masks ``(12, size, size)`` of what can be labelled: where something can be seen, and more than a speck."""
+    """Masks ``(12, size, size)`` of what can be labeled: where something can be seen, and more than a speck."""
     seen = masks * visible.astype(np.uint8)
     seen[seen.sum(axis=(1, 2)) < SMALLEST_PIXELS] = 0
     return seen
@@ -61,16 +61,16 @@ def visible_masks(masks: np.ndarray, visible: np.ndarray) -> np.ndarray:
 class Kinematics:
     """True motion of one study; per-frame arrays have length T.
 
-    Points are (x, y) pixel coordinates, x along columns, y along rows, pixel centres at integers. Onsets and peaks are
+    Points are (x, y) pixel coordinates, x along columns, y along rows, pixel centers at integers. Onsets and peaks are
     frame indices, -1 where the event does not fall into the study.
     """
 
     time_s: np.ndarray  # From the onset of hyoid motion (T,)
-    hyoid_px: np.ndarray  # Centre of the hyoid body (T, 2)
-    hyoid_mm: np.ndarray  # (T, 2): forward and up from C4's anterior-inferior corner, in C4's frame, millimetres
+    hyoid_px: np.ndarray  # Center of the hyoid body (T, 2)
+    hyoid_mm: np.ndarray  # (T, 2): forward and up from C4's anterior-inferior corner, in C4's frame, millimeters
     c2_px: np.ndarray  # Anterior-inferior corner of C2 (T, 2)
     c4_px: np.ndarray  # Anterior-inferior corner of C4 (T, 2)
-    c2_c4_mm: float  # Distance between these corners, millimetres
+    c2_c4_mm: float  # Distance between these corners, millimeters
     pharynx_area_mm2: np.ndarray  # Area of the pharyngeal lumen (T,)
     ues_width_mm: np.ndarray  # Antero-posterior opening of the upper oesophageal sphincter (T,); 0 when shut
     bolus_area_mm2: np.ndarray  # Area of all contrast (T,)

@@ -156,12 +156,12 @@ def write_png_folder(study: PhantomStudy, folder: Path) -> None:
 
 
 def to_8_bit(study: PhantomStudy) -> np.ndarray:
-    """Display grey as ``(T, H, W)`` uint8."""
+    """Display gray as ``(T, H, W)`` uint8."""
     return np.rint(study.frames[:, 0] * 255.0).astype(np.uint8)
 
 
 def write_masks(study: PhantomStudy, path: Path) -> None:
-    """Write the masks as one NIfTI ``(X, Y, 1, T, S)`` uint8, with spacing in millimetres and frame time in seconds."""
+    """Write the masks as one NIfTI ``(X, Y, 1, T, S)`` uint8, with spacing in millimeters and frame time in seconds."""
     volume = np.asfortranarray(study.masks.transpose(3, 2, 0, 1)[:, :, None])
     rows, columns = study.pixel_spacing_mm
     interval = study.frame_times_ms[1] / 1000.0 if len(study.masks) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""From attenuation to grey values: Beer-Lambert, scatter, glare, noise, detector, brightness control, 12 bits."""
+"""From attenuation to gray values: Beer-Lambert, scatter, glare, noise, detector, brightness control, 12 bits."""
 
 from dataclasses import dataclass, field
 
@@ -66,7 +66,7 @@ class Detector:
         return ndimage.gaussian_filter(noisy, sigma, truncate=2.5)
 
     def _grey(self, exposure: np.ndarray) -> np.ndarray:
-        """Display grey in [0, 1]."""
+        """Display gray in [0, 1]."""
         machine = self.machine
         if machine.grey_scale == "log":
             dark, bright = 0.042, 3.4
@@ -85,12 +85,12 @@ class Detector:
 
 
 def store(grey: np.ndarray) -> np.ndarray:
-    """Quantize display grey to the stored 12-bit values."""
+    """Quantize display gray to the stored 12-bit values."""
     return np.clip(np.rint(STORED_OFFSET + grey * STORED_RANGE), 0, 4095).astype(np.uint16)
 
 
 def display(stored: np.ndarray) -> np.ndarray:
-    """Display grey in [0, 1] of stored values: the window that the DICOM header names."""
+    """Display gray in [0, 1] of stored values: the window that the DICOM header names."""
     return np.clip((stored.astype(np.float32) - STORED_OFFSET) / STORED_RANGE, 0.0, 1.0)
 
 

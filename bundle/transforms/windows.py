@@ -1,4 +1,4 @@
-"""Whole labelled clips and windows of their frames: what training the memory sees."""
+"""Whole labeled clips and windows of their frames: what training the memory sees."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ FRAMES_OF_CLIP = "frames"  # Entries of a clip's frames, before they are loaded
 def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> list[dict[str, Any]]:
     """Group a data list's frames by clip: ``{"frames": [...], "clip": str, "patient": str}``, in order of time.
 
-    Clips of fewer labelled frames than ``min_length`` are left out; one must be long enough.
+    Clips of fewer labeled frames than ``min_length`` are left out; one must be long enough.
     """
     clips: dict[str, list[Mapping[str, Any]]] = {}
     for frame in frames:
@@ -60,7 +60,7 @@ class LoadClipd(Transform):
 class Windowd(Transform):
     """The first frames of a loaded clip, as channels: what transforms of one frame then treat alike.
 
-    Gives ``image (L, H, W)``, ``label (L * S, H, W)`` and ``frame``, the first one's place among the labelled frames.
+    Gives ``image (L, H, W)``, ``label (L * S, H, W)`` and ``frame``, the first one's place among the labeled frames.
 
     Args:
         length: Number of frames; fewer if the clip has fewer.
