@@ -13,11 +13,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, which becomes ``path`` if the block ends well and is removed if not.
-
-    Args:
-        path: The final file; its folder is made. The temporary name keeps the suffix, which many writers go by.
-    """
+    """Give a temporary path of its suffix, which becomes ``path`` if the block ends well and is removed if not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])
@@ -36,11 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``, which becomes ``path`` if the block ends well and is removed if not.
-
-    Args:
-        path: The final folder; an earlier one of that name is replaced as a whole.
-    """
+    """The same for a folder; an earlier one of that name is replaced as a whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))

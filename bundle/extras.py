@@ -12,14 +12,11 @@ class MissingPackageError(ModuleNotFoundError):
 
 @contextmanager
 def needs_extra(extra: str, feature: str) -> Iterator[None]:
-    """Import optional packages in this context.
+    """Import optional packages in this context: one that is missing is a ``MissingPackageError``.
 
     Args:
         extra: Of ``pyproject.toml``, which brings them.
         feature: What they are for, the first words of the error.
-
-    Raises:
-        MissingPackageError: In place of the ``ModuleNotFoundError`` of a package.
     """
     try:
         yield
@@ -37,9 +34,6 @@ def missing_package(error: BaseException) -> str | None:
     """The line of a ``MissingPackageError`` behind an error; None if there is none.
 
     MONAI and ``pydoc`` replace an error of an import by one of their own, which only quotes it.
-
-    Args:
-        error: Any error, with what led to it.
     """
     quoted = re.search(rf"{MissingPackageError.__name__}: (.+)", "".join(traceback.format_exception(error)))
     return quoted and quoted[1]

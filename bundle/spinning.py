@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait for one another: briefly spinning, then asleep, so that a busy neighbour costs little.
+"""How PyTorch's threads wait for one another: briefly spinning, then asleep, so that a busy neighbor costs little.
 
 GNU's OpenMP (libgomp) spins for some 10 ms wherever threads meet. If another program has the core of the thread that
 all wait for, those that spin keep their cores from it, and a training all but stops (``docs/benchmarks.md``).

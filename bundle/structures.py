@@ -37,7 +37,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "c3": (140, 110, 230),
     "c4": (100, 70, 190),
 }
-"""RGB for pictures: the Okabe-Ito palette, extended with tints that stay apart for colour-blind readers."""
+"""RGB for pictures: the Okabe-Ito palette, extended with tints that stay apart for color-blind readers."""
 
 LONGEST_NAME = 64
 """Characters of a Segment Label (0062,0005), a DICOM LO."""
@@ -48,11 +48,7 @@ DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse names that cannot be all that a structure's name becomes: folder, column, metric and DICOM segment label.
-
-    Raises:
-        ValueError: Naming the first of them, and one that could be used instead.
-    """
+    """Refuse names that cannot be what a structure's name becomes: folder, column, metric, DICOM segment label."""
     seen: dict[str, str] = {}
     for name in names:
         if not USABLE_NAME.fullmatch(name) or DEVICE_NAME.fullmatch(name) or len(name) > LONGEST_NAME:

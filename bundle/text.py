@@ -6,12 +6,7 @@ from typing import Any
 
 
 def read_text(path: str | Path) -> str:
-    """Text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, which is left out.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is in another encoding, or no text.
-    """
+    """Text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, which is left out."""
     content = Path(path).read_bytes()
     try:
         return content.decode(json.detect_encoding(content))
@@ -20,12 +15,7 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """Content of a JSON file in any of these encodings; a key that is there twice is an error, since one would be lost.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON; names the line and the column.
-    """
+    """Content of a JSON file in any of these encodings; a key that is there twice is an error: one would be lost."""
     try:
         return json.loads(read_text(path), object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:

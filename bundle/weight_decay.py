@@ -16,9 +16,6 @@ def weight_decay_groups(
         module: Tells what each parameter is.
         parameters: Some of its parameters; None: all. Those that are not trained are left out.
         options: Of every group, such as ``lr``.
-
-    Returns:
-        Up to two groups: what decays as the optimizer says, and the rest with ``weight_decay`` 0.
     """
     decaying = {id(part.weight) for part in module.modules() if isinstance(part, nn.Linear | _ConvNd)}
     trained = [value for value in (module.parameters() if parameters is None else parameters) if value.requires_grad]

@@ -1,12 +1,10 @@
-"""Make synthetic swallowing studies: python scripts/make_phantom.py dataset FOLDER | bench."""
+"""Make a data set of synthetic swallowing studies: python scripts/make_phantom.py dataset FOLDER."""
 
 import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bundle.phantom.benchmark import frames_per_second
 
 from bundle.one_line import in_words
 from bundle.phantom import make_phantom_dataset
@@ -19,12 +17,11 @@ if __name__ == "__main__":
     for name, default in (("train", 24), ("validation", 4), ("test", 4), ("hard_test", 0)):
         dataset.add_argument(f"--num_{name}", type=int, default=default, help=f"{name} patients")
     dataset.add_argument("--seed", type=int, default=0)
-    for command, size, num_frames in ((dataset, 256, 14), (commands.add_parser("bench", help="frames/s"), 512, 60)):
-        command.add_argument("--size", type=int, default=size, help="rows and columns")
-        command.add_argument("--num_frames", type=int, default=num_frames, help="frames per patient")
+    dataset.add_argument("--size", type=int, default=256, help="rows and columns")
+    dataset.add_argument("--num_frames", type=int, default=14, help="frames per patient")
     arguments = vars(parser.parse_args())
+    del arguments["command"]
     try:
-        is_bench = arguments.pop("command") == "bench"
-        print(f"{frames_per_second(**arguments):.1f} frames/s" if is_bench else make_phantom_dataset(**arguments))
+        print(make_phantom_dataset(**arguments))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {in_words(error)}")

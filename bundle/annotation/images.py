@@ -20,7 +20,7 @@ from torch import Tensor
 from bundle.annotation.label_maps import Annotation, Grid
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.data.clip import Clip, UnreadableStudyError
-from bundle.data.nifti import NIFTI_SUFFIXES
+from bundle.data.kinds import NIFTI_SUFFIXES
 from bundle.data.readers import read_clip
 from bundle.data.sources import own_files
 from bundle.inference.dicom_seg import SegmentOrigin

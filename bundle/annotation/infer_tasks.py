@@ -25,7 +25,7 @@ from bundle.annotation.label_maps import (
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.annotation.requested import all_prompts, click_prompt, requested_frames, structure_name
 from bundle.annotation.served_model import ServedModel
-from bundle.data.stills import STILL_SUFFIXES
+from bundle.data.kinds import STILL_SUFFIXES
 from bundle.segmentation.prompting import Prompt
 
 Answer = tuple[str, dict[str, Any]]  # a label file, which the server sends and removes, and what is said about it

@@ -1,15 +1,19 @@
 """The clip: what every reader returns and every later stage starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 MAX_CLIP_BYTES = 8 * 2**30
 """Largest clip that is decoded as a whole, and largest frame, counted as float32. Longer clips can be streamed."""
+
+DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
+"""Shown where a file states no window, over the whole clip, so that brightness does not flicker."""
 
 
 class UnreadableStudyError(ValueError):
@@ -24,6 +28,17 @@ class UnreadableStudyError(ValueError):
         return type(self), (self.path, self.reason)  # so that it survives the way back from a data loader's worker
 
 
+@contextmanager
+def damage_refused(path: Path, reason: str = "damaged DICOM ({})") -> Iterator[None]:
+    """Turn whatever libraries raise of a damaged file into one error, with its type for ``{}``, quoting no header."""
+    try:
+        yield
+    except (UnreadableStudyError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableStudyError(path, reason.format(type(error).__name__)) from None
+
+
 class NoImageError(UnreadableStudyError):
     """A sound DICOM object that holds no image, such as a report or a presentation state."""
 
@@ -36,26 +51,25 @@ class FrameOrigin:
     index: int
 
 
-@dataclass(frozen=True)
-class ClipShape:
+class ClipShape(NamedTuple):
     """Size of a clip as its headers state it."""
 
     num_frames: int
     rows: int
     columns: int
 
+    @property
+    def num_pixels(self) -> int:
+        """Of all frames."""
+        return self.num_frames * self.rows * self.columns
+
 
 @dataclass(frozen=True, eq=False)
 class Display:
-    """How a frame's stored values are shown.
+    """How a frame's stored values are shown."""
 
-    Attributes:
-        table: Display value, float32 in [0, 1], of every stored value.
-        visible: Bool ``(H, W)``: the rest, behind a shutter, is shown black; None if all is visible.
-    """
-
-    table: np.ndarray
-    visible: np.ndarray | None = None
+    table: np.ndarray  # Display value, float32 in [0, 1], of every stored value
+    visible: np.ndarray | None = None  # Bool (H, W): the rest, behind a shutter, is shown black; None if all is visible
 
     def apply(self, stored: np.ndarray, step: int = 1) -> np.ndarray:
         """Display values of frames ``(..., H, W)``, of which every ``step``-th row and column is given."""
@@ -126,8 +140,7 @@ class Clip:
             raise ValueError(
                 f"displays must be one for each of {shape[0]} frames of integers, got {len(self.displays)}"
             )
-        if not self.pixel_aspect > 0:
-            raise ValueError(f"pixel_aspect must be positive, got {self.pixel_aspect}")
+        check_aspect(self.pixel_aspect)
 
     @property
     def num_frames(self) -> int:
@@ -182,21 +195,19 @@ def as_displays(displays: Sequence[Display | None], dtype: np.dtype) -> tuple[Di
 
 
 def check_frame(path: Path, num_frames: int, rows: int, columns: int) -> None:
-    """Refuse, before decoding, what cannot be a clip, or has frames that could not be held in memory.
-
-    Raises:
-        UnreadableStudyError: If a size is not positive, or a decoded frame would exceed ``MAX_CLIP_BYTES``.
-    """
+    """As ``check_size``, but of a single frame, for clips that are streamed."""
     if min(num_frames, rows, columns) < 1 or 4 * rows * columns > MAX_CLIP_BYTES:
         check_size(path, num_frames, rows, columns)
 
 
-def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
-    """Refuse, before decoding, what could not be held in memory.
+def check_aspect(pixel_aspect: float | None) -> None:
+    """Refuse what cannot be the shape of a pixel; None is not stated."""
+    if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
+        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
 
-    Raises:
-        UnreadableStudyError: If a size is not positive, or the decoded clip would exceed ``MAX_CLIP_BYTES``.
-    """
+
+def check_size(path: Path, num_frames: int, rows: int, columns: int) -> None:
+    """Refuse, before decoding, what has no positive size, or would exceed ``MAX_CLIP_BYTES`` as float32."""
     if min(num_frames, rows, columns) < 1:
         raise UnreadableStudyError(path, f"the header says {num_frames} frames of {rows} x {columns} pixels")
     num_bytes = 4 * num_frames * rows * columns

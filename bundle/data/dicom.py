@@ -1,17 +1,21 @@
 """DICOM XA, RF, secondary capture and ultrasound, multi-frame or a series of single frames, as clips.
 
-Single frames, multi-frame and enhanced objects, and video: PS3.3 C.7.6.3, C.7.6.5, C.7.6.6 and C.7.6.16.
+Single frames, multi-frame and enhanced objects, and video: PS3.3 C.7.6.3, C.7.6.5, C.7.6.6 and C.7.6.16. Video inside
+DICOM is one stream in fragments of the pixel data element (PS3.5 8.2.5 to 8.2.9).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_fragments, parse_basic_offsets
+from pydicom.uid import MPEGTransferSyntaxes
 
-from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin
-from bundle.data.dicom_files import damage_refused, has_dicom_preamble, read_dataset, stated_shape
+from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import read_dataset, refuse_size, stated_shape
 from bundle.data.dicom_frames import FrameDecoder, is_colour
 from bundle.data.dicom_header import (
     frame_times_ms,
@@ -22,21 +26,9 @@ from bundle.data.dicom_header import (
 )
 from bundle.data.dicom_pixels import stored_dtype
 from bundle.data.dicom_series import run_note, series_order
-from bundle.data.dicom_video import is_video, stream_dicom_video
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
-
-__all__ = [
-    "DICOM_SUFFIXES",
-    "has_dicom_preamble",
-    "probe_dicom",
-    "probe_dicom_series",
-    "read_dicom",
-    "read_dicom_series",
-    "stream_dicom",
-    "stream_dicom_series",
-]
-
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
+from bundle.data.video import stream_video
+from bundle.data.worker_channel import unnamed_file
 
 
 class _File(NamedTuple):
@@ -46,73 +38,61 @@ class _File(NamedTuple):
     shape: ClipShape
 
 
-def read_dicom(path: Path) -> Clip:
-    """Read one file: every frame, as the viewer would show it.
+class _Source(NamedTuple):
+    """What a clip is read from: its files in order, and the first one's content."""
 
-    Raises:
-        UnreadableStudyError: If it is no DICOM image, is damaged, or no decoder for it is installed.
-    """
-    return collect(stream_dicom(path))
+    files: Sequence[_File]
+    first: Dataset
+    name: str
+    notes: Sequence[str]
 
+    @property
+    def path(self) -> Path:
+        return self.files[0].path
 
-def stream_dicom(path: Path, is_shown_at_once: bool = False) -> FrameStream:
-    """The same, frame by frame.
+    @property
+    def shape(self) -> ClipShape:
+        first = self.files[0].shape
+        return ClipShape(sum(file.shape.num_frames for file in self.files), first.rows, first.columns)
 
-    Args:
-        path: The file.
-        is_shown_at_once: Whether each frame must say how it is shown; without a window in the header the file is then
-            decoded twice, first for the percentiles.
-    """
-    dataset = read_dataset(path)
-    if is_video(dataset):
-        return (yield from _stream_video(path, dataset))
-    (file,), notes = _ordered(path, [path], [dataset])
-    return (yield from _stream_files([file], dataset, path.stem, notes, is_shown_at_once))
-
-
-def read_dicom_series(folder: Path, paths: Sequence[Path], warnings: Sequence[str] = ()) -> Clip:
-    """Read the files of one clip: single frames of one run, parts of a concatenation, or one file alone.
-
-    Raises:
-        UnreadableStudyError: If the files are not one clip, or cannot be put in order.
-    """
-    return collect(stream_dicom_series(folder, paths, warnings))
+    def start(self, dtype: np.dtype) -> ClipStart:
+        with damage_refused(self.path):
+            aspect, has_spacing = pixel_aspect(self.first, []), pixel_spacing_mm(self.first, [])[0] is not None
+        return ClipStart(self.path, *self.shape, dtype, aspect, has_spacing)
 
 
-def stream_dicom_series(
-    folder: Path, paths: Sequence[Path], warnings: Sequence[str] = (), is_shown_at_once: bool = False
+def stream_dicom(
+    place: Path, paths: Sequence[Path] = (), warnings: Sequence[str] = (), needs_displays: bool = False
 ) -> FrameStream:
-    """The same, frame by frame; arguments as of ``read_dicom_series`` and ``stream_dicom``."""
-    headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
-    files, notes = _ordered(folder, paths, headers)
-    notes = [*warnings, *notes, *run_note(folder, paths, headers[0])]
-    dataset = read_dataset(files[0].path)
-    if is_video(dataset):
-        return (yield from _stream_video(files[0].path, dataset))
-    _join_frame_groups(dataset, files, dict(zip(paths, headers, strict=True)))
+    """Every frame of a file, or of the files of a folder that are one clip, as the viewer would show it.
+
+    These are single frames of one run, parts of a concatenation, or one file. With ``needs_displays`` each frame says
+    how it is shown; without a window in the header the files are then decoded twice, first for the percentiles.
+    """
+    headers = [read_dataset(path, stop_before_pixels=True) for path in paths] or [read_dataset(place)]
+    files, notes = _ordered(place, paths or [place], headers)
+    if paths:
+        notes = [*warnings, *notes, *run_note(place, paths, headers[0])]
+        first = read_dataset(files[0].path)
+        _join_frame_groups(first, files, dict(zip(paths, headers, strict=True)))
+    else:
+        first = headers[0]
     del headers
-    return (yield from _stream_files(files, dataset, folder.name, notes, is_shown_at_once))
+    if first.file_meta.TransferSyntaxUID in MPEGTransferSyntaxes:
+        return (yield from _stream_video(files[0].path, first))
+    return (yield from _stream_files(_Source(files, first, place.name if paths else place.stem, notes), needs_displays))
 
 
-def probe_dicom(path: Path) -> ClipShape:
-    """Size of the clip, from the header."""
-    return probe_dicom_series(path, [path])
-
-
-def probe_dicom_series(folder: Path, paths: Sequence[Path]) -> ClipShape:
-    """Size of the clip, from the headers."""
+def probe_dicom(place: Path, paths: Sequence[Path] = ()) -> ClipShape:
+    """Size of the clip, from the headers; arguments as of ``stream_dicom``."""
+    paths = paths or [place]
     headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
-    return _whole_shape(_ordered(folder, paths, headers)[0])
+    return _Source(_ordered(place, paths, headers)[0], headers[0], "", ()).shape
 
 
-def _ordered(folder: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[_File], list[str]]:
-    order, notes = series_order(folder, paths, headers)
+def _ordered(place: Path, paths: Sequence[Path], headers: Sequence[Dataset]) -> tuple[list[_File], list[str]]:
+    order, notes = series_order(place, paths, headers)
     return [_File(paths[index], stated_shape(paths[index], headers[index])) for index in order], notes
-
-
-def _whole_shape(files: Sequence[_File]) -> ClipShape:
-    first = files[0].shape
-    return ClipShape(sum(file.shape.num_frames for file in files), first.rows, first.columns)
 
 
 def _join_frame_groups(first: Dataset, files: Sequence[_File], headers: Mapping[Path, Dataset]) -> None:
@@ -123,78 +103,72 @@ def _join_frame_groups(first: Dataset, files: Sequence[_File], headers: Mapping[
         first[keyword].value.extend(groups)
 
 
-def _stream_files(
-    files: Sequence[_File],
-    first: Dataset,
-    name: str,
-    warnings: Sequence[str],
-    is_shown_at_once: bool,
-    limits: tuple[float, float] | None = None,
-) -> FrameStream:
-    start = _start(files, first)
+def _stream_files(source: _Source, needs_displays: bool, limits: tuple[float, float] | None = None) -> FrameStream:
+    stored = np.float32 if is_colour(source.first) else f"u{stored_dtype(source.path, source.first).itemsize}"
+    start, warnings = source.start(np.dtype(stored)), list(source.notes)
     yield start
-    notes = list(warnings)
-    decoder = FrameDecoder(
-        start.num_frames * start.rows * start.columns, start.dtype, notes, limits, not is_shown_at_once
-    )
-    for item in _decode(decoder, files, first):
-        if is_shown_at_once and item.display is None and start.dtype != np.float32:
-            limits = _count_limits(start, files, first)
-            return (yield from _stream_files(files, first, name, warnings, is_shown_at_once, limits))
+    num_pixels = start.num_frames * start.rows * start.columns
+    decoder = FrameDecoder(num_pixels, start.dtype, warnings, limits, not needs_displays)
+    for item in _decode(decoder, source):
+        if needs_displays and item.display is None and start.dtype != np.float32:
+            counter = FrameDecoder(num_pixels, start.dtype, [], keeps_headers=False)
+            for _ in _decode(counter, source):  # all of the clip, for its percentiles
+                pass
+            counter.displays()
+            return (yield from _stream_files(source, needs_displays, counter.limits))
         yield item
-    shape = ClipShape(start.num_frames, start.rows, start.columns)
-    return _with_header(files, first, shape, start.dtype, decoder.displays(), name, notes)
+    return _with_header(source, start.dtype, decoder.displays(), warnings)
 
 
-def _decode(decoder: FrameDecoder, files: Sequence[_File], first: Dataset) -> Iterator[Frame]:
-    for index, file in enumerate(files):  # one at a time is held
-        yield from decoder.frames(file.path, read_dataset(file.path) if index else first, file.shape)
-
-
-def _count_limits(start: Start, files: Sequence[_File], first: Dataset) -> tuple[float, float] | None:
-    """Percentiles of the whole clip, by decoding it all."""
-    decoder = FrameDecoder(start.num_frames * start.rows * start.columns, start.dtype, [], keeps_headers=False)
-    for _ in _decode(decoder, files, first):
-        pass
-    decoder.displays()
-    return decoder.limits
+def _decode(decoder: FrameDecoder, source: _Source) -> Iterator[StreamedFrame]:
+    for index, file in enumerate(source.files):  # one at a time is held
+        yield from decoder.frames(file.path, read_dataset(file.path) if index else source.first, file.shape)
 
 
 def _stream_video(path: Path, dataset: Dataset) -> FrameStream:
-    shape = stated_shape(path, dataset)
-    aspect, has_spacing = _pixels(path, dataset)
-    start = Start(path, shape.num_frames, shape.rows, shape.columns, np.dtype(np.uint8), aspect, has_spacing)
-    decoded = yield from stream_dicom_video(path, dataset, start)
+    source = _Source([_File(path, stated_shape(path, dataset))], dataset, path.stem, ())
+    decoded = yield from _decode_video(path, dataset, source.start(np.dtype(np.uint8)))
     warnings = list(decoded.warnings)
-    if decoded.num_frames > shape.num_frames:
-        warnings.append(f"the header says {shape.num_frames} frames, the file has {decoded.num_frames}")
-    return _with_header([_File(path, shape)], dataset, shape, decoded.stored.dtype, (), path.stem, warnings)
+    if decoded.num_frames > source.shape.num_frames:
+        warnings.append(f"the header says {source.shape.num_frames} frames, the file has {decoded.num_frames}")
+    return _with_header(source, decoded.stored.dtype, (), warnings)
 
 
-def _start(files: Sequence[_File], first: Dataset) -> Start:
-    path, shape = files[0].path, _whole_shape(files)
-    dtype = np.dtype(np.float32 if is_colour(first) else f"u{stored_dtype(path, first).itemsize}")
-    return Start(path, shape.num_frames, shape.rows, shape.columns, dtype, *_pixels(path, first))
-
-
-def _pixels(path: Path, header: Dataset) -> tuple[float, bool]:
-    """A pixel's height divided by its width, and whether the header states a spacing."""
+def _decode_video(path: Path, dataset: Dataset, start: ClipStart) -> FrameStream:
+    """Decode the stream as the video file that it is; frames beyond the header's number are counted and left out."""
     with damage_refused(path):
-        return pixel_aspect(header, []), pixel_spacing_mm(header, [])[0] is not None
+        buffer = BytesIO(dataset.PixelData)
+        parse_basic_offsets(buffer)  # moves on to the first fragment
+        stream = b"".join(generate_fragments(buffer))
+    with unnamed_file(stream) as file:
+        del buffer, stream
+        frames, num_frames = stream_video(file), 0
+        while True:
+            try:
+                item = next(frames)
+            except StopIteration as end:
+                clip = end.value
+                break
+            except UnreadableStudyError as error:
+                raise UnreadableStudyError(path, f"the video in it: {error.reason}") from None
+            if isinstance(item, ClipStart):
+                if (item.rows, item.columns) != (start.rows, start.columns):
+                    refuse_size(path, (start.rows, start.columns), (item.rows, item.columns))
+                num_frames = 0
+                yield start._replace(dtype=item.dtype)
+            elif num_frames < start.num_frames:
+                num_frames += 1
+                yield item
+    if clip.num_frames < start.num_frames:
+        raise UnreadableStudyError(path, f"the header says {start.num_frames} frames, the file has {clip.num_frames}")
+    return clip
 
 
-def _with_header(
-    files: Sequence[_File],
-    header: Dataset,
-    shape: ClipShape,
-    dtype: np.dtype,
-    displays: tuple[Display, ...],
-    name: str,
-    warnings: list[str],
-) -> Clip:
-    with damage_refused(files[0].path):
+def _with_header(source: _Source, dtype: np.dtype, displays: tuple[Display, ...], warnings: list[str]) -> Clip:
+    header, shape = source.first, source.shape
+    with damage_refused(source.path):
         times, times_source = frame_times_ms(header, shape.num_frames, warnings)
-        spacing, source = pixel_spacing_mm(header, warnings)
+        spacing, spacing_source = pixel_spacing_mm(header, warnings)
         aspect = pixel_aspect(header, warnings)
         warnings += ["synthetic: the header says that no patient was imaged"] if is_synthetic(header) else []
         relationship = intensity_relationship(header)
@@ -202,9 +176,9 @@ def _with_header(
         stored=PassedFrames((shape.num_frames, 1, shape.rows, shape.columns), dtype),
         frame_times_ms=times,
         pixel_spacing_mm=spacing,
-        spacing_source=source,
-        origin=tuple(FrameOrigin(file.path, index) for file in files for index in range(file.shape.num_frames)),
-        name=name,
+        spacing_source=spacing_source,
+        origin=tuple(FrameOrigin(file.path, index) for file in source.files for index in range(file.shape.num_frames)),
+        name=source.name,
         pixel_intensity_relationship=relationship,
         pixel_aspect=aspect,
         displays=displays,

@@ -2,9 +2,8 @@
 
 import warnings as python_warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -17,10 +16,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame
+from bundle.data.clip import ClipShape, NoImageError, UnreadableStudyError, check_frame, damage_refused
 
-MAX_INFLATED_BYTES = 2**29
-"""Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB."""
+MAX_INFLATED_BYTES = 2**29  # Largest deflated data set that is unpacked: a bomb of 1 MB would fill 1 GB
 
 PREAMBLE_BYTES = 132
 META_LENGTH_BYTES = 12  # the element that says how long the meta header's rest is
@@ -33,11 +31,7 @@ def has_dicom_preamble(path: Path) -> bool:
 
 
 def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
-    """Parse a file; one without preamble is taken if SOP class, size and pixel data are there.
-
-    Raises:
-        UnreadableStudyError: If it is no DICOM image, is damaged, or unpacks to more than ``MAX_INFLATED_BYTES``.
-    """
+    """Parse an image; one without preamble is taken if SOP class, size and pixel data are there."""
     # Parser errors and warnings quote values of the header, a patient's name among them: only their type is passed on.
     with damage_refused(path), python_warnings.catch_warnings():
         python_warnings.simplefilter("ignore")
@@ -60,27 +54,17 @@ def read_dataset(path: Path, stop_before_pixels: bool = False) -> Dataset:
 
 
 def stated_shape(path: Path, dataset: Dataset) -> ClipShape:
-    """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame.
-
-    Raises:
-        UnreadableStudyError: If a number is damaged, or a frame would be too large.
-    """
+    """Frames, rows and columns by the header; a missing or zero Number of Frames is one frame."""
     with damage_refused(path):
         num_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = ClipShape(num_frames, int(dataset.Rows), int(dataset.Columns))
-    check_frame(path, shape.num_frames, shape.rows, shape.columns)
+    check_frame(path, *shape)
     return shape
 
 
-@contextmanager
-def damage_refused(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged header makes pydicom or numpy raise into one error, without quoting the header."""
-    try:
-        yield
-    except (UnreadableStudyError, MemoryError):
-        raise
-    except Exception as error:
-        raise UnreadableStudyError(path, f"damaged DICOM ({type(error).__name__})") from None
+def refuse_size(path: Path, stated: tuple[int, int], got: tuple[int, ...]) -> NoReturn:
+    """Refuse frames of another size ``(rows, columns)`` than the header states."""
+    raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")
 
 
 def first_line(error: Exception) -> str:
@@ -92,9 +76,8 @@ def first_line(error: Exception) -> str:
 def _refuse_other_object(path: Path, dataset: Dataset) -> None:
     """Tell a report, a presentation state or another object without pixels from a damaged image."""
     kind = UID(str(dataset.get("SOPClassUID") or ""))
-    if kind.keyword.endswith("Storage") and not any(
-        word in kind.keyword for word in ("Image", "Video", "Photographic")
-    ):
+    has_image = any(word in kind.keyword for word in ("Image", "Video", "Photographic"))
+    if kind.keyword.endswith("Storage") and not has_image:
         raise NoImageError(path, f"no image in it: {kind.name}")
 
 

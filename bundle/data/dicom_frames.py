@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from bundle.data.clip import ClipShape, Display, UnreadableStudyError
-from bundle.data.dicom_files import damage_refused, first_line
+from bundle.data.clip import ClipShape, Display, UnreadableStudyError, damage_refused
+from bundle.data.dicom_files import first_line
 from bundle.data.dicom_grayscale import (
     COLOUR,
     GreySteps,
@@ -16,15 +16,14 @@ from bundle.data.dicom_grayscale import (
     display_table,
     grey_steps,
     percentile_limits,
+    read_palette,
     varies_by_frame,
 )
-from bundle.data.dicom_luts import read_palette
+from bundle.data.dicom_header import shutter_varies_by_frame, visible_pixels
 from bundle.data.dicom_pixels import decode_frames, stored_dtype
-from bundle.data.dicom_shutter import shutter_varies_by_frame, visible_pixels
-from bundle.data.frame_stream import Frame
+from bundle.data.frame_stream import StreamedFrame
 
-MAX_COUNTED_PIXELS = 4_000_000
-"""Pixels, spread over the clip, of which percentiles are taken."""
+MAX_COUNTED_PIXELS = 4_000_000  # Pixels, spread over the clip, of which percentiles are taken
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class FrameHeader:
 
 
 def is_colour(dataset: Dataset) -> bool:
-    """Whether frames are stored in colour; they are turned to grey when decoded."""
+    """Whether frames are stored in color; they are turned to gray when decoded."""
     return dataset.get("PhotometricInterpretation") in COLOUR
 
 
@@ -45,10 +44,9 @@ class FrameDecoder:
 
     Args:
         num_pixels: Of the whole clip, to spread the counted ones over it.
-        dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for colour.
+        dtype: Of the first file's frames: unsigned of the stored values' width, or float32 for color.
         warnings: Gets what a reader of the results should know.
-        limits: Percentiles of the whole clip, if an earlier turn has counted them. Without them frames that need them
-            come without a display.
+        limits: Percentiles, if an earlier turn has counted them; else frames that need them come without a display.
         keeps_headers: Whether ``displays`` is to give at the end what frames did not say.
     """
 
@@ -71,24 +69,20 @@ class FrameDecoder:
         self._counted: GreySteps | None = None
         self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
-    def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[Frame]:
-        """Decode a file's frames.
-
-        Raises:
-            UnreadableStudyError: If a frame cannot be decoded, or its gray scale is not defined.
-        """
+    def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[StreamedFrame]:
+        """Decode a file's frames, all with a defined grayscale."""
         with damage_refused(path):
             frames = self._colour_frames if is_colour(dataset) else self._grey_frames
             for values, header in frames(path, dataset, shape):
                 if values.dtype != self.dtype:
                     raise UnreadableStudyError(path, "stores values of another type than the first file of its series")
                 if header.steps is None:
-                    yield Frame(values if header.visible is None else values * header.visible)
+                    yield StreamedFrame(values if header.visible is None else values * header.visible)
                     continue
                 if self.limits is None and not header.steps.has_window:
                     self._counted = self._counted or header.steps
                     self._count(values, header.visible)
-                yield Frame(values, self._display(header))
+                yield StreamedFrame(values, self._display(header))
 
     def displays(self) -> tuple[Display, ...]:
         """How each frame is shown, if not all of them said it. One window for the whole clip: no flicker."""

@@ -4,44 +4,125 @@ A stored value has 8 or 16 bits, so the whole chain is worked out once for each 
 and a frame is mapped by one look-up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut
 
+from bundle.data.clip import DISPLAY_WINDOW_PERCENT
 from bundle.data.dicom_header import find, functional_groups
-from bundle.data.dicom_luts import Lut, read_lut
 from bundle.data.stills import GREY_TOLERANCE, colour_warning, luminance
 
-DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+
+
+BYTE = 255
+PALETTE_COLOURS = ("Red", "Green", "Blue")
+
+
+@dataclass(frozen=True)
+class Lut:
+    """A look-up table: the first value that it maps, the bits of its output, and its entries."""
+
+    first: int
+    bits: int
+    entries: tuple[int, ...]
+
+    def look_up(self, values: np.ndarray) -> np.ndarray:
+        """Entries for whole numbers; the first or last one for what lies outside."""
+        return np.array(self.entries)[places(values, self.first, len(self.entries))]
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """Colours ``(n, 3)`` of ``bits`` bits, the first one for the stored value ``first``."""
+
+    first: int
+    bits: int
+    colours: np.ndarray
+
+    def look_up(self, stored: np.ndarray) -> np.ndarray:  # (H, W) -> (H, W, 3)
+        """Colours of stored values; the first or last one for what lies outside."""
+        return self.colours[places(stored, self.first, len(self.colours))]
+
+
+def read_lut(sequence: Any, is_signed: bool, warnings: list[str]) -> Lut | None:
+    """The first item of a Modality or VOI LUT Sequence, whose entries have 8 to 16 bits; None if there is none."""
+    if not sequence:
+        return None
+    num_entries, first, bits = _descriptor(sequence[0].LUTDescriptor)
+    if not 8 <= bits <= 16:
+        raise ValueError(f"LUTDescriptor must state entries of 8 to 16 bits, got {bits}")
+    entries = _entries(sequence[0].LUTData, num_entries, is_little_endian=True)
+    first = first - 2**16 if is_signed and first >= 2**15 else first
+    return Lut(first, true_bits(bits, entries, warnings), tuple(entries.tolist()))
+
+
+def read_palette(dataset: Dataset, warnings: list[str]) -> Palette:
+    """The palette of a PALETTE COLOR image."""
+    num_entries, first, bits = _descriptor(dataset.RedPaletteColorLookupTableDescriptor)
+    if "RedPaletteColorLookupTableData" in dataset:
+        is_little_endian = dataset.original_encoding[1] is not False
+        data = (dataset[f"{colour}PaletteColorLookupTableData"].value for colour in PALETTE_COLOURS)
+        colours = np.stack([_entries(table, num_entries, is_little_endian) for table in data], axis=-1)
+    else:  # in segments (PS3.3 C.7.9.2)
+        colours = apply_color_lut(np.arange(first, first + num_entries), dataset)[..., :3]
+    return Palette(first, true_bits(bits, colours, warnings), colours)
+
+
+def places(values: np.ndarray, first: int, num_entries: int) -> np.ndarray:
+    """Where in a table values are mapped."""
+    return np.clip(values.astype(np.int64) - first, 0, num_entries - 1)
+
+
+def true_bits(stated: int, entries: np.ndarray, warnings: list[str]) -> int:
+    """Bits of a table's entries; a warning where the descriptor states others than the entries can have.
+
+    Old machines write entries of 8 bits under a descriptor of 16, packed or one to a word, and the reverse: as stated
+    such a film would be black, or white.
+    """
+    highest = int(entries.max())
+    found = 8 if highest <= BYTE else max(stated, highest.bit_length())
+    if found != stated:
+        words = f"the header's look-up table states entries of {stated} bits, and has entries of {found}"
+        warnings.append(f"{words}: taken as {found}")
+    return found
+
+
+def _descriptor(value: Sequence[Any]) -> tuple[int, int, int]:
+    num_entries, first, bits = (int(number) for number in value)
+    return num_entries or 2**16, first, bits
+
+
+def _entries(data: Any, num_entries: int, is_little_endian: bool) -> np.ndarray:
+    """Entries of 16 bits, or two of 8 bits in each word, the first one low."""
+    order = "<" if is_little_endian else ">"
+    if isinstance(data, bytes):
+        words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")
+    else:
+        words = np.atleast_1d(np.array(data, np.uint16))
+    entries = words if len(words) >= num_entries else words.astype("<u2").view(np.uint8)
+    if len(entries) < num_entries:
+        raise ValueError(f"a look-up table must have its {num_entries} entries of 8 or 16 bits, got {len(entries)}")
+    return entries[:num_entries]
 
 
 @dataclass(frozen=True)
 class GreySteps:
-    """What a header says about one frame's gray scale.
+    """What a header says about one frame's grayscale."""
 
-    Attributes:
-        dtype: Type of a stored value: "u1", "i1", "u2" or "i2".
-        slope: Rescale Slope.
-        intercept: Rescale Intercept.
-        modality_lut: Goes before slope and intercept.
-        voi_lut: Goes before the window.
-        window: Center, width and function; None if not stated.
-        is_inverted: MONOCHROME1: the lowest value is white.
-        padding: Lowest and highest stored value that is no image.
-    """
-
-    dtype: str
-    slope: float = 1.0
-    intercept: float = 0.0
-    modality_lut: Lut | None = None
-    voi_lut: Lut | None = None
-    window: tuple[float, float, str] | None = None
-    is_inverted: bool = False
-    padding: tuple[int, int] | None = None
+    dtype: str  # Type of a stored value: "u1", "i1", "u2" or "i2"
+    slope: float = 1.0  # Rescale Slope
+    intercept: float = 0.0  # Rescale Intercept
+    modality_lut: Lut | None = None  # Goes before slope and intercept
+    voi_lut: Lut | None = None  # Goes before the window
+    window: tuple[float, float, str] | None = None  # Center, width and function; None if not stated
+    is_inverted: bool = False  # MONOCHROME1: the lowest value is white
+    padding: tuple[int, int] | None = None  # Lowest and highest stored value that is no image
 
     @property
     def has_window(self) -> bool:
@@ -49,11 +130,7 @@ class GreySteps:
 
 
 def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: int = 0) -> GreySteps:
-    """Read the steps of one frame from the header.
-
-    Raises:
-        ValueError: If the window's width is 0, or the photometric interpretation is unknown.
-    """
+    """Read the steps of one frame from the header; a ``ValueError`` says what is wrong in it."""
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
@@ -77,7 +154,7 @@ def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: in
 
 
 def varies_by_frame(dataset: Dataset) -> bool:
-    """Whether an enhanced object has gray scales of its own for every frame."""
+    """Whether an enhanced object has grayscales of its own for every frame."""
     first = functional_groups(dataset, 0)[:1] if dataset.get("PerFrameFunctionalGroupsSequence") else []
     return any("FrameVOILUTSequence" in group or "PixelValueTransformationSequence" in group for group in first)
 
@@ -86,12 +163,7 @@ def varies_by_frame(dataset: Dataset) -> bool:
 def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Display value, float32 in [0, 1], of every stored value, in the order of the values' unsigned bit patterns.
 
-    Args:
-        steps: The header's.
-        limits: Modality values that become 0 and 1, where the header has no window.
-
-    Raises:
-        ValueError: If the window's width is not positive, or its function is unknown.
+    Where the header has no window, the modality values ``limits`` become 0 and 1. For errors, see ``window``.
     """
     values = modality_values(steps)
     if limits is not None:
@@ -150,13 +222,7 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
 
 
 def colour_to_grey(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
-    """Luminance of a colour capture, float32 in [0, 1]; a warning unless red, green and blue agree.
-
-    Args:
-        frame: Values of ``bits`` bits.
-        bits: Bits Stored.
-        warnings: Gets the warning.
-    """
+    """Luminance of a color capture of so many bits, float32 in [0, 1]; a warning unless red, green and blue agree."""
     tolerance = GREY_TOLERANCE * 2.0 ** (bits - 8)
     coloured = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
     if coloured and not any(note.startswith("coloured pixels") for note in warnings):

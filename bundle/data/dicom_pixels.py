@@ -1,5 +1,6 @@
 """DICOM pixel data to stored values, frame by frame: one function for each way of decoding (PS3.5 8 and A.4)."""
 
+import struct
 import warnings as python_warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -12,8 +13,7 @@ from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offs
 from pydicom.pixels import iter_pixels
 
 from bundle.data.clip import ClipShape, UnreadableStudyError
-from bundle.data.dicom_codestream import codestream_size, starts_code_stream
-from bundle.data.dicom_files import first_line
+from bundle.data.dicom_files import first_line, refuse_size
 
 PYDICOM_PLUGINS = {
     uid.RLELossless: "pydicom",
@@ -31,7 +31,7 @@ HIGH_THROUGHPUT = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 def decode_frames(path: Path, dataset: Dataset, shape: ClipShape, warnings: list[str]) -> Iterator[np.ndarray]:
     """Yield as many frames as the header says: stored values ``(H, W)`` in the header's type, or RGB ``(H, W, 3)``.
 
-    Bits outside Bits Stored, which old files use for overlays, are cleared. Video has ``dicom_video`` instead.
+    Bits outside Bits Stored, which old files use for overlays, are cleared.
 
     Raises:
         UnreadableStudyError: If a frame is missing, damaged, of another size than the header says, or in a syntax
@@ -47,7 +47,7 @@ def decode_frames(path: Path, dataset: Dataset, shape: ClipShape, warnings: list
             num_stored = _count_frames(path, dataset, shape, warnings)
             for frame in decode(dataset, num_stored):
                 if frame.shape[:2] != (shape.rows, shape.columns):
-                    _refuse_size(path, shape, frame.shape[:2])
+                    refuse_size(path, (shape.rows, shape.columns), frame.shape[:2])
                 yield frame if frame.ndim == 3 else frame.astype(dtype, copy=False)
                 index += 1
                 if index == shape.num_frames:
@@ -55,18 +55,13 @@ def decode_frames(path: Path, dataset: Dataset, shape: ClipShape, warnings: list
     except (UnreadableStudyError, MemoryError):
         raise
     except Exception as error:  # pydicom leaks AttributeError, StopIteration, TypeError and its decoders' own errors
-        raise UnreadableStudyError(
-            path, f"frame {index} in {syntax.name} cannot be decoded: {first_line(error)}"
-        ) from None
+        words = f"frame {index} in {syntax.name} cannot be decoded: {first_line(error)}"
+        raise UnreadableStudyError(path, words) from None
     raise UnreadableStudyError(path, f"the header says {shape.num_frames} frames, the file has {index}")
 
 
 def stored_dtype(path: Path, dataset: Dataset) -> np.dtype:
-    """Type of a stored value, from Bits Allocated and Pixel Representation.
-
-    Raises:
-        UnreadableStudyError: If pixels have other than 8 or 16 bits.
-    """
+    """Type of a stored value, of 8 or 16 bits, from Bits Allocated and Pixel Representation."""
     bits = dataset.get("BitsAllocated")
     if bits not in (8, 16):
         raise UnreadableStudyError(path, f"damaged, or no X-ray: BitsAllocated must be 8 or 16, got {bits}")
@@ -172,8 +167,8 @@ def _count_code_streams(path: Path, dataset: Dataset, shape: ClipShape) -> int:
         return len(fragments)
     starts = [fragment for fragment in fragments if starts_code_stream(fragment)]
     for size in map(codestream_size, starts):
-        if size not in (None, (shape.rows, shape.columns)):
-            _refuse_size(path, shape, size)
+        if size is not None and size != (shape.rows, shape.columns):
+            refuse_size(path, (shape.rows, shape.columns), size)
     return len(starts)
 
 
@@ -183,6 +178,40 @@ def _frame_bytes(dataset: Dataset, shape: ClipShape) -> int:
     return num_bytes * 2 // 3 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else num_bytes
 
 
-def _refuse_size(path: Path, shape: ClipShape, got: tuple[int, ...] | None) -> None:
-    stated = (shape.rows, shape.columns)
-    raise UnreadableStudyError(path, f"the header says {stated} rows and columns, its frames have {got}")
+START_OF_JPEG = b"\xff\xd8"
+START_OF_JPEG_2000 = b"\xff\x4f\xff\x51"
+START_OF_JP2_FILE = b"\x00\x00\x00\x0cjP  "  # not allowed in DICOM, but found
+FRAME_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless; JPEG-LS
+MARKERS_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+
+
+def codestream_size(encoded: bytes) -> tuple[int, int] | None:
+    """Rows and columns of a JPEG, JPEG-LS or JPEG 2000 code stream; None where it states none.
+
+    Decoders return a frame of rows x columns as one run of bytes, so 3 x 4 pixels would pass for 4 x 3.
+    """
+    if encoded.startswith(START_OF_JPEG_2000) and len(encoded) >= 24:
+        right, bottom, left, top = struct.unpack_from(">IIII", encoded, 8)
+        return bottom - top, right - left
+    return _jpeg_size(encoded) if encoded.startswith(START_OF_JPEG) else None
+
+
+def starts_code_stream(fragment: bytes) -> bool:
+    """Whether a fragment is the first of a frame in JPEG, JPEG-LS or JPEG 2000."""
+    return fragment.startswith((START_OF_JPEG, START_OF_JPEG_2000, START_OF_JP2_FILE))
+
+
+def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    position = len(START_OF_JPEG)
+    while position + 9 <= len(encoded) and encoded[position] == 0xFF:
+        marker = encoded[position + 1]
+        if marker in FRAME_MARKERS:
+            rows, columns = struct.unpack_from(">HH", encoded, position + 5)
+            return rows, columns
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker in MARKERS_WITHOUT_LENGTH:
+            position += 2
+        else:
+            position += 2 + struct.unpack_from(">H", encoded, position + 2)[0]
+    return None

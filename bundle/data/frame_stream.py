@@ -11,42 +11,35 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from bundle.data.clip import Clip, Display, as_displays, check_size, show
-from bundle.data.frame_memory import empty_frames
-from bundle.data.repeats import RepeatCounter
+from bundle.data.worker_channel import empty_frames
+
+SAMPLED_ROWS = 32  # and columns: at least as many are compared
+MAX_DIFFERENCE = 0.05 / 255  # mean, of the full scale: noise of a pulse of its own is above it
+REPEATED_SHARE = 0.2  # of 15 pulses/s captured at 30 frames/s it is 0.5
+FEWEST_FRAMES = 10
 
 
-class Start(NamedTuple):
-    """A clip begins; whatever came before is to be forgotten.
+class ClipStart(NamedTuple):
+    """A clip begins; whatever came before is to be forgotten."""
 
-    Attributes:
-        path: The file, for errors.
-        num_frames: How many frames are expected; there may be fewer or more.
-        rows: Of each frame.
-        columns: Of each frame.
-        dtype: Of each frame.
-        pixel_aspect: Height of a pixel divided by its width.
-        has_spacing: Whether the source states a pixel spacing.
-        is_film: Whether frames that repeat the one before are worth a warning.
-    """
-
-    path: Path
-    num_frames: int
+    path: Path  # The file, for errors
+    num_frames: int  # How many frames are expected; there may be fewer or more
     rows: int
     columns: int
     dtype: np.dtype
-    pixel_aspect: float = 1.0
-    has_spacing: bool = False
-    is_film: bool = True
+    pixel_aspect: float = 1.0  # Height of a pixel divided by its width
+    has_spacing: bool = False  # Whether the source states a pixel spacing
+    is_film: bool = True  # Whether frames that repeat the one before are worth a warning
 
 
-class Frame(NamedTuple):
+class StreamedFrame(NamedTuple):
     """A frame ``(H, W)`` as stored, and how it is shown; None: at full scale, or the clip at the end says it."""
 
     stored: np.ndarray
     display: Display | None = None
 
 
-FrameStream = Generator[Start | Frame, None, Clip]
+FrameStream = Generator[ClipStart | StreamedFrame, None, Clip]
 """Starts, each followed by its frames; returns the clip with ``PassedFrames`` in their place."""
 
 
@@ -63,23 +56,14 @@ class PassedFrames:
 
 @dataclass(frozen=True, eq=False)
 class FrameChunk:
-    """Consecutive frames of a clip.
+    """Consecutive frames of a clip."""
 
-    Attributes:
-        first: Index of the first one. 0: whatever came before is to be forgotten.
-        expected: How many frames the clip is expected to have.
-        stored: ``(n, 1, H, W)``, as in ``Clip``.
-        displays: As in ``Clip``.
-        pixel_aspect: Height of a pixel divided by its width.
-        has_spacing: Whether the source states a pixel spacing.
-    """
-
-    first: int
-    expected: int
-    stored: np.ndarray
-    displays: tuple[Display, ...]
-    pixel_aspect: float
-    has_spacing: bool
+    first: int  # Index of the first one. 0: whatever came before is to be forgotten
+    expected: int  # How many frames the clip is expected to have
+    stored: np.ndarray  # (n, 1, H, W), as in Clip
+    displays: tuple[Display, ...]  # As in Clip
+    pixel_aspect: float  # Height of a pixel divided by its width
+    has_spacing: bool  # Whether the source states a pixel spacing
 
     def shown(self) -> np.ndarray:
         """Frames as the viewer would show them, ``(n, 1, H, W)``, float32 in [0, 1]."""
@@ -90,16 +74,52 @@ class FrameChunk:
         return show(self.stored[:, 0, ::step, ::step], self.displays, step)
 
 
-def collect(stream: FrameStream) -> Clip:
-    """The whole clip, in memory.
+class RepeatCounter:
+    """Counts frames ``(rows, columns)`` that repeat the one before, as of a capture at twice the pulse rate.
 
-    Raises:
-        UnreadableStudyError: If it would exceed ``MAX_CLIP_BYTES``, or the stream says so.
+    Every ``step``-th row and column is looked at.
     """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.step = max(1, min(rows, columns) // SAMPLED_ROWS)
+        self._num_frames = self._repeats = 0
+        self._last: np.ndarray | None = None
+
+    def add(self, sample: np.ndarray) -> None:
+        """Look at the next frames ``(n, h, w)``, as shown, of every ``step``-th row and column."""
+        known = sample if self._last is None else np.concatenate([self._last, sample])
+        difference = np.abs(np.diff(known, axis=0)).mean(axis=(1, 2))
+        self._repeats += int((difference < MAX_DIFFERENCE).sum())
+        self._num_frames += len(sample)
+        self._last = np.array(sample[-1:])
+
+    def added_to(self, clip: Clip) -> Clip:
+        """The clip, with a warning where at least a fifth of ten frames or more repeat the one before."""
+        warnings = list(clip.warnings)
+        if self._num_frames >= FEWEST_FRAMES and self._repeats >= REPEATED_SHARE * self._num_frames:
+            share = f"{self._repeats} of {self._num_frames} frames"
+            warnings.append(f"{share} repeat the one before: the pulse rate was below the frame rate")
+        return replace(clip, warnings=tuple(dict.fromkeys(warnings)))
+
+
+class _Parts:
+    """A stream's items, and afterwards the clip that it returned."""
+
+    clip: Clip
+
+    def __init__(self, stream: FrameStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[ClipStart | StreamedFrame]:
+        self.clip = yield from self._stream
+
+
+def collect_clip(stream: FrameStream) -> Clip:
+    """The whole clip, in memory, of ``MAX_CLIP_BYTES`` at most."""
     start, frames = None, np.empty((0, 1, 1, 1))
     displays: list[Display | None] = []
     for item in (parts := _Parts(stream)):
-        if isinstance(item, Start):
+        if isinstance(item, ClipStart):
             start, displays = item, []
             check_size(item.path, item.num_frames, item.rows, item.columns)
             frames = empty_frames((item.num_frames, 1, item.rows, item.columns), item.dtype)
@@ -118,89 +138,41 @@ def collect(stream: FrameStream) -> Clip:
     repeats = RepeatCounter(clip.shape.rows, clip.shape.columns)
     if start is not None and start.is_film:
         repeats.add(clip.sample(repeats.step))
-    return _with_warnings(clip, repeats)
+    return repeats.added_to(clip)
 
 
 def chunked(stream: FrameStream, chunk_frames: int) -> Iterator[FrameChunk | Clip]:
     """The same in chunks, and the clip without its frames at the end; no more than a chunk is held.
 
-    Args:
-        stream: Its frames say at once how they are shown.
-        chunk_frames: Frames per chunk; the last one may have fewer.
+    The stream's frames must say at once how they are shown.
     """
-    chunks = _Chunks(chunk_frames)
-    for item in (parts := _Parts(stream)):
-        if isinstance(item, Start):
-            chunks.begin(item)
-            continue
-        chunks.add(item)
-        if chunks.is_full:
-            yield chunks.take()
-    if not chunks.is_empty:
-        yield chunks.take()
-    yield _with_warnings(parts.clip, chunks.repeats)
+    first, repeats = 0, RepeatCounter(1, 1)
+    pages: list[np.ndarray] = []  # one array or none: asked for when it is needed, see DecodeWorker.stream
+    displays: list[Display | None] = []
 
-
-class _Parts:
-    """A stream's items, and afterwards the clip that it returned."""
-
-    clip: Clip
-
-    def __init__(self, stream: FrameStream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[Start | Frame]:
-        self.clip = yield from self._stream
-
-
-class _Chunks:
-    """Fills one chunk after the other."""
-
-    def __init__(self, chunk_frames: int) -> None:
-        self.chunk_frames = chunk_frames
-
-    def begin(self, start: Start) -> None:
-        self.start = start
-        self.repeats = RepeatCounter(start.rows, start.columns)
-        self.first = 0
-        self._forget()
-
-    def _forget(self) -> None:
-        self._stored: np.ndarray | None = None  # pages are asked for when they are needed: see DecodeWorker.stream
-        self._displays: list[Display | None] = []
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._displays) == self.chunk_frames
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._displays
-
-    def add(self, frame: Frame) -> None:
-        if self._stored is None:
-            self._stored = empty_frames((self.chunk_frames, 1, self.start.rows, self.start.columns), self.start.dtype)
-        self._stored[len(self._displays), 0] = frame.stored
-        self._displays.append(frame.display)
-
-    def take(self) -> FrameChunk:
-        if self._stored is None:
-            raise LookupError("there is no frame to take")
-        number = len(self._displays)
-        chunk = FrameChunk(
-            first=self.first,
-            expected=max(self.start.num_frames, self.first + number),
-            stored=self._stored[:number],
-            displays=as_displays(self._displays, self._stored.dtype),
-            pixel_aspect=self.start.pixel_aspect,
-            has_spacing=self.start.has_spacing,
-        )
-        if self.start.is_film:
-            self.repeats.add(chunk.sample(self.repeats.step))
-        self.first += number
-        self._forget()
+    def take(start: ClipStart) -> FrameChunk:
+        nonlocal first
+        number, stored = len(displays), pages.pop()
+        shown, expected = as_displays(displays, stored.dtype), max(start.num_frames, first + number)
+        chunk = FrameChunk(first, expected, stored[:number], shown, start.pixel_aspect, start.has_spacing)
+        if start.is_film:
+            repeats.add(chunk.sample(repeats.step))
+        first += number
+        displays.clear()
         return chunk
 
-
-def _with_warnings(clip: Clip, repeats: RepeatCounter) -> Clip:
-    return replace(clip, warnings=tuple(dict.fromkeys([*clip.warnings, *repeats.warnings()])))
+    for item in (parts := _Parts(stream)):
+        if isinstance(item, ClipStart):
+            start, first, repeats = item, 0, RepeatCounter(item.rows, item.columns)
+            pages.clear()
+            displays.clear()
+            continue
+        if not pages:
+            pages.append(empty_frames((chunk_frames, 1, start.rows, start.columns), start.dtype))
+        pages[0][len(displays), 0] = item.stored
+        displays.append(item.display)
+        if len(displays) == chunk_frames:
+            yield take(start)
+    if displays:
+        yield take(start)
+    yield repeats.added_to(parts.clip)

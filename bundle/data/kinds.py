@@ -1,6 +1,7 @@
 """What a file is: DICOM, video, picture or NIfTI, by its name and by its content (PS3.5 7.1, PS3.10 7.1)."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
@@ -8,11 +9,15 @@ from pydicom.datadict import dictionary_has_tag
 from pydicom.tag import Tag
 from pydicom.valuerep import VR
 
-from bundle.data.dicom import DICOM_SUFFIXES
-from bundle.data.nifti import NIFTI_SUFFIXES
-from bundle.data.stills import STILL_SUFFIXES
-from bundle.data.video import VIDEO_SUFFIXES
+from bundle.data.clip import UnreadableStudyError
 
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
+    *(".wmv", ".asf"),
+)
 READABLE_SUFFIXES = DICOM_SUFFIXES + VIDEO_SUFFIXES + STILL_SUFFIXES + NIFTI_SUFFIXES
 SUFFIXES_OF_KIND = {
     "DICOM": DICOM_SUFFIXES,
@@ -21,7 +26,7 @@ SUFFIXES_OF_KIND = {
     "NIfTI": NIFTI_SUFFIXES,
 }
 HEAD_BYTES = 384
-DIRECTORY = pydicom.uid.MediaStorageDirectoryStorage
+DIRECTORY_CLASS = pydicom.uid.MediaStorageDirectoryStorage
 MAX_FIRST_ELEMENT_BYTES = 2**12
 
 
@@ -51,6 +56,38 @@ def kind_by_content(path: Path) -> str | None:
     return "DICOM" if _begins_as_data_set(head) and _has_sop_class(path) else None
 
 
+def kind_of(path: Path) -> str:
+    """What a clip is read as: "folder", or what a file's content says; a suffix that says otherwise is an error."""
+    if path.is_dir():
+        return "folder"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.stat().st_size == 0:
+        raise UnreadableStudyError(path, "the file is empty")
+    named, content = kind_by_name(path), kind_by_content(path)
+    if content is None and (named == "DICOM" or path.name.lower().endswith(".nii.gz")):
+        return str(named)  # without a preamble, or compressed: the reader looks inside
+    if content is None:
+        expected = f"named {path.suffix}, but its content is" if named else "its content is"
+        raise UnreadableStudyError(path, f"{expected} no DICOM, video, PNG, JPEG, TIFF or NIfTI")
+    if named not in (None, content):
+        raise UnreadableStudyError(path, f"named {path.suffix}, but its content is {content}: rename it if it is right")
+    return content
+
+
+def sort_folder(folder: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path], list[str]]:
+    """DICOM files or pictures of a folder that is one clip, and a warning that names the files which are neither."""
+    dicoms = [file for file in files if kind_by_content(file) == "DICOM"]
+    pictures = [file for file in files if file.suffix.lower() in STILL_SUFFIXES]
+    if dicoms and pictures:
+        raise UnreadableStudyError(folder, f"mixes {len(dicoms)} DICOM files with {len(pictures)} pictures")
+    if not dicoms and not pictures:
+        raise UnreadableStudyError(folder, f"no DICOM, PNG, JPEG or TIFF file among its {len(files)} files")
+    taken = {*dicoms, *pictures}
+    excluded = ", ".join(f"'{file.name}'" for file in files if file not in taken)
+    return dicoms, pictures, [f"excluded, not part of the clip: {excluded}"] if excluded else []
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its name or, whatever its name, by its content."""
     return kind_by_name(path) == "DICOM" or kind_by_content(path) == "DICOM"
@@ -61,7 +98,7 @@ def is_dicomdir(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR":
         return True
     with path.open("rb") as file:
-        return DIRECTORY.encode() in file.read(HEAD_BYTES)[132:]
+        return DIRECTORY_CLASS.encode() in file.read(HEAD_BYTES)[132:]
 
 
 def _is_video(head: bytes) -> bool:

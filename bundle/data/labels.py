@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bundle.data.clip import UnreadableStudyError
+from bundle.data.kinds import NIFTI_SUFFIXES
 from bundle.data.mask_files import probe_planes, read_planes
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
+from bundle.data.nifti import open_nifti, read_array
 
 ROUNDING = 0.05
 """How far a value may be from a whole number: a header that scales values up to 25 into 8 bits misses by less."""
@@ -20,15 +21,36 @@ class ChannelLabel:
     """One NIfTI ``(X, Y, 1, T, S)`` with a channel per structure, in the data list's order."""
 
     path: Path
-    channels: tuple[str, ...]
+    structures: tuple[str, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
         return (self.path,)
 
-    @property
-    def structures(self) -> tuple[str, ...]:
-        return self.channels
+    def probe(self) -> tuple[int, int, int]:
+        """Frames, rows and columns."""
+        path = self.path
+        if not path.exists():
+            raise FileNotFoundError(f"no such mask file or folder: {path}")
+        if not path.is_file() or not path.name.lower().endswith(NIFTI_SUFFIXES):
+            words = "a label given as one path must be a NIfTI (X, Y, 1, T, S): write {structure: path}, or a map"
+            raise UnreadableStudyError(path, words)
+        shape = open_nifti(path).shape
+        if len(shape) != 5 or shape[2] != 1:
+            raise UnreadableStudyError(path, f"expected masks (X, Y, 1, T, S), got {tuple(shape)}")
+        if shape[4] != len(self.structures):
+            names = f"{len(self.structures)} structures {list(self.structures)}"
+            raise UnreadableStudyError(path, f"{shape[4]} channels, but the data list names {names}")
+        return shape[3], shape[1], shape[0]
+
+    def read(self, structures: Sequence[str]) -> np.ndarray:
+        """Masks ``(T, S, H, W)``."""
+        self.probe()
+        values = read_array(self.path, open_nifti(self.path))
+        planes = values.reshape(*values.shape[:2], -1, len(self.structures)).T  # (S, T, Y, X), a view
+        masks = _to_binary(planes, self.path)
+        order = [self.structures.index(name) for name in structures]
+        return np.moveaxis(masks if order == list(range(len(masks))) else masks[order], 0, 1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,28 @@ class FileLabel:
     @property
     def structures(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.files)
+
+    def probe(self) -> tuple[int, int, int]:
+        """Frames, rows and columns, which must agree."""
+        sizes = {path: probe_planes(path) for path in self.paths}
+        if not sizes:
+            raise ValueError("a label with every structure absent needs at least one mask file, to tell its size")
+        first_path, first = next(iter(sizes.items()))
+        for path, size in sizes.items():
+            if size != first:
+                raise UnreadableStudyError(path, f"masks of {_words(size)}, but {first_path.name} has {_words(first)}")
+        return first
+
+    def read(self, structures: Sequence[str]) -> np.ndarray:
+        """Masks ``(T, S, H, W)``."""
+        num_frames, rows, columns = self.probe()
+        masks = np.zeros((num_frames, len(structures), rows, columns), np.uint8)
+        paths = dict(self.files)
+        for channel, name in enumerate(structures):
+            path = paths[name]
+            if path is not None:
+                masks[:, channel] = _to_binary(read_planes(path), path)
+        return masks
 
 
 @dataclass(frozen=True)
@@ -61,6 +105,28 @@ class MapLabel:
     def structures(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for _, name in self.values))
 
+    def probe(self) -> tuple[int, int, int]:
+        """Frames, rows and columns."""
+        return probe_planes(self.path)
+
+    def read(self, structures: Sequence[str]) -> np.ndarray:
+        """Masks ``(T, S, H, W)``."""
+        indices, _ = self.indices()
+        masks = [np.isin(indices, [value for value, owner in self.values if owner == name]) for name in structures]
+        return np.stack(masks, axis=1).astype(np.uint8)
+
+    def indices(self) -> tuple[np.ndarray, set[int]]:
+        """The map ``(T, H, W)``, and the values in it, all of which must be named."""
+        indices = _to_whole(read_planes(self.path), self.path)
+        found = {int(value) for value in np.unique(indices)}
+        if found - {0} - {value for value, _ in self.values}:
+            named = ", ".join(f"{value} '{name}'" for value, name in self.values)
+            raise ValueError(
+                f"{self.path}: the map holds {_some(found)}, but the data list names {named} (0 is background): "
+                "name every value that is there, or correct the map"
+            )
+        return indices, found
+
 
 LabelSpec = ChannelLabel | FileLabel | MapLabel
 
@@ -68,10 +134,8 @@ LabelSpec = ChannelLabel | FileLabel | MapLabel
 def parse_label(entry: str | Path | Mapping[str, Any], folder: Path, channels: Sequence[str]) -> LabelSpec:
     """Turn a data list's label entry into a specification with full paths.
 
-    Args:
-        entry: A path, ``{structure: path or None}``, or ``{"map": path, "values": {"1": structure}}``.
-        folder: What relative paths are relative to.
-        channels: Structures of a channel file, in order.
+    It is a path of a file with these channels, ``{structure: path or None}``, or ``{"map": path, "values": {"1":
+    structure}}``.
     """
     if isinstance(entry, str | Path):
         return ChannelLabel(folder / entry, tuple(channels))
@@ -84,109 +148,29 @@ def parse_label(entry: str | Path | Mapping[str, Any], folder: Path, channels: S
 def read_labels(spec: LabelSpec | str | Path | Mapping[str, Any], structures: Sequence[str]) -> np.ndarray:
     """Read masks ``(T, S, H, W)``, uint8 0 or 1, one channel per structure in the order asked for.
 
-    Args:
-        spec: From ``parse_label``; a raw entry is taken relative to the working directory, its channels being
-            ``structures``.
-        structures: Names to read, in order.
-
-    Raises:
-        FileNotFoundError: If a mask file is missing.
-        UnreadableStudyError: If a mask file is damaged or of a format that we do not read.
-        ValueError: If the label does not say where a structure is, or a file holds other values than a mask, or than
-            the map names.
+    A raw entry is taken relative to the working directory, its channels being ``structures``. Refused are files that
+    are missing, damaged or of an unknown format, and values that neither a mask nor the map names.
     """
     if not isinstance(spec, LabelSpec):
         spec = parse_label(spec, Path(), structures)
     check_structures(structures, spec.structures, f"label {spec.paths[0] if spec.paths else ''}".strip())
-    if isinstance(spec, ChannelLabel):
-        return _read_channels(spec, structures)
-    if isinstance(spec, MapLabel):
-        indices, _ = _read_map(spec)
-        masks = [np.isin(indices, [value for value, owner in spec.values if owner == name]) for name in structures]
-        return np.stack(masks, axis=1).astype(np.uint8)
-    return _read_files(spec, structures)
+    return spec.read(structures)
 
 
 def present_structures(spec: LabelSpec) -> set[str]:
-    """Structures with a pixel anywhere in a label, whose every value is read and checked for this.
-
-    Raises:
-        FileNotFoundError: If a mask file is missing.
-        UnreadableStudyError: If a mask file is damaged.
-        ValueError: If a file holds other values than a mask, or than the map names.
-    """
+    """Structures with a pixel anywhere in a label, whose every value is read and checked for this."""
     if isinstance(spec, MapLabel):
-        _, found = _read_map(spec)
+        _, found = spec.indices()
         return {name for value, name in spec.values if value in found}
-    masks = read_labels(spec, spec.structures)
+    masks = spec.read(spec.structures)
     return {name for channel, name in enumerate(spec.structures) if masks[:, channel].any()}
 
 
-def probe_labels(spec: LabelSpec) -> tuple[int, int, int]:
-    """Frames, rows and columns of a label, from its headers.
-
-    Raises:
-        UnreadableStudyError: If a file is damaged, or the files of one label differ in size.
-    """
-    if isinstance(spec, ChannelLabel):
-        num_channels, num_frames, rows, columns = _channel_shape(spec.path)
-        _check_channels(spec, num_channels)
-        return num_frames, rows, columns
-    sizes = {path: probe_planes(path) for path in spec.paths}
-    if not sizes:
-        raise ValueError("a label with every structure absent needs at least one mask file, to tell its size")
-    first_path, first = next(iter(sizes.items()))
-    for path, size in sizes.items():
-        if size != first:
-            raise UnreadableStudyError(path, f"masks of {_words(size)}, but {first_path.name} has {_words(first)}")
-    return first
-
-
 def check_structures(asked: Sequence[str], known: Sequence[str], owner: str) -> None:
-    """Refuse names that ``owner`` does not have, with both lists.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
+    """Refuse names that ``owner`` does not have, with both lists."""
     unknown = [name for name in asked if name not in known]
     if unknown:
         raise ValueError(f"unknown structures {unknown}: asked for {list(asked)}, {owner} has {list(known)}")
-
-
-def _read_channels(spec: ChannelLabel, structures: Sequence[str]) -> np.ndarray:
-    num_channels = _channel_shape(spec.path)[0]
-    _check_channels(spec, num_channels)
-    values = read_array(spec.path, open_nifti(spec.path))
-    planes = values.reshape(*values.shape[:2], -1, num_channels).T  # (S, T, Y, X), a view
-    masks = _to_binary(planes, spec.path)
-    order = [spec.channels.index(name) for name in structures]
-    if order != list(range(num_channels)):
-        masks = masks[order]
-    return np.moveaxis(masks, 0, 1)
-
-
-def _read_files(spec: FileLabel, structures: Sequence[str]) -> np.ndarray:
-    num_frames, rows, columns = probe_labels(spec)
-    masks = np.zeros((num_frames, len(structures), rows, columns), np.uint8)
-    paths = dict(spec.files)
-    for channel, name in enumerate(structures):
-        path = paths[name]
-        if path is not None:
-            masks[:, channel] = _to_binary(read_planes(path), path)
-    return masks
-
-
-def _read_map(spec: MapLabel) -> tuple[np.ndarray, set[int]]:  # (T, H, W), and the values in it
-    indices = _to_whole(read_planes(spec.path), spec.path)
-    found = {int(value) for value in np.unique(indices)}
-    unnamed = found - {0} - {value for value, _ in spec.values}
-    if unnamed:
-        named = ", ".join(f"{value} '{name}'" for value, name in spec.values)
-        raise ValueError(
-            f"{spec.path}: the map holds {_some(found)}, but the data list names {named} (0 is background): "
-            "name every value that is there, or correct the map"
-        )
-    return indices, found
 
 
 def _to_whole(values: np.ndarray, path: Path) -> np.ndarray:
@@ -221,27 +205,6 @@ def _to_binary(values: np.ndarray, path: Path) -> np.ndarray:
 def _check_numbers(values: np.ndarray, path: Path) -> None:
     if values.dtype.kind not in "buif" or (values.dtype.kind == "f" and not np.isfinite(values).all()):
         raise ValueError(f"{path}: a mask holds finite numbers, got {values.dtype} with colors, NaN or infinity")
-
-
-def _channel_shape(path: Path) -> tuple[int, int, int, int]:  # channels, frames, rows, columns
-    if not path.exists():
-        raise FileNotFoundError(f"no such mask file or folder: {path}")
-    if not path.is_file() or not path.name.lower().endswith(NIFTI_SUFFIXES):
-        raise UnreadableStudyError(
-            path, "a label given as one path must be a NIfTI (X, Y, 1, T, S): write {structure: path}, or a map"
-        )
-    shape = open_nifti(path).shape
-    if len(shape) != 5 or shape[2] != 1:
-        raise UnreadableStudyError(path, f"expected masks (X, Y, 1, T, S), got {tuple(shape)}")
-    return shape[4], shape[3], shape[1], shape[0]
-
-
-def _check_channels(spec: ChannelLabel, num_channels: int) -> None:
-    if num_channels != len(spec.channels):
-        raise UnreadableStudyError(
-            spec.path,
-            f"{num_channels} channels, but the data list names {len(spec.channels)} structures {list(spec.channels)}",
-        )
 
 
 def _some(values: set[int], most: int = 8) -> str:

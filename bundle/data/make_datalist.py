@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from bundle.data.datalist import ALL_SECTIONS, SECTIONS, check_datalist
+from bundle.data.kinds import NIFTI_SUFFIXES
 from bundle.data.mask_files import ACCEPTED, MASK_SUFFIXES
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti
+from bundle.data.nifti import open_nifti
 from bundle.data.sources import OTHER, find_sources
 from bundle.data.split_checks import patient_key
 from bundle.structures import check_names
@@ -28,8 +29,7 @@ def make_datalist(
     patient_pattern: str = FIRST_PART_OF_THE_NAME,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
-    synthetic: bool = False,
-    about: Mapping[str, str] | None = None,
+    **about: str | bool,
 ) -> Path:
     """Find clips and their masks, split them by patient, write the data list and check it.
 
@@ -47,8 +47,7 @@ def make_datalist(
             within the folder; its first group, if it has one. By default all up to the first ``/``, ``_`` or ``.``.
         fractions: Shares of the patients in training, validation and test.
         seed: Of the draw that splits the patients.
-        synthetic: Whether no patient was imaged.
-        about: "description", "source" and "license", in words, for the reader of the data list.
+        about: "synthetic", whether no patient was imaged, and "description", "source" and "license", in words.
 
     Returns:
         Path of the data list.
@@ -70,24 +69,15 @@ def make_datalist(
             item["label"] = _label_entry(label, structures, output)
         items.append(item)
     sections = split_by_patient(items, dict(zip(SECTIONS, fractions, strict=True)), seed)
+    synthetic = about.pop("synthetic", False)
     content = {"name": folder.resolve().name, "synthetic": synthetic, "structures": list(structures)}
-    return write_datalist(output, {**content, **(about or {}), **sections}, is_labelled=bool(labels))
+    return write_datalist(output, {**content, **about, **sections}, is_labelled=bool(labels))
 
 
 def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
     """Write a data list that has been checked, files and all; if it is wrong, nothing is written.
 
-    Args:
-        output: The JSON; its folder is made.
-        content: Of the data list, with paths relative to its folder.
-        is_labelled: Whether every clip of it must have labels.
-
-    Returns:
-        ``output``.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the content is wrong, or a label does not fit its clip.
+    Its paths are relative to the JSON's folder, which is made. Labeled, every clip of it must have labels.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f"{output.name}.draft")
@@ -110,9 +100,6 @@ def split_by_patient(
         items: Anything with a "patient"; ids that differ in case, Unicode form or blanks are one patient's.
         fractions: Share of the patients for each section; they sum to 1, and each above 0 gets a patient at least.
         seed: Equal seeds split equal patients equally, in whatever order they come.
-
-    Raises:
-        ValueError: If the shares do not sum to 1, or there are fewer patients than sections.
     """
     items = list(items)
     if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1.0) > 1e-6:
@@ -125,7 +112,8 @@ def split_by_patient(
             "check patient_pattern, or set a fraction to 0"
         )
     np.random.default_rng(seed).shuffle(patients)
-    section_of = dict(zip(patients, _repeat(_counts(wanted, len(patients))), strict=True))
+    sections = [section for section, count in _counts(wanted, len(patients)).items() for _ in range(count)]
+    section_of = dict(zip(patients, sections, strict=True))
     return {
         section: [item for item in items if section_of[patient_key(item["patient"])] == section] for section in wanted
     }
@@ -137,10 +125,6 @@ def _counts(fractions: Mapping[str, float], total: int) -> dict[str, int]:
     largest = max(counts, key=lambda section: counts[section])
     counts[largest] += total - sum(counts.values())
     return counts
-
-
-def _repeat(counts: Mapping[str, int]) -> list[str]:
-    return [section for section, count in counts.items() for _ in range(count)]
 
 
 def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
@@ -159,19 +143,13 @@ def _find_clips(folder: Path, pattern: str | None) -> list[Path]:
     return clips
 
 
-Label = Path | dict[str, Path]
-"""Masks of all structures, or a path for each."""
+Label = Path | dict[str, Path]  # Masks of all structures, or a path for each
 
 
 def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequence[str]) -> list[Label | None]:
     if not template:
         return [None] * len(clips)
-    labels: list[Label | None] = [
-        _find_label_per_structure(clip, template, structures)
-        if "{structure}" in template
-        else _find_label(clip, template)
-        for clip in clips
-    ]
+    labels = [_find_label(clip, template, structures) for clip in clips]
     without = [str(clip) for clip, label in zip(clips, labels, strict=True) if label is None]
     if without:
         raise FileNotFoundError(
@@ -181,13 +159,15 @@ def _find_labels(clips: Sequence[Path], template: str | None, structures: Sequen
     return labels
 
 
-def _find_label_per_structure(clip: Path, template: str, structures: Sequence[str]) -> Label | None:
-    paths = {name: _find_label(clip, template.replace("{structure}", name)) for name in structures}
+def _find_label(clip: Path, template: str, structures: Sequence[str]) -> Label | None:
+    if "{structure}" not in template:
+        return _find_file(clip, template)
+    paths = {name: _find_file(clip, template.replace("{structure}", name)) for name in structures}
     found = {name: path for name, path in paths.items() if path is not None}
     return found if len(found) == len(structures) else None
 
 
-def _find_label(clip: Path, template: str) -> Path | None:
+def _find_file(clip: Path, template: str) -> Path | None:
     stem = clip.name if clip.is_dir() else clip.name.removesuffix(".gz").removesuffix(".nii")
     stem = stem if clip.is_dir() or stem != clip.name else clip.stem
     base = clip.parent / template.format(stem=stem)

@@ -9,33 +9,29 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bundle.data.clip import UnreadableStudyError
-from bundle.data.nifti import NIFTI_SUFFIXES, open_nifti, read_array
-from bundle.data.png_rows import check_png_rows
+from bundle.data.clip import UnreadableStudyError, damage_refused
+from bundle.data.kinds import NIFTI_SUFFIXES, STILL_SUFFIXES
+from bundle.data.nifti import open_nifti, read_array
 from bundle.data.sources import own_files
-from bundle.data.stills import STILL_SUFFIXES
+from bundle.data.stills import check_png_rows
 from bundle.extras import needs_extra
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 MASK_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 ACCEPTED = "a NIfTI, NRRD or MetaImage file, a PNG, a TIFF (one page per frame), or a folder of PNGs"
-LOSSY = ("jpeg", "webp")
+DAMAGED_MASK = f"no mask in it, or damaged ({{}}); a mask is {ACCEPTED}"
+LOSSY_PICTURES = ("jpeg", "webp")
 """Compressions after which a value is no longer what was written, alone or inside a TIFF."""
 
 
 def probe_planes(path: Path) -> tuple[int, int, int]:
-    """Frames, rows and columns, from the header.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it is no mask file, or damaged.
-    """
-    _check_exists(path)
+    """Frames, rows and columns, from the header."""
+    if not path.exists():
+        raise FileNotFoundError(f"no such mask file or folder: {path}")
     if path.is_dir():
         pictures = _pictures(path)
-        _, rows, columns = _probe_pages(pictures[0])
-        return len(pictures), rows, columns
+        return len(pictures), *_probe_pages(pictures[0])[1:]
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return _plane_shape(path, open_nifti(path).shape)
     if path.name.lower().endswith(ITK_SUFFIXES):
@@ -44,25 +40,17 @@ def probe_planes(path: Path) -> tuple[int, int, int]:
 
 
 def read_planes(path: Path) -> np.ndarray:
-    """Values ``(T, H, W)`` as stored; a palette picture gives its indices.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        UnreadableStudyError: If it is no mask file, damaged, or compressed with loss.
-    """
+    """Values ``(T, H, W)`` as stored, never compressed with loss; a palette picture gives its indices."""
     num_frames, rows, columns = probe_planes(path)
     if path.is_dir():
         return _stack(path, [_only_page(picture) for picture in _pictures(path)])
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_array(path, open_nifti(path)).reshape(columns, rows, num_frames).T
     if path.name.lower().endswith(ITK_SUFFIXES):
-        return _read_itk(path).reshape(num_frames, rows, columns)
+        itk = _load_itk()
+        with damage_refused(path, DAMAGED_MASK):  # of itk's types F is the one that all others become
+            return itk.array_from_image(itk.imread(str(path), itk.F)).reshape(num_frames, rows, columns)
     return _stack(path, list(_read_pages(path)))
-
-
-def _check_exists(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"no such mask file or folder: {path}")
 
 
 def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -73,7 +61,7 @@ def _plane_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _itk_shape(path: Path) -> tuple[int, ...]:
     itk = _load_itk()
-    with _damage_refused(path):
+    with damage_refused(path, DAMAGED_MASK):
         header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         header.SetFileName(str(path))
         header.ReadImageInformation()
@@ -89,28 +77,11 @@ def _load_itk() -> Any:
         return import_module("itk")
 
 
-def _read_itk(path: Path) -> np.ndarray:
-    itk = _load_itk()
-    with _damage_refused(path):
-        return itk.array_from_image(itk.imread(str(path), itk.F))  # of itk's types the one that all others become
-
-
-@contextmanager
-def _damage_refused(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnreadableStudyError:
-        raise
-    except Exception as error:  # itk and Pillow leak many types
-        reason = f"no mask in it, or damaged ({type(error).__name__}); a mask is {ACCEPTED}"
-        raise UnreadableStudyError(path, reason) from error
-
-
 @contextmanager
 def _open_picture(path: Path) -> Iterator[Any]:
-    with _damage_refused(path), path.open("rb") as file, Image.open(file) as picture:
+    with damage_refused(path, DAMAGED_MASK), path.open("rb") as file, Image.open(file) as picture:
         compression = f"{picture.format} {picture.info.get('compression', '')}".lower()
-        if any(name in compression for name in LOSSY):
+        if any(name in compression for name in LOSSY_PICTURES):
             reason = f"{picture.format} changes the values of a mask: export it without loss; a mask is {ACCEPTED}"
             raise UnreadableStudyError(path, reason)
         yield picture
@@ -132,7 +103,12 @@ def _read_pages(path: Path) -> Iterator[np.ndarray]:  # (H, W) each
             values = np.asarray(picture)
             if picture.format == "PNG" and not values[-1].any():
                 check_png_rows(path)  # Pillow leaves rows that are not there 0
-            yield values if values.ndim == 2 else _one_channel(values, path)
+            if values.ndim > 2:
+                color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
+                if (color != color[..., :1]).any():
+                    raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
+                values = color[..., 0]
+            yield values
 
 
 def _only_page(path: Path) -> np.ndarray:
@@ -148,13 +124,6 @@ def _stack(path: Path, planes: list[np.ndarray]) -> np.ndarray:
         words = " and ".join(f"{rows} x {columns}" for rows, columns in sizes)
         raise UnreadableStudyError(path, f"masks of one clip must have one size, got {words}")
     return np.stack(planes)
-
-
-def _one_channel(values: np.ndarray, path: Path) -> np.ndarray:
-    color = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]  # without transparency
-    if (color != color[..., :1]).any():
-        raise UnreadableStudyError(path, "a mask picture must be gray or have a palette, got colors")
-    return color[..., 0]
 
 
 def _pictures(folder: Path) -> list[Path]:

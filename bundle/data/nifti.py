@@ -4,39 +4,40 @@ import gzip
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, apply_limits, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
+from bundle.data.clip import (
+    DISPLAY_WINDOW_PERCENT,
+    Clip,
+    ClipShape,
+    FrameOrigin,
+    UnreadableStudyError,
+    apply_limits,
+    check_frame,
+    damage_refused,
+)
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
-BLOCK_BYTES = 2**22
-"""Of values that are read at a time."""
-
-DISPLAY_WINDOW_PERCENT = (0.5, 99.5)
-SAMPLED_VALUES = 1_000_000
-"""Of which percentiles are taken, over the whole clip, so that brightness does not flicker."""
+DAMAGED_VALUES = "its values are damaged or cut off ({})"
+BLOCK_BYTES = 2**22  # Of values that are read at a time
+SAMPLED_VALUES = 1_000_000  # Of which percentiles are taken, over the whole clip, so that brightness does not flicker
 
 
-def read_nifti(path: Path) -> Clip:
-    """Read frames, spacing and times; uint8 is shown as it is, other values by cal_min/cal_max or percentiles.
+def stream_nifti(path: Path) -> FrameStream:
+    """Frames, spacing and times; uint8 is shown as it is, other values by cal_min/cal_max or percentiles.
+
+    Other values than uint8 are read twice, first for their range.
 
     Raises:
         UnreadableStudyError: If the file is damaged or has other axes than X, Y and time.
     """
-    return collect(stream_nifti(path))
-
-
-def stream_nifti(path: Path) -> FrameStream:
-    """The same, frame by frame; other values than uint8 are read twice, first for their range."""
     image = open_nifti(path)
     shape = _clip_shape(path, image.shape)
     header = _header_as_stored(path, image)
@@ -44,10 +45,12 @@ def stream_nifti(path: Path) -> FrameStream:
     spacing = _spacing_mm(header, length)
     aspect, dtype = _pixel_aspect(header), np.dtype(np.float32)
     limits, warnings = _limits(path, image, shape)
-    yield Start(path, shape.num_frames, shape.rows, shape.columns, dtype, aspect, spacing is not None, is_film=False)
+    yield ClipStart(
+        path, shape.num_frames, shape.rows, shape.columns, dtype, aspect, spacing is not None, is_film=False
+    )
     for block in _blocks(path, image, shape):
         for frame in block.astype(np.float32) if limits is None else apply_limits(block, *limits):
-            yield Frame(frame)
+            yield StreamedFrame(frame)
     times = _frame_times_ms(header, shape.num_frames, time) if len(image.shape) == 4 else None
     if len(image.shape) == 3 and shape.num_frames > 1:
         warnings.append("NIfTI keeps no time step for a third axis: (X, Y, 1, T) has one")
@@ -60,7 +63,7 @@ def stream_nifti(path: Path) -> FrameStream:
         spacing_source="NIfTI header" if spacing else "none",
         origin=tuple(FrameOrigin(path, index) for index in range(shape.num_frames)),
         warnings=tuple(warnings + _excess_warnings(path, image)),
-        name=nifti_stem(path),
+        name=re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE),
     )
 
 
@@ -69,44 +72,18 @@ def probe_nifti(path: Path) -> ClipShape:
     return _clip_shape(path, open_nifti(path).shape)
 
 
-def nifti_stem(path: Path) -> str:
-    """File name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-
-
 def open_nifti(path: Path) -> Any:  # nibabel has no types
-    """Open without reading the values.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UnreadableStudyError: If it is not NIfTI.
-    """
+    """Open without reading the values."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    try:
+    with damage_refused(path, "no NIfTI in it ({})"):  # nibabel leaks zlib, EOF, header and value errors
         return nib.load(path)
-    except Exception as error:  # nibabel leaks zlib, EOF, header and value errors
-        raise UnreadableStudyError(path, f"no NIfTI in it ({type(error).__name__})") from error
 
 
 def read_array(path: Path, image: Any) -> np.ndarray:
-    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order).
-
-    Raises:
-        UnreadableStudyError: If values are missing, or the checksum of a .gz does not fit.
-    """
-    with _damage_refused(path), _open_values(path, image) as values:
+    """Values in their stored type unless the header scales them; axes as stored, X first (Fortran order)."""
+    with damage_refused(path, DAMAGED_VALUES), _open_values(path, image) as values:
         return np.asanyarray(values)
-
-
-@contextmanager
-def _damage_refused(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (UnreadableStudyError, MemoryError):
-        raise
-    except Exception as error:  # as above
-        raise UnreadableStudyError(path, f"its values are damaged or cut off ({type(error).__name__})") from error
 
 
 @contextmanager
@@ -126,7 +103,7 @@ def _open_values(path: Path, image: Any) -> Iterator[Any]:
 def _blocks(path: Path, image: Any, shape: ClipShape) -> Iterator[np.ndarray]:
     """Values ``(n, H, W)``, a few frames at a time."""
     step = max(1, BLOCK_BYTES // (shape.rows * shape.columns * image.header.get_data_dtype().itemsize))
-    with _damage_refused(path), _open_values(path, image) as values:
+    with damage_refused(path, DAMAGED_VALUES), _open_values(path, image) as values:
         for first in range(0, shape.num_frames, step):
             is_still = len(image.shape) == 2
             block = np.asanyarray(values if is_still else values[..., first : first + step])
@@ -138,15 +115,8 @@ def _clip_shape(path: Path, shape: tuple[int, ...]) -> ClipShape:
     if frames is None or (len(shape) == 4 and shape[2] != 1):
         raise UnreadableStudyError(path, f"expected (X, Y), (X, Y, T) or (X, Y, 1, T), got {tuple(shape)}")
     clip_shape = ClipShape(int(frames[0]), int(shape[1]), int(shape[0]))
-    check_frame(path, clip_shape.num_frames, clip_shape.rows, clip_shape.columns)
+    check_frame(path, *clip_shape)
     return clip_shape
-
-
-def _check_type(path: Path, dtype: np.dtype) -> None:
-    if dtype.names:
-        raise UnreadableStudyError(path, "its values are colours: save grey values")
-    if dtype.kind not in "biuf":
-        raise UnreadableStudyError(path, f"its values must be real numbers, got {dtype}")
 
 
 def _excess_warnings(path: Path, image: Any) -> list[str]:
@@ -157,39 +127,29 @@ def _excess_warnings(path: Path, image: Any) -> list[str]:
     return [f"{excess} bytes follow the values that the header says, and are left out"] if excess > 0 else []
 
 
-@dataclass
-class _Range:
-    """What blocks of values tell of the whole."""
-
-    step: int
-    lowest: float = np.inf
-    highest: float = -np.inf
-    num_values: int = 0
-    sample: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, values: np.ndarray) -> None:
-        self.lowest, self.highest = min(self.lowest, float(values.min())), max(self.highest, float(values.max()))
-        self.sample.append(values.reshape(-1)[-self.num_values % self.step :: self.step].copy())
-        self.num_values += values.size
-
-
 def _limits(path: Path, image: Any, shape: ClipShape) -> tuple[tuple[float, float] | None, list[str]]:
     """Values that become 0 and 1, None for such as are shown as they are, and warnings."""
-    step = max(1, shape.num_frames * shape.rows * shape.columns // SAMPLED_VALUES) | 1  # odd: not always one column
-    found = _Range(step)
+    step = max(1, shape.num_pixels // SAMPLED_VALUES) | 1  # odd: not always one column
+    lowest, highest, num_values = np.inf, -np.inf, 0
+    sample: list[np.ndarray] = []
     for block in _blocks(path, image, shape):
-        _check_type(path, block.dtype)
+        if block.dtype.names:
+            raise UnreadableStudyError(path, "its values are colours: save grey values")
+        if block.dtype.kind not in "biuf":
+            raise UnreadableStudyError(path, f"its values must be real numbers, got {block.dtype}")
         if block.dtype == np.uint8:
             return (0.0, 255.0), []
         if not np.isfinite(block).all():
             raise UnreadableStudyError(path, "values must be finite, got NaN or infinity")
-        found.add(block)
-    if found.sample[0].dtype.kind == "f" and found.lowest >= 0.0 and found.highest <= 1.0:
+        lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
+        sample.append(block.reshape(-1)[-num_values % step :: step].copy())
+        num_values += block.size
+    if sample[0].dtype.kind == "f" and lowest >= 0.0 and highest <= 1.0:
         return None, []
     lower, upper = float(image.header["cal_min"]), float(image.header["cal_max"])
     if upper > lower:
         return (lower, upper), []
-    lower, upper = (float(limit) for limit in np.percentile(np.concatenate(found.sample), DISPLAY_WINDOW_PERCENT))
+    lower, upper = (float(limit) for limit in np.percentile(np.concatenate(sample), DISPLAY_WINDOW_PERCENT))
     return (lower, upper), [f"no display window: percentiles 0.5-99.5 used, {lower:g} to {upper:g}"]
 
 

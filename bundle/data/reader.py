@@ -11,8 +11,9 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
 
-from bundle.data.clip import Clip
-from bundle.data.readers import READABLE_SUFFIXES, read_clip
+from bundle.data.clip import Clip, check_aspect
+from bundle.data.kinds import READABLE_SUFFIXES
+from bundle.data.readers import read_clip
 from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM
 
 
@@ -48,11 +49,7 @@ class ClipReader(ImageReader):
         return tuple(Path(path) for path in ensure_tuple(data))
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Frames ``(T, 1, H, W)`` and their meta dictionary.
-
-        Raises:
-            UnreadableStudyError: If the file holds no X-ray clip.
-        """
+        """Frames ``(T, 1, H, W)`` and their meta dictionary."""
         clip = with_aspect(read_clip(img if len(img) > 1 else img[0], self.strict), self.pixel_aspect)
         spacing = clip.pixel_spacing_mm or (float("nan"), float("nan"))
         times = clip.frame_times_ms if clip.frame_times_ms is not None else np.full(clip.num_frames, np.nan)
@@ -74,22 +71,10 @@ class ClipReader(ImageReader):
         return clip.frames, meta
 
 
-def check_aspect(pixel_aspect: float | None) -> None:
-    """Refuse a user's word about the shape of pixels that cannot be.
-
-    Raises:
-        ValueError: If it is not positive.
-    """
-    if pixel_aspect is not None and not 0 < pixel_aspect < float("inf"):
-        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
-
-
 def with_aspect(clip: Clip, pixel_aspect: float | None) -> Clip:
     """The clip with the user's word about the shape of its pixels, and a warning that says so.
 
-    Args:
-        clip: As read. One with a pixel spacing says the shape itself, and is returned as it is.
-        pixel_aspect: Height of a pixel divided by its width; None: as the source states.
+    A clip with a pixel spacing says the shape itself, and is returned as it is.
     """
     if pixel_aspect is None or clip.pixel_spacing_mm is not None:
         return clip

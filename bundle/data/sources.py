@@ -5,6 +5,7 @@ Linked folders are entered, each folder once. What is left out is named, by kind
 
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,10 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bundle.data.kinds import is_dicomdir, kind_by_content, kind_by_name
-from bundle.data.stills import natural_order
 
 HIDDEN = "hidden, or of the system"
-CLOSED = "not to be read: no permission, or damaged"
+NOT_READABLE = "not to be read: no permission, or damaged"
 DANGLING = "link that leads nowhere"
 REPEATED = "folder that is searched under another name, or leads back"
 RESULTS = "results of an earlier run"
@@ -27,19 +27,14 @@ DIRECTORY = "directory of a DICOM medium, whose folder is searched"
 OTHER = "neither DICOM nor of a suffix that is read here"
 DEVICE = "neither file nor folder"
 
-RECORD = "study.json"
+STUDY_RECORD = "study.json"
 """The last file of a study's results, with what a later run needs in order not to do the study again."""
 
 TABLE = "results.csv"
 TABLE_BEGINS = "key,status,"
-RUN_FILES = frozenset((TABLE, "sources.csv", "config.json", ".lock"))
-"""What a run writes beside its studies' folders."""
-
-COPIES_MARK = "deidentified.json"
-"""In the folder of de-identified copies."""
-
-ANNOTATION_RECORD = "datastore_v2.json"
-"""MONAI Label's, beside the images; the labels are in the folder ``labels`` then."""
+RUN_FILES = frozenset((TABLE, "sources.csv", "config.json", ".lock"))  # What a run writes beside its studies' folders
+COPIES_MARK = "deidentified.json"  # In the folder of de-identified copies
+ANNOTATION_RECORD = "datastore_v2.json"  # MONAI Label's, beside the images; the labels are in the folder labels then
 
 SYSTEM_NAMES = frozenset(
     (
@@ -81,17 +76,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of a folder and its subfolders in natural order, and what was left out.
+    """Files of a folder and its subfolders in natural order, and what was left out."""
 
-    Attributes:
-        root: The folder.
-        folders: Each folder's own files.
-        left_out: The rest.
-    """
-
-    root: Path
-    folders: Mapping[Path, Sequence[Path]]
-    left_out: LeftOut
+    root: Path  # The folder
+    folders: Mapping[Path, Sequence[Path]]  # Each folder's own files
+    left_out: LeftOut  # The rest
 
     @property
     def files(self) -> list[Path]:
@@ -109,7 +98,7 @@ class Sources:
         try:
             kind = kind_by_name(file) or ("DICOM" if kind_by_content(file) == "DICOM" else None)
         except OSError:
-            self.left_out.add(CLOSED, file)
+            self.left_out.add(NOT_READABLE, file)
             return None
         if kind is None:
             self.left_out.add(OTHER, file)
@@ -129,19 +118,11 @@ def shown(name: str | Path) -> str:
 
 
 def find_sources(source: str | Path, exclude: str | Path | None = None, is_deep: bool = True) -> Sources:
-    """Search a folder, or that of a DICOMDIR.
+    """Search a folder, or that of a DICOMDIR; another file is all there is.
 
     Left out are hidden files, folders without the right to read, links that lead nowhere or back, and our own results:
-    folders with a study's record, labels of annotators, and de-identified copies below the folder itself.
-
-    Args:
-        source: A folder, or the DICOMDIR in it; another file is all there is.
-        exclude: Folder that is left out, such as the one for a run's own results.
-        is_deep: Whether subfolders are searched.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        PermissionError: If it may not be read.
+    folders with a study's record, labels of annotators, and de-identified copies below the folder itself. So is
+    ``exclude``, such as the folder of a run's own results.
     """
     source = Path(source)
     if source.is_file() and not is_dicomdir(source):
@@ -158,6 +139,16 @@ def find_sources(source: str | Path, exclude: str | Path | None = None, is_deep:
 def own_files(folder: Path) -> list[Path]:
     """A folder's own files in natural order, without what is hidden."""
     return find_sources(folder, is_deep=False).files
+
+
+def natural_order(paths: Sequence[Path]) -> list[Path]:
+    """Sort by name with numbers as numbers: frame2 comes before frame10."""
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.split(r"([0-9]+)", path.name.lower())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+    return sorted(paths, key=key)
 
 
 class _Walk:
@@ -204,7 +195,7 @@ class _Walk:
         try:
             entries = natural_order([folder / name for name in sorted(os.listdir(folder))])
         except OSError:
-            self.left_out.add(CLOSED, folder)
+            self.left_out.add(NOT_READABLE, folder)
             return [], []
         files: list[Path] = []
         subfolders: list[Path] = []
@@ -227,13 +218,13 @@ def _kind_left_out(path: Path) -> str | None:
         if path.is_file() or path.is_dir():
             return None
     except OSError:  # in a folder whose names may be read, and nothing else
-        return CLOSED
+        return NOT_READABLE
     return DANGLING if path.is_symlink() else DEVICE
 
 
 def _own_kind(folder: Path, is_root: bool) -> str | None:
     """What of ours a folder holds; None if nothing."""
-    if _is_record(folder / RECORD):
+    if _is_record(folder / STUDY_RECORD):
         return RESULTS
     if is_root:
         return None

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -16,14 +16,9 @@ from bundle.data.sources import own_files
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_BYTES = 4096
-"""Read at the start, in the middle and at the end of files of equal size, before any is read whole."""
-
-SHOWN = 4
-"""Groups in different sections that are named."""
-
-Listed = Sequence[tuple[str, Mapping[str, Any]]]
-"""Section and clip, as the data list has them."""
+SAMPLE_BYTES = 4096  # Read at the start, in the middle and at the end of files of equal size, before any is read whole
+SHOWN = 4  # Groups in different sections that are named
+Listed = Sequence[tuple[str, Mapping[str, Any]]]  # Section and clip, as the data list has them
 
 
 def patient_key(patient: str) -> str:
@@ -32,11 +27,7 @@ def patient_key(patient: str) -> str:
 
 
 def check_patients(path: Path, items: Listed) -> None:
-    """Refuse a patient in two sections, and warn of ids that look like one patient's.
-
-    Raises:
-        ValueError: Naming the patient, by both spellings if they differ, and the sections.
-    """
+    """Refuse a patient in two sections, and warn of ids that look like one patient's."""
     first: dict[str, tuple[str, str]] = {}
     for section, item in items:
         patient = item["patient"]
@@ -51,11 +42,7 @@ def check_patients(path: Path, items: Listed) -> None:
 
 
 def check_images(path: Path, items: Listed) -> None:
-    """Refuse an image that is listed twice, also by another path, by a link, or as a part of a folder that is listed.
-
-    Raises:
-        ValueError: Naming both paths and sections.
-    """
+    """Refuse an image that is listed twice, also by another path, a link, or as a part of a listed folder."""
     seen: dict[Hashable, tuple[str, str]] = {}
     for section, item in items:
         image = item["image"]
@@ -80,7 +67,7 @@ def warn_of_copies(path: Path, items: Listed) -> None:
 
 
 @cache
-def note(message: str) -> None:
+def warn_once(message: str) -> None:
     """A warning for the person at the command line, once in a process however often a data list is read."""
     logger.warning(message)
 
@@ -129,60 +116,46 @@ def _warn_across_sections(
         first = {section_of[name]: name for name in reversed(group)}  # one of each section
         names = ", ".join(f"'{name}' ({section})" for section, name in reversed(first.items()))
         more = f" and {len(group) - len(first)} more" if len(group) > len(first) else ""
-        note(f"data list: the {what} {names}{more} {remedy}")
+        warn_once(f"data list: the {what} {names}{more} {remedy}")
     if len(apart) > SHOWN:
-        note(f"data list: and {len(apart) - SHOWN} more such groups of {what}")
+        warn_once(f"data list: and {len(apart) - SHOWN} more such groups of {what}")
 
 
 @cache
 def _warn_of_copies(path: Path, images: tuple[tuple[str, str], ...]) -> None:
     section_of = {image: section for section, image in images}
     files = {image: _files(path.parent / image) for image in section_of}
-    groups: list[list[str]] = [[image for image in section_of if files[image]]]
-    for key in (_sizes, _samples, _contents):
-        groups = [part for group in groups for part in _split(group, files, key) if _is_split(part, section_of)]
-    remedy = "have the same content: keep one of them"
-    _warn_across_sections(groups, section_of, "images", remedy)
+    groups: Iterable[list[str]] = [[image for image in section_of if files[image]]]
+    for trait in (_size, _sample, _content):
+        parts: dict[Hashable, list[str]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for image in group if _is_split(group, section_of) else ():
+                parts[number, *sorted(trait(file) for file in files[image])].append(image)
+        groups = list(parts.values())
+    _warn_across_sections(groups, section_of, "images", "have the same content: keep one of them")
 
 
 def _files(image: Path) -> list[Path]:
     return own_files(image) if image.is_dir() else [image] if image.is_file() else []
 
 
-def _split(
-    group: Sequence[str], files: Mapping[str, list[Path]], key: Callable[[list[Path]], Hashable]
-) -> Iterable[list[str]]:
-    parts: dict[Hashable, list[str]] = defaultdict(list)
-    for image in group:
-        parts[key(files[image])].append(image)
-    return parts.values()
-
-
 def _is_split(group: Sequence[str], section_of: Mapping[str, str]) -> bool:
     return len({section_of[image] for image in group}) > 1
 
 
-def _sizes(files: list[Path]) -> Hashable:
-    return tuple(sorted(file.stat().st_size for file in files))
+def _size(path: Path) -> Any:
+    return path.stat().st_size
 
 
-def _samples(files: list[Path]) -> Hashable:
-    return tuple(sorted(_sample(file) for file in files))
-
-
-def _sample(path: Path) -> bytes:
-    size = path.stat().st_size
+def _sample(path: Path) -> Any:
+    size, parts = path.stat().st_size, []
     with path.open("rb") as file:
-        parts = []
         for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
             file.seek(start)
             parts.append(file.read(SAMPLE_BYTES))
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def _contents(files: list[Path]) -> Hashable:
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").digest())
-    return tuple(sorted(digests))
+def _content(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

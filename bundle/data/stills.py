@@ -1,7 +1,8 @@
 """PNG, JPEG and TIFF: one picture is a clip of one frame, a folder or a TIFF of many pages a clip of many."""
 
-import re
+import struct
 import warnings as python_warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,32 +10,25 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffTags
 
-from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
-from bundle.data.png_rows import check_png_rows
+from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError, check_frame, damage_refused
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
 GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
-GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a grey capture apart by a few values
+GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a gray capture apart by a few values
 TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
+SIGNATURE_BYTES = 8
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type, PNG 11.2.2
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of each pass of an interlaced PNG (8.2)."""
 MINISWHITE, UNSIGNED = 0, 1  # TIFF 6.0: PhotometricInterpretation (262), SampleFormat (339)
 
 
-def read_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> Clip:
-    """Read pictures as the frames of one clip, in the order given, upright as EXIF says.
-
-    Raises:
-        UnreadableStudyError: If a picture cannot be decoded, or sizes differ.
-    """
-    return collect(stream_stills(paths, name, warnings))
-
-
 def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()) -> FrameStream:
-    """The same, picture by picture."""
+    """Pictures of one size as the frames of one clip, in the order given, upright as EXIF says."""
     shape = probe_stills(paths)
     dtype = np.dtype(np.float32)
-    yield Start(paths[0], shape.num_frames, shape.rows, shape.columns, dtype, is_film=False)
+    yield ClipStart(paths[0], *shape, dtype, is_film=False)
     notes: dict[str, None] = dict.fromkeys(warnings)  # each once, in their order
     origin: list[FrameOrigin] = []
     for path in paths:
@@ -47,7 +41,7 @@ def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()
                     f"{shape.rows} x {shape.columns}: a clip needs frames of one size",
                 )
             origin.append(FrameOrigin(path, index))
-            yield Frame(frame)
+            yield StreamedFrame(frame)
         notes |= dict.fromkeys(found)
     return Clip(
         stored=PassedFrames((len(origin), 1, shape.rows, shape.columns), dtype),
@@ -60,39 +54,26 @@ def stream_stills(paths: Sequence[Path], name: str, warnings: Sequence[str] = ()
     )
 
 
-def probe_still(path: Path) -> ClipShape:
+def _probe(path: Path) -> ClipShape:
     """Size of one file, from its header; a TIFF may have many pages."""
     with _open(path) as picture:
         rows, columns = picture.height, picture.width
         if picture.format != "TIFF" and _orientation(picture) >= 5:  # Pillow turns a TIFF's size itself
             rows, columns = columns, rows
-        check_frame(path, _num_pages(path, picture), rows, columns)
-        return ClipShape(_num_pages(path, picture), rows, columns)
+        shape = ClipShape(_num_pages(path, picture), rows, columns)
+    check_frame(path, *shape)
+    return shape
 
 
 def probe_stills(paths: Sequence[Path]) -> ClipShape:
-    """Size of the clip that files make together, from the first one's header.
-
-    Raises:
-        UnreadableStudyError: If one of several files has many pages.
-    """
-    first = probe_still(paths[0])
+    """Size of the clip that files make together, from the first one's header; of several none may have many pages."""
+    first = _probe(paths[0])
     if len(paths) == 1:
         return first
     for path in paths:
-        if path.suffix.lower().startswith(".tif") and probe_still(path).num_frames > 1:
+        if path.suffix.lower().startswith(".tif") and _probe(path).num_frames > 1:
             raise UnreadableStudyError(path, f"is a clip of its own among {len(paths)} files: name it alone")
     return ClipShape(len(paths), first.rows, first.columns)
-
-
-def natural_order(paths: Sequence[Path]) -> list[Path]:
-    """Sort by name with numbers as numbers: frame2 comes before frame10."""
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        parts = re.split(r"([0-9]+)", path.name.lower())
-        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
-
-    return sorted(paths, key=key)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
@@ -101,7 +82,7 @@ def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
 
 
 def colour_warning(share: float) -> str:
-    """Words for a frame of which this share of pixels is not grey; empty for none."""
+    """Words for a frame of which this share of pixels is not gray; empty for none."""
     return f"coloured pixels (up to {100 * share:.1f} %) were turned to grey by their luminance" if share else ""
 
 
@@ -111,7 +92,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         try:
             with python_warnings.catch_warnings():
                 python_warnings.simplefilter("ignore")  # of large pictures, on which check_frame decides, and of damage
-                picture = Image.open(file, formats=FORMATS)
+                picture = Image.open(file, formats=PILLOW_FORMATS)
         except Image.DecompressionBombError:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
             raise UnreadableStudyError(path, f"the header says more than {limit} million pixels") from None
@@ -123,10 +104,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
 def _num_pages(path: Path, picture: Image.Image) -> int:
     if picture.format != "TIFF":
         return 1
-    try:
+    with damage_refused(path, "its pages are damaged or cut off ({})"):
         return int(getattr(picture, "n_frames", 1))
-    except Exception as error:  # as above
-        raise UnreadableStudyError(path, f"its pages are damaged or cut off ({type(error).__name__})") from error
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -144,18 +123,13 @@ def _read_pages(path: Path, notes: list[str]) -> Iterator[np.ndarray]:  # (H, W)
         if picture.format != "TIFF" and getattr(picture, "n_frames", 1) > 1:
             notes.append("more than one picture in it: the first is read")
         for index in range(num_pages):
-            try:
+            with damage_refused(path, "its pixels are damaged or cut off ({})"):
                 picture.seek(index)
                 check_frame(path, 1, picture.height, picture.width)
                 grey = _to_grey(path, picture, notes)
                 if picture.format == "PNG" and not grey[-1].any():
                     check_png_rows(path)  # Pillow leaves rows that are not there black
                 yield grey
-            except (UnreadableStudyError, MemoryError):
-                raise
-            except Exception as error:  # as above
-                reason = f"its pixels are damaged or cut off ({type(error).__name__})"
-                raise UnreadableStudyError(path, reason) from error
 
 
 def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
@@ -182,7 +156,7 @@ def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
 
 
 def _grey_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
-    """Value of white (0 for a colour picture), and whether white is stored as 0 where Pillow leaves it so."""
+    """Value of white (0 for a color picture), and whether white is stored as 0 where Pillow leaves it so."""
     is_grey = picture.mode in GREY_MODES
     if picture.format != "TIFF":
         return (255 if picture.mode == "L" else 65535) if is_grey else 0, False
@@ -202,3 +176,37 @@ def _is_transparent(picture: Image.Image) -> bool:
     if "A" not in picture.getbands():
         return "transparency" in picture.info
     return np.asarray(picture.getchannel("A")).min() < 255
+
+
+def check_png_rows(path: Path) -> None:
+    """Refuse a PNG without all its rows, by its inflated bytes: decoders fill up with black what is missing."""
+    stated, inflated = 0, 0
+    stream = zlib.decompressobj()
+    for name, content in _chunks(path):
+        if name == b"IHDR":
+            stated = _num_bytes(content)
+        elif name == b"IDAT" and inflated < stated:
+            inflated += len(stream.decompress(content, stated - inflated))
+    if inflated < stated:
+        raise UnreadableStudyError(path, f"its pixels are cut off: {inflated} of {stated} bytes are there")
+
+
+def _num_bytes(header: bytes) -> int:
+    columns, rows, bits, colour_type, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
+    passes = ADAM7 if is_interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for first_row, first_column, row_step, column_step in passes:
+        width = -(-(columns - first_column) // column_step)
+        height = -(-(rows - first_row) // row_step)
+        if width > 0 and height > 0:
+            total += height * (1 + -(-width * bits * SAMPLES[colour_type] // 8))  # a filter byte begins each row
+    return total
+
+
+def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    with path.open("rb") as file:
+        file.seek(SIGNATURE_BYTES)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            yield name, file.read(length)
+            file.read(4)  # checksum

@@ -9,23 +9,11 @@ import av
 import numpy as np
 
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
-from bundle.data.frame_stream import Frame, FrameStream, PassedFrames, Start, collect
+from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 from bundle.data.stills import GREY_TOLERANCE, colour_warning
-from bundle.data.video_checks import (
-    Tally,
-    damage_warnings,
-    frame_times_ms,
-    gap_warnings,
-    interlace_warnings,
-    open_end_warnings,
-    pixel_aspect,
-)
+from bundle.data.video_checks import Tally, stated_aspect
 from bundle.data.video_ends import file_end
 
-VIDEO_SUFFIXES = (
-    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
-    *(".wmv", ".asf"),
-)
 COLOUR_SAMPLES = 128  # rows and columns that are looked at
 COLOUR_FRAMES = (0, *(4**power for power in range(12)))
 LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (411, 420, 422, 440, 444)))
@@ -66,36 +54,24 @@ class Orientation:
         return [f"{done}, as the file's display matrix asks"]
 
 
-def read_video(path: Path, strict: bool = False) -> Clip:
-    """Decode every frame to grey, upright, at the file's bit depth.
+def stream_video(path: Path, strict: bool = False) -> FrameStream:
+    """Decode every frame to gray, upright, at the file's bit depth; starts again where a frame is damaged.
 
     A cut or damaged file gives the frames that are there, and a warning; a cut MP4 is refused, as its header states
-    which frames belong to it.
-
-    Args:
-        path: The file.
-        strict: Refuse also what would only be warned of: fewer frames than the header states, or damaged ones.
-
-    Raises:
-        UnreadableStudyError: If there is no video stream, no frame can be decoded, or frames differ in size.
+    which frames belong to it. Strict refuses also what would only be warned of.
     """
-    return collect(stream_video(path, strict))
-
-
-def stream_video(path: Path, strict: bool = False) -> FrameStream:
-    """The same, frame by frame; starts again where a frame is damaged, and raises what is wrong when it is met."""
     warnings: list[str] = []
     start, tally = yield from _frames(path, "AUTO", warnings)
     if tally.has_errors:  # threads drop good frames beside a bad one; one thread gives every frame that is there
         warnings.clear()
         start, tally = yield from _frames(path, "NONE", warnings)
-    damage = damage_warnings(tally)
+    damage = tally.damage()
     if start is None:
         raise UnreadableStudyError(path, f"no frame could be decoded{''.join(f': {words}' for words in damage[:1])}")
     if damage and (strict or tally.must_be_whole):
         raise UnreadableStudyError(path, damage[0])
-    warnings += damage + open_end_warnings(tally) + gap_warnings(tally) + interlace_warnings(tally)
-    times, times_source = frame_times_ms(tally, warnings)
+    warnings += damage + tally.remarks()
+    times, times_source = tally.times_ms(warnings)
     return Clip(
         stored=PassedFrames((tally.num_frames, 1, start.rows, start.columns), start.dtype),
         frame_times_ms=times,
@@ -150,7 +126,7 @@ def _is_picture(stream: av.VideoStream) -> bool:
 
 def _frames(
     path: Path, threads: str, warnings: list[str]
-) -> Generator[Start | Frame, None, tuple[Start | None, Tally]]:
+) -> Generator[ClipStart | StreamedFrame, None, tuple[ClipStart | None, Tally]]:
     """All frames; with several threads only up to the first error. Returns the start, if there was a frame."""
     start = None
     with _open(path) as container:
@@ -171,16 +147,16 @@ def _frames(
             grey, display = _to_grey(frame)
             if start is None:
                 orientation = _orientation(path, frame)
-                aspect = pixel_aspect(stream, warnings)
+                aspect = stated_aspect(stream, warnings)
                 aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
                 rows, columns = orientation.apply(grey).shape
-                start = Start(path, num_expected, rows, columns, grey.dtype, aspect)
+                start = ClipStart(path, num_expected, rows, columns, grey.dtype, aspect)
                 yield start
             if index in COLOUR_FRAMES:
                 warnings += _colour_warnings(frame)
             tally.add_frame(frame)
-            yield Frame(orientation.apply(grey), display)
+            yield StreamedFrame(orientation.apply(grey), display)
     return start, tally
 
 

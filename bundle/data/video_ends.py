@@ -20,17 +20,12 @@ FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 @dataclass(frozen=True)
 class FileEnd:
-    """How a file ends.
+    """How a file ends."""
 
-    Attributes:
-        is_cut: Whether it ends within a part whose size is stated.
-        seconds: Length of a fragmented film, where its header states one and it has no sound, whose length it may be.
-        is_open: Whether nothing in it says how long it is, so that a cut between two parts does not show.
-    """
-
-    is_cut: bool = False
+    is_cut: bool = False  # Whether it ends within a part whose size is stated
+    # Length of a fragmented film, where its header states one and it has no sound, whose length it may be
     seconds: float | None = None
-    is_open: bool = False
+    is_open: bool = False  # Whether nothing in it says how long it is, so that a cut between two parts does not show
 
 
 UNKNOWN_END = FileEnd()
@@ -45,12 +40,7 @@ class Box(NamedTuple):
 
 
 def file_end(path: Path, container: str) -> FileEnd:
-    """Look at a file's end without decoding it.
-
-    Args:
-        path: The file.
-        container: FFmpeg's name of its format.
-    """
+    """Look at a file's end without decoding it; ``container`` is FFmpeg's name of its format."""
     look = next((look for prefix, look in LOOKS.items() if container.startswith(prefix)), None)
     if look is None:
         return UNKNOWN_END

@@ -17,33 +17,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bundle.data.worker_channel import Channel
+from bundle.data.worker_channel import WorkerChannel
 
 IN_PROCESS_VARIABLE = "VFSS_DECODE_IN_PROCESS"
 """Environment variable; "1" decodes in the calling process, without limits: for debugging."""
 
 START_SECONDS = 300.0
 
-AHEAD = 2
-"""Values of a stream that the process makes before they are asked for."""
+AHEAD = 2  # Values of a stream that the process makes before they are asked for
 
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import serve; serve(int(sys.argv[1]))"
+BOOT = "import sys; sys.path[:] = sys.argv[2:]; from bundle.data.worker_process import answer; answer(int(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call, or each value of a stream, may take.
+    """What one call, or each value of a stream, may take."""
 
-    Attributes:
-        seconds: Wall time.
-        num_bytes: Private memory on top of what the process has at the start of the call. Pages that frames are handed
-            over in do not count: their size is checked against the header (``check_size``).
-        first_seconds: Wall time for a stream's first value, if it is another.
-    """
-
-    seconds: float
+    seconds: float  # Wall time
+    # Private memory on top of what the process has at the start of the call. Pages that frames are handed over in do
+    # not count: their size is checked against the header (check_size)
     num_bytes: int
-    first_seconds: float | None = None
+    first_seconds: float | None = None  # Wall time for a stream's first value, if it is another
 
     def of_first(self) -> "Limits":
         """Limits of a stream's first value."""
@@ -87,17 +81,7 @@ class DecodeWorker:
         """Iterate over what an importable generator function yields; the process works ``AHEAD`` values ahead.
 
         While the process is busy with a stream, another one is started for whatever else is asked. A stream that is
-        left before its end costs the process.
-
-        Args:
-            function: Its values can be pickled.
-            args: Of the function.
-            limits: For each value.
-
-        Raises:
-            WorkerError: If the process dies or exceeds a limit.
-            WorkerStartError: If it does not start.
-            Exception: Whatever the function raises.
+        left before its end costs the process. Limits are for each value, errors as of ``call``.
         """
         if not self._lock.acquire(blocking=False):
             with closing(DecodeWorker()) as other:
@@ -168,9 +152,9 @@ class DecodeWorker:
         self._lock = threading.Lock()
         self._is_streaming = False
         self._process: subprocess.Popen | None = None
-        self._channel: Channel | None = None
+        self._channel: WorkerChannel | None = None
 
-    def _started(self) -> Channel:
+    def _started(self) -> WorkerChannel:
         if self._channel is not None and self._process is not None and self._process.poll() is None:
             return self._channel
         self._end()
@@ -186,7 +170,7 @@ class DecodeWorker:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Control-C is for the caller
             )
-        self._channel = Channel(ours)
+        self._channel = WorkerChannel(ours)
         try:
             self._channel.receive(START_SECONDS)
         except (EOFError, OSError):
@@ -220,8 +204,7 @@ def decodes_in_process() -> bool:
     return os.environ.get(IN_PROCESS_VARIABLE) == "1" or not hasattr(socket, "send_fds")
 
 
-WORKER = DecodeWorker()
-"""The calling process's own; a forked child, such as a data loader's worker, starts another."""
+WORKER = DecodeWorker()  # The calling process's own; a forked child, such as a data loader's worker, starts another
 
 atexit.register(WORKER.close)
 if hasattr(os, "register_at_fork"):

@@ -9,21 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bundle.data.frame_memory import start_sharing
 from bundle.data.worker import Limits, WorkerError
-from bundle.data.worker_channel import Channel
+from bundle.data.worker_channel import WorkerChannel, start_sharing
 
 ORPHAN_SECONDS = 10  # after its time limit a process whose caller has died ends itself
 
 
-def serve(descriptor: int) -> None:
+def answer(descriptor: int) -> None:
     """The decoding process: answer calls until the caller closes its side."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's images
     sys.modules.setdefault("dl", None)  # type: ignore[arg-type]  # gdcm would import any folder of this name
     import bundle.data.readers  # noqa: F401 - what nearly every call needs, before its time runs
 
     start_sharing()
-    channel = Channel(socket.socket(fileno=descriptor))
+    channel = WorkerChannel(socket.socket(fileno=descriptor))
     channel.send("ready")
     while True:
         try:
@@ -40,7 +39,7 @@ def serve(descriptor: int) -> None:
             return
 
 
-def _send_values(channel: Channel, values: Iterator[Any], limits: Limits) -> None:
+def _send_values(channel: WorkerChannel, values: Iterator[Any], limits: Limits) -> None:
     """What a generator yields, each value when the caller asks for it, and at the end ``StopIteration``."""
     is_value, first = True, True
     while is_value:

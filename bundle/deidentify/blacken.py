@@ -26,19 +26,12 @@ BASE_BYTES, BYTES_PER_PIXEL = 2**30, 16
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Rows and columns from 0; the second ones are the first that are not black any more.
+    """Rows and columns from 0; the second ones are the first that are not black any more."""
 
-    Attributes:
-        row0: First row.
-        column0: First column.
-        row1: Row after the last.
-        column1: Column after the last.
-    """
-
-    row0: int
-    column0: int
-    row1: int
-    column1: int
+    row0: int  # First row
+    column0: int  # First column
+    row1: int  # Row after the last
+    column1: int  # Column after the last
 
     def __post_init__(self) -> None:
         if not (0 <= self.row0 <= self.row1 and 0 <= self.column0 <= self.column1):
@@ -46,11 +39,7 @@ class Rectangle:
 
     @classmethod
     def parse(cls, text: str) -> "Rectangle":
-        """Read ``ROW0,COL0,ROW1,COL1``.
-
-        Raises:
-            ValueError: If these are not four whole numbers in order.
-        """
+        """Read ``ROW0,COL0,ROW1,COL1``."""
         try:
             row0, column0, row1, column1 = (int(number) for number in text.split(","))
         except ValueError:
@@ -59,16 +48,7 @@ class Rectangle:
 
 
 def blacken(path: Path, dataset: Dataset, rectangle: Rectangle) -> None:
-    """Decode, blacken, and put uncompressed pixel data in place; BurnedInAnnotation stays as it was.
-
-    Args:
-        path: The file that the data set was read from.
-        dataset: Changed in place.
-        rectangle: What becomes black.
-
-    Raises:
-        UnreadableStudyError: If the rectangle leaves the image, or the pixels cannot be decoded or have no black.
-    """
+    """Decode, blacken, and put uncompressed pixel data in place; BurnedInAnnotation stays as it was."""
     shape = stated_shape(path, dataset)
     if rectangle.row1 > shape.rows or rectangle.column1 > shape.columns:
         raise UnreadableStudyError(path, f"--blacken leaves the image, which has {shape.rows} x {shape.columns} pixels")

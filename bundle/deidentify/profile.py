@@ -31,7 +31,7 @@ KEPT_TEXT = frozenset(
         *("SegmentLabel", "SegmentAlgorithmName", "AlgorithmName", "AlgorithmVersion"),
     )
 )
-UNITS = frozenset(("RescaleType", "ModalityLUTType"))
+UNIT_KEYWORDS = frozenset(("RescaleType", "ModalityLUTType"))
 TERMS_OF_UNITS = frozenset(("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"))  # PS3.3 C.11.1.1.2
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")  # PS3.5 6.2
 IDS = frozenset(("PatientID", "OtherPatientIDs", "AccessionNumber"))
@@ -149,7 +149,7 @@ def _may_stay(element: DataElement, value: object, identifying: frozenset[str]) 
     text = str(value)
     if element.VR == "CS":
         return CODE_STRING.fullmatch(text) is not None
-    if element.keyword in UNITS:
+    if element.keyword in UNIT_KEYWORDS:
         return text in TERMS_OF_UNITS
     return element.keyword in KEPT_TEXT and identifying.isdisjoint(_words(text))
 

@@ -16,8 +16,7 @@ NAME_LENGTH = 16
 class Pseudonyms:
     """Keyed hashes (HMAC-SHA256): who has no key cannot find an original by trying all possible ones.
 
-    Args:
-        key: The secret; a new one, which nobody keeps, when None.
+    Without a key a new one is made, which nobody keeps.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
@@ -37,11 +36,7 @@ class Pseudonyms:
 
 
 def read_or_make_key(path: str | Path) -> bytes:
-    """Read a key file, or make one that only its owner can read.
-
-    Raises:
-        ValueError: If the file holds no key.
-    """
+    """Read a key file, or make one that only its owner can read."""
     path = Path(path)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,16 @@ from bundle.data.clip import UnreadableStudyError
 from bundle.data.kinds import is_dicom
 from bundle.data.sources import LeftOut, find_sources, shown
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.copies import Copy, mark_folder
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import (
+    REFUSED,
+    VIDEO_FORMATS,
+    Outcome,
+    deidentify_dicom,
+    deidentify_video,
+    mark_folder,
+)
 from bundle.deidentify.pseudonyms import Pseudonyms, read_or_make_key
-from bundle.deidentify.video import FORMATS, deidentify_video
 
-DONE, DONE_EARLIER, REFUSED = "done", "done earlier", "refused"
 NOT_DONE_BY_THIS_TOOL = """\
 What this tool does not do, and a person must:
 - Find text in the picture. Names, dates and times that are burned into frames stay: look at every file, and give
@@ -27,39 +31,14 @@ What this tool does not do, and a person must:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a file.
+class DeidentifyReport:
+    """What became of every file."""
 
-    Attributes:
-        source: The original.
-        status: ``done``, ``done earlier`` if the same copy was there, or ``refused``.
-        target: The copy; None where refused.
-        notes: Why it was refused, or what a person must look at.
-    """
-
-    source: Path
-    status: str
-    target: Path | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of every file.
-
-    Attributes:
-        root: Folder of the originals.
-        output: Folder of the copies.
-        outcomes: In the order of the files.
-        num_files: More than the outcomes if the run was interrupted.
-        left_out: What was not looked at.
-    """
-
-    root: Path
-    output: Path
-    outcomes: tuple[Outcome, ...]
-    num_files: int
-    left_out: LeftOut
+    root: Path  # Folder of the originals
+    output: Path  # Folder of the copies
+    outcomes: tuple[Outcome, ...]  # In the order of the files
+    num_files: int  # More than the outcomes if the run was interrupted
+    left_out: LeftOut  # What was not looked at
 
     @property
     def exit_status(self) -> int:
@@ -90,7 +69,7 @@ def deidentify(
     rectangle: Rectangle | None = None,
     key_file: str | Path | None = None,
     progress: bool = True,
-) -> Report:
+) -> DeidentifyReport:
     """Copy what can be cleaned; originals are only read, and nothing is overwritten.
 
     Every file that ``find_sources`` does not leave out has an outcome. An interruption ends the run with what is done,
@@ -102,10 +81,6 @@ def deidentify(
         rectangle: What becomes black in every frame of every DICOM file; videos are then refused.
         key_file: Makes names and UIDs the same across runs. Made if it is not there.
         progress: Whether to show a progress bar.
-
-    Raises:
-        FileNotFoundError: If there is no such source.
-        ValueError: If a folder lies in the other, or the key file among the copies or is none.
     """
     source, output = Path(source), Path(output)
     sources = find_sources(source, exclude=output)
@@ -117,7 +92,7 @@ def deidentify(
             outcomes.append(_deidentify_file(file, output, pseudonyms, rectangle))
     except KeyboardInterrupt:
         pass  # the table says so
-    return Report(sources.root, output, tuple(outcomes), len(sources.files), sources.left_out)
+    return DeidentifyReport(sources.root, output, tuple(outcomes), len(sources.files), sources.left_out)
 
 
 def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> None:
@@ -130,20 +105,20 @@ def _check_folders(source: Path, output: Path, key_file: str | Path | None) -> N
 
 def _deidentify_file(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Outcome:
     try:
-        copy = _copy(file, output, pseudonyms, rectangle)
+        outcome = _copy(file, output, pseudonyms, rectangle)
         mark_folder(output)
     except UnreadableStudyError as error:
         return Outcome(file, REFUSED, notes=(error.reason,))
     except OSError as error:
         return Outcome(file, REFUSED, notes=(error.strerror or str(error),))
-    return Outcome(file, DONE if copy.is_new else DONE_EARLIER, copy.path, copy.notes)
+    return outcome
 
 
-def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Copy:
+def _copy(file: Path, output: Path, pseudonyms: Pseudonyms, rectangle: Rectangle | None) -> Outcome:
     if is_dicom(file):
         return deidentify_dicom(file, output, pseudonyms, rectangle)
-    if file.suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
+    if file.suffix.lower() not in VIDEO_FORMATS:
+        known = ", ".join(VIDEO_FORMATS)
         raise UnreadableStudyError(file, f"neither DICOM nor {known}: this tool does not know what identifies in it")
     if rectangle is not None:
         raise UnreadableStudyError(file, "--blacken works on DICOM only: cover the text in a video editor")

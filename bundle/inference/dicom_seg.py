@@ -28,7 +28,8 @@ from pydicom.valuerep import format_number_as_ds, validate_value
 
 from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
-from bundle.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from bundle.data.dicom_files import has_dicom_preamble
+from bundle.data.kinds import DICOM_SUFFIXES
 from bundle.extras import needs_extra
 from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
 from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks

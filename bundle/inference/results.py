@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.atomic import append_csv, write_csv, write_json
-from bundle.data.sources import RECORD, TABLE, LeftOut, shown
+from bundle.data.sources import STUDY_RECORD, TABLE, LeftOut, shown
 from bundle.inference.names import NameHider
 
 DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
@@ -105,7 +105,7 @@ class StudyResults:
             "outputs": list(result.outputs),
             "notes": list(result.notes),
         }
-        write_json(folder / RECORD, record)
+        write_json(folder / STUDY_RECORD, record)
 
     def find_finished(self, key: str, source: Path) -> StudyResult | None:
         """The result that an earlier run has left for this content, if its settings were the same and it is whole."""
@@ -113,7 +113,7 @@ class StudyResults:
             return None
         folder = self.output_dir / key
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = json.loads((folder / STUDY_RECORD).read_text(encoding="utf-8"))
             outputs, notes = tuple(record["outputs"]), tuple(record["notes"])
             if record["settings"] == self.settings_id and set(outputs) <= set(os.listdir(folder)):
                 return StudyResult(source, key, DONE, FINISHED_EARLIER, record["frames"], outputs, notes)

@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle.data.sources import find_sources
-from bundle.data.stills import natural_order
+from bundle.data.sources import find_sources, natural_order
 
 LENGTH = 12
 

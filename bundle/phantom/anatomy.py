@@ -1,6 +1,6 @@
 """Outlines of everything that does not move in a swallow, and of the mandible at rest.
 
-Millimetres in the template's frame, x anterior and y down, for a lateral view facing right.
+Millimeters in the template's frame, x anterior and y down, for a lateral view facing right.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,9 @@ from bundle.phantom.geometry import Points, ellipse, ribbon, rotate, smooth_clos
 from bundle.phantom.patient import Patient
 from bundle.phantom.spine import Spine, build_spine, vertebral_body
 
-HEAD_PIVOT_MM = (75.5, 87.0)
-"""Where the template head sits on C2."""
-
-TEMPLATE_DENS_MM = 14.5
-"""``Patient.dens_mm`` of the C2 that the template head sits on; a longer one lifts the head."""
-
-CONDYLE_MM = (107.0, 49.0)
-"""The jaw turns about the mandibular condyle."""
+HEAD_PIVOT_MM = (75.5, 87.0)  # Where the template head sits on C2
+TEMPLATE_DENS_MM = 14.5  # Patient.dens_mm of the C2 that the template head sits on; a longer one lifts the head
+CONDYLE_MM = (107.0, 49.0)  # The jaw turns about the mandibular condyle
 
 # fmt: off
 _MANDIBLE = [
@@ -60,19 +55,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A patient's fixed frame.
+    """A patient's fixed frame."""
 
-    Attributes:
-        patient: What was drawn.
-        spine: Curve of the vertebrae.
-        head: Placement of the head.
-        vertebrae: Outlines of the bodies of C2-C7; C2 with its dens.
-    """
-
-    patient: Patient
-    spine: Spine
-    head: Head
-    vertebrae: dict[int, Points]
+    patient: Patient  # What was drawn
+    spine: Spine  # Curve of the vertebrae
+    head: Head  # Placement of the head
+    vertebrae: dict[int, Points]  # Outlines of the bodies of C2-C7; C2 with its dens
 
 
 def build_anatomy(patient: Patient) -> Anatomy:
@@ -85,16 +73,12 @@ def build_anatomy(patient: Patient) -> Anatomy:
 
 def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Points]:
     """Outlines of the two projected halves of the mandible; opening turns the chin down and back."""
-    outline = _MANDIBLE_OUTLINE
-    shift = np.array(anatomy.patient.ramus_shift_mm)
+    outline, shift = _MANDIBLE_OUTLINE, np.array(anatomy.patient.ramus_shift_mm)
     # The halves meet at the chin: the shift fades towards it.
     fade = np.clip((180.0 - outline[:, :1]) / 45.0, 0.0, 1.0)
     near, far = outline + 0.5 * shift * fade, outline - 0.5 * shift * fade
     pivot = anatomy.head.place(np.array([CONDYLE_MM]))[0]
-    return (
-        rotate(anatomy.head.place(near), jaw_degrees, pivot),
-        rotate(anatomy.head.place(far), jaw_degrees, pivot),
-    )
+    return rotate(anatomy.head.place(near), jaw_degrees, pivot), rotate(anatomy.head.place(far), jaw_degrees, pivot)
 
 
 def mandible_border(anatomy: Anatomy) -> list[Points]:
@@ -110,7 +94,7 @@ def mandible_border(anatomy: Anatomy) -> list[Points]:
 
 
 def tooth(x: float, y: float, width: float, crown: float, root: float, upward: bool) -> Points:
-    """Outline of one tooth in template millimetres; ``y`` is its biting edge, the root points up or down."""
+    """Outline of one tooth in template millimeters; ``y`` is its biting edge, the root points up or down."""
     sign = -1.0 if upward else 1.0
     knots = [(-0.45, 0.0), (-0.5, 0.6 * crown), (-0.36, crown), (-0.12, crown + root), (0.12, crown + root)]
     knots += [(0.36, crown), (0.5, 0.6 * crown), (0.45, 0.0)]
@@ -192,9 +176,8 @@ def body_outline(anatomy: Anatomy) -> Points:
     """Skin line of head and neck; open at the back and below, where it leaves every frame."""
     spine = anatomy.spine
     throat = [spine.point(level, d) for level, d in ((5.2, 62.0), (6.1, 52.0), (7.0, 50.0), (8.0, 55.0), (9.5, 78.0))]
-    nape = [
-        spine.point(level, d) for level, d in ((10.5, -95.0), (8.0, -76.0), (6.0, -62.0), (4.0, -59.0), (2.0, -66.0))
-    ]
+    back_of_neck = ((10.5, -95.0), (8.0, -76.0), (6.0, -62.0), (4.0, -59.0), (2.0, -66.0))
+    nape = [spine.point(level, d) for level, d in back_of_neck]
     head = anatomy.head.place(smooth_open(_FACE, 90))
     back = anatomy.head.place([(-24, 30), (-30, -60)])
     front = smooth_open(np.concatenate([head[-3:], np.array(throat)]), 40)[3:]
@@ -205,16 +188,8 @@ def body_outline(anatomy: Anatomy) -> Points:
 def shoulder_outline(anatomy: Anatomy) -> Points:
     """Upper border of the shoulders and chest, far thicker than the neck."""
     spine, drop = anatomy.spine, anatomy.patient.shoulder_drop_mm / anatomy.patient.pitch_mm
-    knots = [
-        (6.0, -110.0),
-        (6.05, -70.0),
-        (6.2, -45.0),
-        (6.6, -20.0),
-        (7.15, 5.0),
-        (7.9, 32.0),
-        (9.0, 56.0),
-        (11.0, 95.0),
-    ]
+    knots = [(6.0, -110.0), (6.05, -70.0), (6.2, -45.0), (6.6, -20.0), (7.15, 5.0), (7.9, 32.0), (9.0, 56.0)]
+    knots += [(11.0, 95.0)]
     upper = smooth_open([spine.point(level + drop, d) for level, d in knots], 60)
     return np.concatenate([upper, [[upper[-1, 0] + 60, 480.0], [-260.0, 480.0], [-260.0, upper[0, 1]]]])
 

@@ -14,21 +14,13 @@ UES_TOP_LEVEL, UES_BOTTOM_LEVEL = 5.45, 6.5
 
 @dataclass(frozen=True)
 class Channel:
-    """The way of the bolus in stations.
+    """The way of the bolus in stations."""
 
-    Attributes:
-        station: Position of each station as a share of the whole way ``(N,)``.
-        wall: Points on the fixed side ``(N, 2)``.
-        across: Unit vectors from the fixed to the moving side ``(N, 2)``.
-        gap: Width of the lumen at each station ``(N,)``, millimetres.
-        level: Vertebral level of each station; NaN in the mouth.
-    """
-
-    station: np.ndarray
-    wall: Points
-    across: Points
-    gap: np.ndarray
-    level: np.ndarray
+    station: np.ndarray  # Position of each station as a share of the whole way (N,)
+    wall: Points  # Points on the fixed side (N, 2)
+    across: Points  # Unit vectors from the fixed to the moving side (N, 2)
+    gap: np.ndarray  # Width of the lumen at each station (N,), millimeters
+    level: np.ndarray  # Vertebral level of each station; NaN in the mouth
 
     @property
     def floor(self) -> Points:

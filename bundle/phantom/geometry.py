@@ -1,4 +1,4 @@
-"""Curves and polygons of the phantom: points ``(N, 2)`` as (x anterior, y down) in millimetres."""
+"""Curves and polygons of the phantom: points ``(N, 2)`` as (x anterior, y down) in millimeters."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,12 +46,7 @@ def normals(curve: Points) -> Points:
 
 
 def ribbon(centre_line: Points, half_width: ArrayLike) -> Points:
-    """Outline of a band around an open curve.
-
-    Args:
-        centre_line: Points ``(N, 2)``.
-        half_width: One number, or one per point.
-    """
+    """Outline of a band around an open curve ``(N, 2)``, of one half width, or one per point."""
     offset = normals(centre_line) * np.broadcast_to(np.asarray(half_width, float), len(centre_line))[:, None]
     return np.concatenate([centre_line + offset, (centre_line - offset)[::-1]])
 
@@ -72,7 +67,7 @@ def ellipse(centre: ArrayLike, radii: ArrayLike, degrees: float = 0.0, num_point
 
 
 def rounded(corners: ArrayLike, share: float) -> Points:
-    """Polygon with its corners cut round: each is replaced by a parabola over ``share`` of the neighbouring edges."""
+    """Polygon with its corners cut round: each is replaced by a parabola over ``share`` of the neighboring edges."""
     corner = np.asarray(corners, float)
     before = corner + share * (np.roll(corner, 1, axis=0) - corner)
     after = corner + share * (np.roll(corner, -1, axis=0) - corner)

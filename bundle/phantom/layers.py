@@ -12,30 +12,21 @@ from bundle.phantom.machine import Machine
 from bundle.phantom.pose import Pose
 from bundle.phantom.raster import Canvas, moved, resized
 from bundle.phantom.spine import posterior_elements
-from bundle.phantom.swallow import Swallow
 
-# Linear attenuation per millimetre at about 70 kVp, after beam hardening.
+# Linear attenuation per millimeter at about 70 kVp, after beam hardening.
 SOFT_PER_MM, BONE_PER_MM = 0.0195, 0.045
 SHOULDER_THICKNESS_MM = 300.0
 
 
 @dataclass(frozen=True)
 class StillLayers:
-    """Attenuation drawn once per study.
+    """Attenuation drawn once per study."""
 
-    Attributes:
-        canvas: Canvas they were drawn on.
-        body: Everything fixed ``(size, size)``.
-        mandible: The jaw at closure with its teeth ``(size, size)``.
-        jaw_window: Rows and columns that the jaw can reach.
-        hidden: Where the shoulder lets nothing be seen ``(size, size)``, boolean.
-    """
-
-    canvas: Canvas
-    body: np.ndarray
-    mandible: np.ndarray
-    jaw_window: tuple[slice, slice]
-    hidden: np.ndarray
+    canvas: Canvas  # Canvas they were drawn on
+    body: np.ndarray  # Everything fixed (size, size)
+    mandible: np.ndarray  # The jaw at closure with its teeth (size, size)
+    jaw_window: tuple[slice, slice]  # Rows and columns that the jaw can reach
+    hidden: np.ndarray  # Where the shoulder lets nothing be seen (size, size), boolean
 
 
 def texture(size: int, seed: int) -> np.ndarray:
@@ -51,16 +42,7 @@ def texture(size: int, seed: int) -> np.ndarray:
 
 
 def solid(canvas: Canvas, target: np.ndarray, points: Points, weight: float, shell: float, rim_mm: float) -> None:
-    """Add a bone: a rounded body plus a denser cortical rim.
-
-    Args:
-        canvas: Where to draw.
-        target: Attenuation ``(size, size)``, changed in place.
-        points: Outline.
-        weight: Attenuation in the middle.
-        shell: Attenuation that the cortex adds at the rim.
-        rim_mm: Thickness of the rim.
-    """
+    """Add a bone to ``target``: a rounded body of ``weight`` plus a cortical rim that attenuates by ``shell``."""
     canvas.add(target, points, weight, blur_mm=0.9)
     if shell:
         closed = np.concatenate([points, points[:2]])
@@ -68,7 +50,7 @@ def solid(canvas: Canvas, target: np.ndarray, points: Points, weight: float, she
 
 
 def body_thickness(canvas: Canvas, anatomy: Anatomy) -> np.ndarray:
-    """Soft tissue in millimetres: an elliptic cylinder under the skin line, much thicker at head and shoulders."""
+    """Soft tissue in millimeters: an elliptic cylinder under the skin line, much thicker at head and shoulders."""
     patient, scale = anatomy.patient, canvas.pixels_per_mm
     wide = Canvas(canvas.size // 2, canvas.matrix / 2, canvas.offset / 2 - 0.25)
     # Distances need the body beyond the frame: draw on a grid with a margin.
@@ -192,11 +174,9 @@ def _draw_marker(canvas: Canvas, metal: np.ndarray, machine: Machine) -> None:
             canvas.add(metal, ribbon(np.concatenate([ring, ring[:2]]), 0.9), 1.6, blur_mm=0.2)
 
 
-def attenuation(
-    still: StillLayers, canvas: Canvas, jaw_canvas: Canvas, anatomy: Anatomy, swallow: Swallow, pose: Pose
-) -> np.ndarray:
+def attenuation(still: StillLayers, canvas: Canvas, jaw_canvas: Canvas, pose: Pose) -> np.ndarray:
     """Line integral of attenuation for one frame ``(size, size)``; never below zero."""
-    patient = anatomy.patient
+    patient = pose.patient
     bone = BONE_PER_MM * patient.bone_density
     total = moved(still.body, still.canvas, canvas).copy()
     rows, columns = still.jaw_window
@@ -210,25 +190,18 @@ def attenuation(
         canvas.add(air, pose.vestibule, 24.0 * width, blur_mm=0.9)
         canvas.add(air, pose.glottis, 20.0 * width * patient.glottis_air, blur_mm=0.9)
     # Tissue and contrast stand in the air instead of it.
-    for points, thickness in (
-        (pose.velum, patient.velum_thickness_mm),
-        (pose.epiglottis, 14.0),
-        (pose.arytenoid, 12.0),
-    ):
+    standing = ((pose.velum, patient.velum_thickness_mm), (pose.epiglottis, 14.0), (pose.arytenoid, 12.0))
+    for points, thickness in standing:
         canvas.add(air, points, -thickness * width, blur_mm=0.5)
     canvas.add(air, pose.tongue, -9.0 * width, blur_mm=1.5)
     canvas.add(total, pose.hyoid, 4.6 * bone, blur_mm=0.5)
     canvas.add(total, pose.hyoid_horns, 2.2 * bone, blur_mm=0.4)
     calcified = 1.0 + 3.5 * patient.larynx_calcification
-    canvas.add(total, pose.cricoid, 1.1 * calcified * bone, blur_mm=0.6)
-    canvas.add(total, pose.thyroid, 0.7 * calcified * bone, blur_mm=1.0)
-    canvas.add(total, pose.thyroid_angle, 1.3 * calcified * bone, blur_mm=0.6)
-    canvas.add(total, pose.arytenoid, 0.9 * calcified * bone, blur_mm=0.5)
-    contrast = swallow.contrast_per_mm
-    for points in pose.lumen:
-        canvas.add(total, points, 13.0 * contrast, blur_mm=0.9)
-    for points in pose.residue:
-        canvas.add(total, points, 9.0 * contrast, blur_mm=0.7)
-    for points in pose.airway_bolus:
-        canvas.add(total, points, 7.0 * contrast, blur_mm=0.6)
+    cartilages = ((pose.cricoid, 1.1, 0.6), (pose.thyroid, 0.7, 1.0), (pose.thyroid_angle, 1.3, 0.6))
+    for points, thickness, blur_mm in (*cartilages, (pose.arytenoid, 0.9, 0.5)):
+        canvas.add(total, points, thickness * calcified * bone, blur_mm)
+    contrast = pose.swallow.contrast_per_mm
+    for pools, thickness, blur_mm in ((pose.lumen, 13.0, 0.9), (pose.residue, 9.0, 0.7), (pose.airway_bolus, 7.0, 0.6)):
+        for points in pools:
+            canvas.add(total, points, thickness * contrast, blur_mm)
     return np.maximum(total - air, 0.0)

@@ -1,4 +1,4 @@
-"""How machines and views differ: field, pixel spacing, frame rate, dose, grey scale, glare, noise, lag."""
+"""How machines and views differ: field, pixel spacing, frame rate, dose, grayscale, glare, noise, lag."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,53 +13,30 @@ _MARKERS: tuple[Marker, ...] = ("disc", "rings", "none")
 
 @dataclass(frozen=True)
 class Machine:
-    """One fluoroscope and one way to place a patient before it.
+    """One fluoroscope and one way to place a patient before it."""
 
-    Attributes:
-        field_mm: Width of the square frame in the plane of the pharynx.
-        magnification: Source-detector over source-patient distance.
-        frame_rate: Frames per second.
-        grey_scale: ``linear`` in the number of X-rays or ``log``.
-        gamma: Exponent of the display curve of a linear machine.
-        photons: X-rays per pixel of a 512 frame at grey 0.5; fewer means more noise.
-        blur_mm: Standard deviation of the detector's blur.
-        lag: Share of the previous frame that stays.
-        scatter: Scatter-to-primary ratio behind the neck.
-        glare: Share of the light that spreads over the image intensifier.
-        saturation: Grey at which direct exposure saturates.
-        is_round: Whether an image intensifier cuts the field to a circle.
-        shutter_mm: Left, top, right and bottom edge of the collimator from the frame's centre.
-        cut_corner_mm: Length cut off the upper anterior corner; 0 none.
-        edge_mm: Width of the collimator's penumbra.
-        centre_mm: Point of the template in the middle of the frame.
-        rotation: Rotation of the view in degrees.
-        sway_mm: Amplitude of the head's motion.
-        marker: A coin-like disc, a ring pair or nothing, for the calibration of lengths.
-        marker_diameter_mm: True diameter of the disc or rings.
-        marker_mm: Position of the marker in the template.
-    """
-
-    field_mm: float
-    magnification: float
-    frame_rate: float
-    grey_scale: Literal["linear", "log"]
-    gamma: float
-    photons: float
-    blur_mm: float
-    lag: float
-    scatter: float
-    glare: float
-    saturation: float
-    is_round: bool
+    field_mm: float  # Width of the square frame in the plane of the pharynx
+    magnification: float  # Source-detector over source-patient distance
+    frame_rate: float  # Frames per second
+    grey_scale: Literal["linear", "log"]  # linear in the number of X-rays or log
+    gamma: float  # Exponent of the display curve of a linear machine
+    photons: float  # X-rays per pixel of a 512 frame at gray 0.5; fewer means more noise
+    blur_mm: float  # Standard deviation of the detector's blur
+    lag: float  # Share of the previous frame that stays
+    scatter: float  # Scatter-to-primary ratio behind the neck
+    glare: float  # Share of the light that spreads over the image intensifier
+    saturation: float  # Gray at which direct exposure saturates
+    is_round: bool  # Whether an image intensifier cuts the field to a circle
+    # Left, top, right and bottom edge of the collimator from the frame's center
     shutter_mm: tuple[float, float, float, float]
-    cut_corner_mm: float
-    edge_mm: float
-    centre_mm: tuple[float, float]
-    rotation: float
-    sway_mm: float
-    marker: Marker
-    marker_diameter_mm: float
-    marker_mm: tuple[float, float]
+    cut_corner_mm: float  # Length cut off the upper anterior corner; 0 none
+    edge_mm: float  # Width of the collimator's penumbra
+    centre_mm: tuple[float, float]  # Point of the template in the middle of the frame
+    rotation: float  # Rotation of the view in degrees
+    sway_mm: float  # Amplitude of the head's motion
+    marker: Marker  # A coin-like disc, a ring pair or nothing, for the calibration of lengths
+    marker_diameter_mm: float  # True diameter of the disc or rings
+    marker_mm: tuple[float, float]  # Position of the marker in the template
 
 
 def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) -> Machine:
@@ -95,15 +72,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
 
 
 def canvas_at(machine: Machine, scale: float, size: int, shift_mm: np.ndarray, turn: float) -> Canvas:
-    """Canvas of one frame.
-
-    Args:
-        machine: Field and view.
-        scale: Body size; one template millimetre is ``scale`` true ones.
-        size: Rows and columns.
-        shift_mm: Head motion ``(2,)``.
-        turn: Head motion, degrees.
-    """
+    """Canvas of one frame of a body of some scale, the head moved by ``shift_mm`` and turned by ``turn`` degrees."""
     angle = np.deg2rad(machine.rotation + turn)
     pixels = size / machine.field_mm * scale
     matrix = pixels * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -7,73 +7,39 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Patient:
-    """One synthetic person; lengths in millimetres, angles in degrees.
+    """One synthetic person; lengths in millimeters, angles in degrees."""
 
-    Attributes:
-        scale: Body size relative to the template.
-        pitch_mm: Distance between the centres of neighbouring vertebrae.
-        lean: Lean of the cervical spine away from the vertical, backwards at the bottom.
-        lordosis: Change of direction per vertebra.
-        head_tilt: Extension (positive) of the head against C2.
-        body_depth_mm: Antero-posterior depth of a vertebral body.
-        body_height_share: Height of a vertebral body as a share of the pitch.
-        osteophytes: 0 none ... 1 marked, at the anterior rims of C4-C6.
-        prevertebral_mm: Thickness of the prevertebral soft tissue at C3.
-        shoulder_drop_mm: How much lower than usual the shoulder ends.
-        neck_thickness_mm: Tissue in the ray's path through the middle of the neck.
-        bone_density: Relative attenuation of bone.
-        teeth: Share of teeth present.
-        fillings: Number of metal fillings.
-        ramus_shift_mm: Shift ``(2,)`` between the two projected halves of the mandible.
-        hyoid_level: Level of the resting hyoid in vertebrae (3 = C3).
-        hyoid_distance_mm: Distance of the resting hyoid in front of the spine's centre line.
-        pharynx_width: Relative width of the resting pharynx.
-        larynx_level_shift: Descent of the larynx in vertebrae (grows with age).
-        larynx_calcification: 0 none ... 1 marked.
-        has_plate: Whether an anterior cervical plate was implanted.
-        texture_seed: Seed of the tissue texture.
-        dens_mm: How far C2 with its dens reaches above the height of another vertebral body.
-        skin_depth_mm: Depth below the skin line at which the neck is as thick as in its middle.
-        head_thickness_mm: Tissue in the ray's path through the skull base.
-        face_thickness_mm: Tissue that mouth and jaws add to that of the neck.
-        velum_thickness_mm: Tissue in the ray's path through the soft palate.
-        crowns: Share of the fillings that are whole metal crowns.
-        glottis_drop: How much lower than usual the vocal folds are in the larynx, in vertebrae.
-        glottis_air: 0 the folds interrupt the column of air ... 1 they do not show.
-        has_tube: Whether a nasogastric feeding tube lies in the pharynx.
-    """
-
-    scale: float
-    pitch_mm: float
-    lean: float
-    lordosis: float
-    head_tilt: float
-    body_depth_mm: float
-    body_height_share: float
-    osteophytes: float
-    prevertebral_mm: float
-    shoulder_drop_mm: float
-    neck_thickness_mm: float
-    bone_density: float
-    teeth: float
-    fillings: int
-    ramus_shift_mm: tuple[float, float]
-    hyoid_level: float
-    hyoid_distance_mm: float
-    pharynx_width: float
-    larynx_level_shift: float
-    larynx_calcification: float
-    has_plate: bool
-    texture_seed: int
-    dens_mm: float
-    skin_depth_mm: float
-    head_thickness_mm: float
-    face_thickness_mm: float
-    velum_thickness_mm: float
-    crowns: float
-    glottis_drop: float
-    glottis_air: float
-    has_tube: bool = False
+    scale: float  # Body size relative to the template
+    pitch_mm: float  # Distance between the centers of neighboring vertebrae
+    lean: float  # Lean of the cervical spine away from the vertical, backwards at the bottom
+    lordosis: float  # Change of direction per vertebra
+    head_tilt: float  # Extension (positive) of the head against C2
+    body_depth_mm: float  # Antero-posterior depth of a vertebral body
+    body_height_share: float  # Height of a vertebral body as a share of the pitch
+    osteophytes: float  # 0 none ... 1 marked, at the anterior rims of C4-C6
+    prevertebral_mm: float  # Thickness of the prevertebral soft tissue at C3
+    shoulder_drop_mm: float  # How much lower than usual the shoulder ends
+    neck_thickness_mm: float  # Tissue in the ray's path through the middle of the neck
+    bone_density: float  # Relative attenuation of bone
+    teeth: float  # Share of teeth present
+    fillings: int  # Number of metal fillings
+    ramus_shift_mm: tuple[float, float]  # Shift (2,) between the two projected halves of the mandible
+    hyoid_level: float  # Level of the resting hyoid in vertebrae (3 = C3)
+    hyoid_distance_mm: float  # Distance of the resting hyoid in front of the spine's center line
+    pharynx_width: float  # Relative width of the resting pharynx
+    larynx_level_shift: float  # Descent of the larynx in vertebrae (grows with age)
+    larynx_calcification: float  # 0 none ... 1 marked
+    has_plate: bool  # Whether an anterior cervical plate was implanted
+    texture_seed: int  # Seed of the tissue texture
+    dens_mm: float  # How far C2 with its dens reaches above the height of another vertebral body
+    skin_depth_mm: float  # Depth below the skin line at which the neck is as thick as in its middle
+    head_thickness_mm: float  # Tissue in the ray's path through the skull base
+    face_thickness_mm: float  # Tissue that mouth and jaws add to that of the neck
+    velum_thickness_mm: float  # Tissue in the ray's path through the soft palate
+    crowns: float  # Share of the fillings that are whole metal crowns
+    glottis_drop: float  # How much lower than usual the vocal folds are in the larynx, in vertebrae
+    glottis_air: float  # 0 the folds interrupt the column of air ... 1 they do not show
+    has_tube: bool = False  # Whether a nasogastric feeding tube lies in the pharynx
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:

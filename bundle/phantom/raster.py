@@ -1,4 +1,4 @@
-"""Rasterization: millimetres to pixels, anti-aliased coverage of polygons, maps that move rigidly."""
+"""Rasterization: millimeters to pixels, anti-aliased coverage of polygons, maps that move rigidly."""
 
 from dataclasses import dataclass
 
@@ -13,32 +13,25 @@ SUPERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Patch:
-    """Coverage of one polygon, cut to its bounding box.
+    """Coverage of one polygon, cut to its bounding box."""
 
-    Attributes:
-        row: First row in the frame.
-        column: First column in the frame.
-        values: Coverage ``(h, w)`` float32 in [0, 1].
-    """
+    row: int  # First row in the frame
+    column: int  # First column in the frame
+    values: np.ndarray  # Coverage (h, w) float32 in [0, 1]
 
-    row: int
-    column: int
-    values: np.ndarray
+    def part_of(self, target: np.ndarray) -> np.ndarray:
+        """View of the part of a map that the patch lies on."""
+        height, width = self.values.shape
+        return target[self.row : self.row + height, self.column : self.column + width]
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square frame and the affine map from the patient's millimetres to its pixels.
+    """A square frame and the affine map from the patient's millimeters to its pixels."""
 
-    Attributes:
-        size: Rows and columns.
-        matrix: Linear part ``(2, 2)``, in pixels per millimetre.
-        offset: Translation ``(2,)`` in pixels.
-    """
-
-    size: int
-    matrix: np.ndarray
-    offset: np.ndarray
+    size: int  # Rows and columns
+    matrix: np.ndarray  # Linear part (2, 2), in pixels per millimeter
+    offset: np.ndarray  # Translation (2,) in pixels
 
     @property
     def pixels_per_mm(self) -> float:
@@ -46,15 +39,13 @@ class Canvas:
         return float(np.sqrt(abs(np.linalg.det(self.matrix))))
 
     def to_pixels(self, points_mm: Points) -> Points:
-        """Map points (x, y) in millimetres to continuous pixel coordinates (x, y), pixel centres at integers."""
+        """Map points (x, y) in millimeters to continuous pixel coordinates (x, y), pixel centers at integers."""
         return np.asarray(points_mm, float) @ self.matrix.T + self.offset
 
     def cover(self, points_mm: Points, blur_mm: float = 0.0) -> Patch | None:
-        """Anti-aliased coverage of a polygon; None where it lies outside the frame.
+        """Anti-aliased coverage of a polygon ``(N, 2)``; None where it lies outside the frame.
 
-        Args:
-            points_mm: Outline ``(N, 2)``.
-            blur_mm: Standard deviation of a Gaussian that rounds the edge, as a solid body's edge is in projection.
+        A Gaussian of ``blur_mm`` rounds the edge, as a solid body's edge is in projection.
         """
         outline = self.to_pixels(points_mm)
         sigma = blur_mm * self.pixels_per_mm
@@ -64,7 +55,7 @@ class Canvas:
         if np.any(high - low < 1):
             return None
         width, height = (high - low) * SUPERSAMPLING
-        # Pixel centres are integers here and half-integers of the supersampled grid there.
+        # Pixel centers are integers here and half-integers of the supersampled grid there.
         vertices = (outline - low + 0.5) * SUPERSAMPLING - 0.5
         filled = fill(vertices, int(height), int(width))
         values = np.asarray(Image.fromarray(filled * np.uint8(255)).reduce(SUPERSAMPLING), np.float32) / np.float32(255)
@@ -76,7 +67,7 @@ class Canvas:
         """Add ``weight`` times a polygon's coverage to a map ``(size, size)``, in place."""
         patch = self.cover(points_mm, blur_mm)
         if patch is not None:
-            paste(target, patch, weight)
+            patch.part_of(target)[...] += np.float32(weight) * patch.values
 
     def mask(self, *outlines_mm: Points) -> np.ndarray:
         """Union of polygons as a mask ``(size, size)`` uint8."""
@@ -84,7 +75,7 @@ class Canvas:
         for points in outlines_mm:
             patch = self.cover(points)
             if patch is not None:
-                window = region(result, patch)
+                window = patch.part_of(result)
                 np.maximum(window, (patch.values > 0.5).astype(np.uint8), out=window)
         return result
 
@@ -110,32 +101,14 @@ def fill(vertices: Points, height: int, width: int) -> np.ndarray:
     return inside.view(np.uint8)[:height, :width]
 
 
-def region(target: np.ndarray, patch: Patch) -> np.ndarray:
-    """View of the part of ``target`` that a patch lies on."""
-    height, width = patch.values.shape
-    return target[patch.row : patch.row + height, patch.column : patch.column + width]
-
-
-def paste(target: np.ndarray, patch: Patch, weight: float = 1.0) -> None:
-    """Add a patch to a map, in place."""
-    region(target, patch)[...] += np.float32(weight) * patch.values
-
-
 def moved(
     still: np.ndarray, from_canvas: Canvas, to_canvas: Canvas, window: tuple[slice, slice] | None = None
 ) -> np.ndarray:
-    """Resample a map drawn on one canvas onto another one of the same size (bilinear).
-
-    Args:
-        still: Map ``(size, size)``.
-        from_canvas: Where it was drawn.
-        to_canvas: Where it is wanted.
-        window: Rows and columns of the result to work out; all when None.
-    """
+    """Resample a map drawn on one canvas onto another one of the same size (bilinear), or a window of it."""
     rows, columns = window or (slice(0, still.shape[0]), slice(0, still.shape[1]))
     matrix = from_canvas.matrix @ np.linalg.inv(to_canvas.matrix)
     offset = from_canvas.offset - matrix @ to_canvas.offset + matrix @ np.array([columns.start, rows.start])
-    # PIL counts pixel centres at half-integers.
+    # PIL counts pixel centers at half-integers.
     shift = offset + 0.5 - matrix @ np.array([0.5, 0.5])
     data = (matrix[0, 0], matrix[0, 1], shift[0], matrix[1, 0], matrix[1, 1], shift[1])
     size = (columns.stop - columns.start, rows.stop - rows.start)

@@ -1,4 +1,4 @@
-"""The cervical spine: a curve through vertebral levels that all neighbouring soft tissue is measured from."""
+"""The cervical spine: a curve through vertebral levels that all neighboring soft tissue is measured from."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,20 @@ from numpy.typing import ArrayLike
 from bundle.phantom.geometry import Points, rounded, smooth_closed
 from bundle.phantom.patient import Patient
 
-C4_CENTRE_MM = (64.0, 128.0)
-"""Where the template's frame of reference puts the centre of C4."""
+C4_CENTRE_MM = (64.0, 128.0)  # Where the template's frame of reference puts the center of C4
 
 
 @dataclass(frozen=True)
 class Spine:
-    """Centre line of the vertebrae; level 4.0 is the centre of C4, 4.5 the disc below it.
+    """Centre line of the vertebrae; level 4.0 is the center of C4, 4.5 the disc below it."""
 
-    Attributes:
-        levels: Grid of levels ``(N,)``.
-        centres: Centre line ``(N, 2)``.
-        angles: Direction of the spine against the vertical ``(N,)``, radians.
-        pitch_mm: Distance between two levels.
-    """
-
-    levels: np.ndarray
-    centres: Points
-    angles: np.ndarray
-    pitch_mm: float
+    levels: np.ndarray  # Grid of levels (N,)
+    centres: Points  # Center line (N, 2)
+    angles: np.ndarray  # Direction of the spine against the vertical (N,), radians
+    pitch_mm: float  # Distance between two levels
 
     def point(self, level: ArrayLike, anterior_mm: ArrayLike) -> Points:
-        """Points at given levels and distances in front of the centre line, ``(N, 2)``."""
+        """Points at given levels and distances in front of the center line, ``(N, 2)``."""
         level = np.asarray(level, float)
         x = np.interp(level, self.levels, self.centres[:, 0])
         y = np.interp(level, self.levels, self.centres[:, 1])
@@ -41,7 +33,7 @@ class Spine:
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
     def local(self, level: float, points: ArrayLike) -> Points:
-        """Points given as (forward, up) from the centre of a vertebra."""
+        """Points given as (forward, up) from the center of a vertebra."""
         forward = self.anterior(level)
         up = np.array([forward[1], -forward[0]])
         points = np.asarray(points, float)

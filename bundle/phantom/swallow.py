@@ -13,45 +13,25 @@ BEFORE_ONSET_S, AFTER_ONSET_S = 1.1, 1.7
 
 @dataclass(frozen=True)
 class Swallow:
-    """Timing, amplitudes and findings of one swallow.
+    """Timing, amplitudes and findings of one swallow."""
 
-    Attributes:
-        slowness: Factor on all times (1 healthy and young; above 1 slower).
-        oral_delay_s: How much earlier than usual the bolus leaves the mouth (a delayed pharyngeal trigger).
-        hyoid_anterior_mm: Peak anterior excursion.
-        hyoid_superior_mm: Peak superior excursion.
-        larynx_lift_mm: Peak laryngeal elevation.
-        epiglottis_inversion: 1 complete inversion; less: incomplete.
-        vestibule_closure: 1 complete closure of the laryngeal vestibule.
-        velum_closure: 1 complete contact of the velum with the posterior wall.
-        constriction: 1 complete contact of the pharyngeal walls behind the bolus.
-        ues_opening_mm: Widest antero-posterior opening of the upper oesophageal sphincter.
-        bolus_thickness: Relative fullness of the bolus.
-        contrast_per_mm: Linear attenuation of the contrast agent.
-        vallecular_residue: 0 none ... 1 full valleculae after the swallow.
-        pyriform_residue: 0 none ... 1 full pyriform sinuses after the swallow.
-        penetration: Contrast enters the vestibule and stays above the vocal folds.
-        aspiration: Contrast passes below the vocal folds (implies penetration).
-        jaw_opening: Degrees of jaw opening at rest.
-    """
-
-    slowness: float
-    oral_delay_s: float
-    hyoid_anterior_mm: float
-    hyoid_superior_mm: float
-    larynx_lift_mm: float
-    epiglottis_inversion: float
-    vestibule_closure: float
-    velum_closure: float
-    constriction: float
-    ues_opening_mm: float
-    bolus_thickness: float
-    contrast_per_mm: float
-    vallecular_residue: float
-    pyriform_residue: float
-    penetration: bool
-    aspiration: bool
-    jaw_opening: float
+    slowness: float  # Factor on all times (1 healthy and young; above 1 slower)
+    oral_delay_s: float  # How much earlier than usual the bolus leaves the mouth (a delayed pharyngeal trigger)
+    hyoid_anterior_mm: float  # Peak anterior excursion
+    hyoid_superior_mm: float  # Peak superior excursion
+    larynx_lift_mm: float  # Peak laryngeal elevation
+    epiglottis_inversion: float  # 1 complete inversion; less: incomplete
+    vestibule_closure: float  # 1 complete closure of the laryngeal vestibule
+    velum_closure: float  # 1 complete contact of the velum with the posterior wall
+    constriction: float  # 1 complete contact of the pharyngeal walls behind the bolus
+    ues_opening_mm: float  # Widest antero-posterior opening of the upper oesophageal sphincter
+    bolus_thickness: float  # Relative fullness of the bolus
+    contrast_per_mm: float  # Linear attenuation of the contrast agent
+    vallecular_residue: float  # 0 none ... 1 full valleculae after the swallow
+    pyriform_residue: float  # 0 none ... 1 full pyriform sinuses after the swallow
+    penetration: bool  # Contrast enters the vestibule and stays above the vocal folds
+    aspiration: bool  # Contrast passes below the vocal folds (implies penetration)
+    jaw_opening: float  # Degrees of jaw opening at rest
 
     @property
     def start_s(self) -> float:

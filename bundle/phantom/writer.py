@@ -33,21 +33,16 @@ _SOP_CLASS = {"RF": XRayRadiofluoroscopicImageStorage, "XA": XRayAngiographicIma
 def write_dicom(
     study: PhantomStudy, path: Path, patient: str, modality: Modality = "RF", rle: bool = False, calibrated: bool = True
 ) -> None:
-    """Write the stored 12-bit values as a multi-frame cine.
+    """Write the stored 12-bit values as a multi-frame cine; the header says PHANTOM whatever the patient's id is.
 
-    Args:
-        study: What to write.
-        path: File to write.
-        patient: Pseudonymous id; the header says PHANTOM whatever it is.
-        modality: RF or XA storage.
-        rle: Compress losslessly with RLE.
-        calibrated: Give PixelSpacing with its calibration; otherwise only ImagerPixelSpacing in the detector plane.
+    Calibrated, it gives PixelSpacing with its calibration; otherwise only ImagerPixelSpacing in the detector plane.
     """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     _identify(dataset, study, patient, modality)
     _describe_acquisition(dataset, study, calibrated)
+    _describe_shutter(dataset, study)
     _describe_pixels(dataset, study)
     dataset.PixelData = study.stored.astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
@@ -89,7 +84,6 @@ def _identify(dataset: Dataset, study: PhantomStudy, patient: str, modality: Mod
 
 def _describe_acquisition(dataset: Dataset, study: PhantomStudy, calibrated: bool) -> None:
     machine = study.description["machine"]
-    spacing = [f"{value:.6f}" for value in study.pixel_spacing_mm]
     detector = [f"{value * machine['magnification']:.6f}" for value in study.pixel_spacing_mm]
     dataset.BodyPartExamined = "NECK"
     dataset.KVP = "70"
@@ -100,11 +94,9 @@ def _describe_acquisition(dataset: Dataset, study: PhantomStudy, calibrated: boo
     dataset.ImagerPixelSpacing = detector
     dataset.EstimatedRadiographicMagnificationFactor = f"{machine['magnification']:.5f}"
     if calibrated:
-        dataset.PixelSpacing = spacing
-        has_marker = machine["marker"] == "disc"
-        dataset.PixelSpacingCalibrationType = "FIDUCIAL" if has_marker else "GEOMETRY"
+        dataset.PixelSpacing = [f"{value:.6f}" for value in study.pixel_spacing_mm]
+        dataset.PixelSpacingCalibrationType = "FIDUCIAL" if machine["marker"] == "disc" else "GEOMETRY"
         dataset.PixelSpacingCalibrationDescription = "Exact by construction, in the plane of the pharynx"
-    _describe_shutter(dataset, study)
     num_frames = len(study.stored)
     dataset.NumberOfFrames = num_frames
     if num_frames > 1:
@@ -164,12 +156,12 @@ def write_png_folder(study: PhantomStudy, folder: Path) -> None:
 
 
 def to_8_bit(study: PhantomStudy) -> np.ndarray:
-    """Display grey as ``(T, H, W)`` uint8."""
+    """Display gray as ``(T, H, W)`` uint8."""
     return np.rint(study.frames[:, 0] * 255.0).astype(np.uint8)
 
 
 def write_masks(study: PhantomStudy, path: Path) -> None:
-    """Write the masks as one NIfTI ``(X, Y, 1, T, S)`` uint8, with spacing in millimetres and frame time in seconds."""
+    """Write the masks as one NIfTI ``(X, Y, 1, T, S)`` uint8, with spacing in millimeters and frame time in seconds."""
     volume = np.asfortranarray(study.masks.transpose(3, 2, 0, 1)[:, :, None])
     rows, columns = study.pixel_spacing_mm
     interval = study.frame_times_ms[1] / 1000.0 if len(study.masks) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""From attenuation to grey values: Beer-Lambert, scatter, glare, noise, detector, brightness control, 12 bits."""
+"""From attenuation to gray values: Beer-Lambert, scatter, glare, noise, detector, brightness control, 12 bits."""
 
 from dataclasses import dataclass, field
 
@@ -9,29 +9,20 @@ from bundle.phantom.geometry import Points
 from bundle.phantom.machine import Machine
 from bundle.phantom.raster import Canvas, resized
 
-STORED_OFFSET, STORED_RANGE = 64, 3900
-"""Stored 12-bit value of display black, and the range up to display white."""
+STORED_OFFSET, STORED_RANGE = 64, 3900  # Stored 12-bit value of display black, and the range up to display white
 
 _COARSE = 64
 
 
 @dataclass
 class Detector:
-    """One machine's chain for one study; keeps the brightness control's gain and the lag between frames.
+    """One machine's chain for one study; keeps the brightness control's gain and the lag between frames."""
 
-    Attributes:
-        machine: What to imitate.
-        size: Rows and columns.
-        rng: Source of the quantum noise.
-        aperture: Transmission of the collimator ``(size, size)``.
-        veil: Light that reaches the input screen outside the collimator ``(size, size)``.
-    """
-
-    machine: Machine
-    size: int
-    rng: np.random.Generator
-    aperture: np.ndarray = field(init=False)
-    veil: np.ndarray = field(init=False)
+    machine: Machine  # What to imitate
+    size: int  # Rows and columns
+    rng: np.random.Generator  # Source of the quantum noise
+    aperture: np.ndarray = field(init=False)  # Transmission of the collimator (size, size)
+    veil: np.ndarray = field(init=False)  # Light that reaches the input screen outside the collimator (size, size)
     _gain: float | None = field(default=None, init=False)
     _previous: np.ndarray | None = field(default=None, init=False)
 
@@ -39,15 +30,9 @@ class Detector:
         self.aperture, self.veil = collimator(self.machine, self.size)
 
     def expose(self, attenuation: np.ndarray, measuring_field: np.ndarray, frames_since_last: int) -> np.ndarray:
-        """Image one frame.
+        """Image one frame: attenuation ``(size, size)`` to stored values uint16, 12 bits.
 
-        Args:
-            attenuation: Line integral ``(size, size)``.
-            measuring_field: Weight of the brightness control's sensor ``(64, 64)``, sum 1.
-            frames_since_last: Machine frames since the last call; the lag fades with it.
-
-        Returns:
-            Stored values ``(size, size)`` uint16, 12 bits.
+        The measuring field ``(64, 64)`` of sum 1 steers the brightness; lag fades with the machine's frames between.
         """
         machine = self.machine
         primary = np.exp(-attenuation) * self.aperture
@@ -81,7 +66,7 @@ class Detector:
         return ndimage.gaussian_filter(noisy, sigma, truncate=2.5)
 
     def _grey(self, exposure: np.ndarray) -> np.ndarray:
-        """Display grey in [0, 1]."""
+        """Display gray in [0, 1]."""
         machine = self.machine
         if machine.grey_scale == "log":
             dark, bright = 0.042, 3.4
@@ -100,12 +85,12 @@ class Detector:
 
 
 def store(grey: np.ndarray) -> np.ndarray:
-    """Quantize display grey to the stored 12-bit values."""
+    """Quantize display gray to the stored 12-bit values."""
     return np.clip(np.rint(STORED_OFFSET + grey * STORED_RANGE), 0, 4095).astype(np.uint16)
 
 
 def display(stored: np.ndarray) -> np.ndarray:
-    """Display grey in [0, 1] of stored values: the window that the DICOM header names."""
+    """Display gray in [0, 1] of stored values: the window that the DICOM header names."""
     return np.clip((stored.astype(np.float32) - STORED_OFFSET) / STORED_RANGE, 0.0, 1.0)
 
 

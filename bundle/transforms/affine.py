@@ -15,17 +15,11 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AffineDraw:
-    """One draw: what is applied to the content of a frame, about its center.
+    """One draw: what is applied to the content of a frame, about its center."""
 
-    Attributes:
-        degrees: Rotation, counterclockwise as one sees it.
-        scale: Above 1 magnifies.
-        shift: Downwards and to the right, as a share of the side.
-    """
-
-    degrees: float
-    scale: float
-    shift: tuple[float, float]
+    degrees: float  # Rotation, counterclockwise as one sees it
+    scale: float  # Above 1 magnifies
+    shift: tuple[float, float]  # Downwards and to the right, as a share of the side
 
 
 class RandAffineFramed(Randomizable, MapTransform):
@@ -98,10 +92,7 @@ class RandAffineFramed(Randomizable, MapTransform):
 def affine_matrix(drawn: AffineDraw, rows: int = 1, columns: int = 1) -> Tensor:  # (2, 3)
     """For an output position, from -1 to 1 along each side, the input position that moves there.
 
-    Args:
-        drawn: What is done.
-        rows: Of the frame; of rows and columns only the ratio counts, so leave both out for a square one.
-        columns: Of the frame.
+    Of rows and columns only the ratio counts, so leave both out for a square frame.
     """
     cos, sin = math.cos(math.radians(drawn.degrees)), math.sin(math.radians(drawn.degrees))
     down, right = drawn.shift  # positions run from -1 to 1, x (columns) first

@@ -11,19 +11,14 @@ from torch import Tensor
 
 from bundle.data.clip import Clip
 
-FRAMES_LOOKED_AT = 8
-"""First frames of a clip, in which its picture is looked for."""
-LIT = 0.04
-"""How much brighter than the border a pixel is that belongs to the picture; of [0, 1]."""
-DARK_BORDER = 0.2
-"""A border brighter than this is no border."""
-MARGIN = 0.02
-"""Kept around the picture, of its longer side."""
+FRAMES_LOOKED_AT = 8  # First frames of a clip, in which its picture is looked for
+LIT = 0.04  # How much brighter than the border a pixel is that belongs to the picture; of [0, 1]
+DARK_BORDER = 0.2  # A border brighter than this is no border
+MARGIN = 0.02  # Kept around the picture, of its longer side
 WORTHWHILE = 0.8
 """Longer side of the picture, of the frame's, above which the frame is taken as it is: the network's square shows the
 picture hardly larger without its border."""
-SMALLEST = 0.02
-"""Share of the frame below which what is lit is no picture."""
+SMALLEST = 0.02  # Share of the frame below which what is lit is no picture
 
 
 class Window(NamedTuple):
@@ -57,16 +52,10 @@ def view_of_clip(clip: Clip) -> Window:
 
 
 def find_field_of_view(frames: np.ndarray) -> Window:
-    """Find the picture in frames with a black border: the box around the largest connected lit region.
+    """Find the picture in frames ``(T, 1, H, W)`` with a black border: the box around the largest connected lit region.
 
-    Text in the border is another region, and left out.
-
-    Args:
-        frames: ``(T, 1, H, W)`` in [0, 1]; some of one film.
-
-    Returns:
-        The picture's box with a margin; the whole frame if there is no dark border, the picture is as long or as wide
-        as the frame anyway, or nothing is lit.
+    Text in the border is another region, and left out. The whole frame if there is no dark border, the picture is as
+    long or as wide as the frame anyway, or nothing is lit.
     """
     rows, columns = frames.shape[-2:]
     whole = Window.whole(rows, columns)

@@ -1,6 +1,5 @@
 """Fit frames of any size into a square of square pixels: nothing is distorted, zeros at the bottom or right."""
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,29 +10,23 @@ from monai.transforms import MapTransform
 from torch import Tensor
 from torch.nn import functional as F
 
+from bundle.data.clip import check_aspect
 from bundle.keys import PIXEL_ASPECT, PIXEL_SPACING_MM, VALID
 
 
 @dataclass(frozen=True)
 class LetterboxGeometry:
-    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner.
+    """How frames of ``rows`` x ``columns`` lie in a square: their content fills it from the top left corner."""
 
-    Attributes:
-        rows: Of the frames.
-        columns: Of the frames.
-        size: Side of the square, whose own pixels are square.
-        pixel_aspect: Height of a frame's pixel divided by its width.
-    """
-
-    rows: int
-    columns: int
-    size: int
-    pixel_aspect: float = 1.0
+    rows: int  # Of the frames
+    columns: int  # Of the frames
+    size: int  # Side of the square, whose own pixels are square
+    pixel_aspect: float = 1.0  # Height of a frame's pixel divided by its width
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.size) < 1:
             raise ValueError(f"rows, columns and size must be positive, got {self.rows}, {self.columns}, {self.size}")
-        check_pixel_aspect(self.pixel_aspect)
+        check_aspect(self.pixel_aspect)
 
     @property
     def content_rows(self) -> int:
@@ -54,29 +47,11 @@ class LetterboxGeometry:
         return self.content_rows / self.rows, self.content_columns / self.columns
 
 
-def check_pixel_aspect(pixel_aspect: float) -> None:
-    """Refuse what cannot be the shape of a pixel.
-
-    Raises:
-        ValueError: If it is not a positive number.
-    """
-    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
-        raise ValueError(f"pixel_aspect must be a pixel's height divided by its width, above 0, got {pixel_aspect}")
-
-
 def letterbox(frames: Tensor, size: int, pixel_aspect: float = 1.0) -> tuple[Tensor, LetterboxGeometry]:
     """Resize and pad ``(..., C, H, W)`` to ``(..., C, size, size)``, whose pixels are square.
 
     Values are averaged where the frame shrinks. Masks (integer or bool) become 1 where at least half of a pixel is
-    covered, and keep their type.
-
-    Args:
-        frames: Frames or masks of one grid.
-        size: Side of the square in pixels.
-        pixel_aspect: Height of a frame's pixel divided by its width.
-
-    Returns:
-        The square, and how the frames lie in it.
+    covered, and keep their type. Returns also how the frames lie in the square.
     """
     geometry = LetterboxGeometry(int(frames.shape[-2]), int(frames.shape[-1]), size, pixel_aspect)
     content = _resize(frames, geometry.content_rows, geometry.content_columns)

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +20,6 @@ from bundle.transforms.recent import RecentlyUsed
 
 ASPECT_TOLERANCE = 0.01
 """Largest relative difference of two words about the shape of a pixel: headers round; 8:9 and 10:11 differ by 2%."""
-
-
-class ViewedClip(NamedTuple):
-    """A clip, and the part of its frames that the network sees."""
-
-    clip: Clip
-    view: Window
 
 
 class LoadFramed(MapTransform):
@@ -60,7 +54,7 @@ class LoadFramed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         entry = dict(data)
         for key in self.key_iterator(entry):
-            clip, view = self._viewed(entry[key])
+            clip, view = self._clips.get(str(entry[key]), partial(self._read, entry[key]))
             _check_index(entry[FRAME], clip.num_frames, entry[key])
             frame = clip.frame(entry[FRAME])
             entry[PIXEL_ASPECT] = _aspect(clip, entry.get(PIXEL_ASPECT), entry.get(PIXEL_SPACING_MM), entry[key])
@@ -73,13 +67,11 @@ class LoadFramed(MapTransform):
         entry.pop(LABEL_FRAME, None)
         return entry
 
-    def _viewed(self, path: Any) -> ViewedClip:
-        return self._clips.get(str(path), lambda: self._read(path))
-
-    def _read(self, path: Any) -> ViewedClip:
+    def _read(self, path: Any) -> tuple[Clip, Window]:
+        """A clip, and the part of its frames that the network sees."""
         clip = read_clip(path)
         whole = Window.whole(clip.shape.rows, clip.shape.columns)
-        return ViewedClip(clip, view_of_clip(clip) if self.finds_field_of_view else whole)
+        return clip, view_of_clip(clip) if self.finds_field_of_view else whole
 
     def _label(self, entry: Mapping[Hashable, Any]) -> np.ndarray:  # (S, H, W)
         if LABEL not in entry:

@@ -1,4 +1,4 @@
-"""Whole labelled clips and windows of their frames: what training the memory sees."""
+"""Whole labeled clips and windows of their frames: what training the memory sees."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,22 +10,13 @@ from bundle.keys import CLIP, FRAME, IMAGE, LABEL, PATIENT, VALID
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
 
-FRAMES = "frames"
-"""Entries of a clip's frames, before they are loaded."""
+FRAMES_OF_CLIP = "frames"  # Entries of a clip's frames, before they are loaded
 
 
 def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> list[dict[str, Any]]:
-    """Group a data list's frames by clip.
+    """Group a data list's frames by clip: ``{"frames": [...], "clip": str, "patient": str}``, in order of time.
 
-    Args:
-        frames: Entries of ``load_datalist``.
-        min_length: Labelled frames that a clip must have; shorter ones are left out.
-
-    Returns:
-        ``{"frames": [...], "clip": str, "patient": str}`` per clip, the frames in order of time.
-
-    Raises:
-        ValueError: If no clip is long enough.
+    Clips of fewer labeled frames than ``min_length`` are left out; one must be long enough.
     """
     clips: dict[str, list[Mapping[str, Any]]] = {}
     for frame in frames:
@@ -34,7 +25,7 @@ def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> lis
     if longest < min_length:
         raise ValueError(f"a clip needs {min_length} labelled frames, the longest of {len(clips)} clips has {longest}")
     return [
-        {FRAMES: sorted(members, key=lambda frame: frame[FRAME]), CLIP: clip, PATIENT: members[0][PATIENT]}
+        {FRAMES_OF_CLIP: sorted(members, key=lambda frame: frame[FRAME]), CLIP: clip, PATIENT: members[0][PATIENT]}
         for clip, members in clips.items()
         if len(members) >= min_length
     ]
@@ -56,7 +47,7 @@ class LoadClipd(Transform):
         self._load = Compose([load, Letterboxd([IMAGE, LABEL], size)])
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        frames = [self._load(entry) for entry in data[FRAMES]]
+        frames = [self._load(entry) for entry in data[FRAMES_OF_CLIP]]
         return {
             CLIP: data[CLIP],
             PATIENT: data[PATIENT],
@@ -69,7 +60,7 @@ class LoadClipd(Transform):
 class Windowd(Transform):
     """The first frames of a loaded clip, as channels: what transforms of one frame then treat alike.
 
-    Gives ``image (L, H, W)``, ``label (L * S, H, W)`` and ``frame``, the first one's place among the labelled frames.
+    Gives ``image (L, H, W)``, ``label (L * S, H, W)`` and ``frame``, the first one's place among the labeled frames.
 
     Args:
         length: Number of frames; fewer if the clip has fewer.
@@ -99,11 +90,7 @@ class RandWindowd(Randomizable, Transform):
         return take_frames(data, self.draw(len(data[IMAGE])))
 
     def draw(self, num_frames: int) -> list[int]:
-        """Draw the frames' places, in the order in which they are shown.
-
-        Raises:
-            ValueError: If there are fewer frames than a window has.
-        """
+        """Draw the frames' places, in the order in which they are shown."""
         if num_frames < self.length:
             raise ValueError(f"a window has {self.length} frames, the clip {num_frames}")
         step = int(self.R.randint(1, min(self.max_step, (num_frames - 1) // (self.length - 1)) + 1))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bundle.data.datalist import check_datalist, load_datalist, read_datalist
-from bundle.data.split_checks import note
+from bundle.data.split_checks import warn_once
 
 NAMES = ["bolus", "hyoid"]
 
@@ -79,7 +79,7 @@ def make_maps(make, tmp_path):
 @pytest.fixture
 def notes(caplog):
     """Says what the person at the command line is told."""
-    note.cache_clear()
+    warn_once.cache_clear()
     caplog.set_level(logging.WARNING)
     return lambda: [record.getMessage() for record in caplog.records]
 

@@ -15,9 +15,8 @@ from pydicom.encaps import encapsulate
 
 from bundle.data import dicom_files
 from bundle.data.clip import UnreadableStudyError
-from bundle.data.dicom_codestream import codestream_size
 from bundle.data.dicom_files import read_dataset, stated_shape
-from bundle.data.dicom_pixels import decode_frames
+from bundle.data.dicom_pixels import codestream_size, decode_frames
 from bundle.data.readers import decode_clip
 
 ROWS, COLUMNS = np.mgrid[:48, :64]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.data.labels import parse_label, present_structures, probe_labels, read_labels
+from bundle.data.labels import parse_label, present_structures, read_labels
 from bundle.data.readers import UnreadableStudyError
 
 NAMES = ("bolus", "hyoid")
@@ -80,7 +80,7 @@ def test_every_form_gives_the_same_masks(tmp_path, entries, form):
     np.testing.assert_array_equal(masks, two_masks())
     np.testing.assert_array_equal(read_labels(spec, ("hyoid",)), two_masks()[:, 1:])
     np.testing.assert_array_equal(read_labels(spec, ("hyoid", "bolus")), two_masks()[:, ::-1])
-    assert probe_labels(spec) == (2, 3, 4)
+    assert spec.probe() == (2, 3, 4)
 
 
 def test_overlapping_structures_both_keep_the_pixel(tmp_path):
@@ -236,14 +236,14 @@ def test_what_is_no_mask_names_the_formats_that_are(tmp_path, name):
     with pytest.raises(
         UnreadableStudyError, match=rf"{name}: .*a mask is a NIfTI, NRRD or MetaImage file, a PNG, a TI"
     ):
-        probe_labels(parse_label({"hyoid": name}, tmp_path, ()))
+        parse_label({"hyoid": name}, tmp_path, ()).probe()
 
 
 @pytest.mark.parametrize("values", [np.ones((3, 4), np.int8), np.ones((2, 3, 4), np.int64), np.ones((1, 3, 4), "f4")])
 def test_an_nrrd_of_any_type_is_read(tmp_path, values):
     save_nrrd(tmp_path / "mask.nrrd", values)
     spec = parse_label({"hyoid": "mask.nrrd"}, tmp_path, ())
-    assert read_labels(spec, ["hyoid"]).shape == (probe_labels(spec)[0], 1, 3, 4)
+    assert read_labels(spec, ["hyoid"]).shape == (spec.probe()[0], 1, 3, 4)
     assert read_labels(spec, ["hyoid"]).all()
 
 
@@ -267,7 +267,7 @@ def test_a_cut_off_mask_is_refused(tmp_path):
 def test_hidden_files_in_a_folder_of_masks_are_left_out(tmp_path):
     save_pictures(tmp_path / "hyoid", np.ones((2, 3, 4), np.uint8))
     (tmp_path / "hyoid/._0.png").write_bytes(b"\0" * 4096)
-    assert probe_labels(parse_label({"hyoid": "hyoid"}, tmp_path, ())) == (2, 3, 4)
+    assert parse_label({"hyoid": "hyoid"}, tmp_path, ()).probe() == (2, 3, 4)
 
 
 def test_pictures_of_a_folder_have_one_size_and_one_page(tmp_path):

@@ -48,4 +48,4 @@ def test_an_iterator_that_is_left_ends_its_thread_and_closes_the_items():
     next(items)
     items.close()
     assert made[-1] == -1
-    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())

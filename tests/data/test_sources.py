@@ -80,7 +80,7 @@ def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", refuse)  # whoever runs the tests may read everything
     assert found(folder) == ["open/1.avi"]
-    assert left_out(folder) == {walk.CLOSED: ["closed"]}
+    assert left_out(folder) == {walk.NOT_READABLE: ["closed"]}
 
 
 def test_hidden_things_and_those_of_a_system_are_left_out_and_named(folder):

@@ -9,9 +9,9 @@ import tifffile
 from PIL import Image
 
 from bundle.data.clip import ClipShape
-from bundle.data.png_rows import check_png_rows
+from bundle.data.frame_stream import collect_clip
 from bundle.data.readers import UnreadableStudyError, probe_clip, read_clip
-from bundle.data.stills import probe_still, probe_stills, read_stills
+from bundle.data.stills import check_png_rows, probe_stills, stream_stills
 
 
 def save_gray(path, value, size=(4, 3)):
@@ -78,10 +78,10 @@ def test_a_tiff_of_many_pages_is_a_clip(tmp_path):
     path = tmp_path / "cine.tif"
     first, *rest = (Image.new("L", (4, 3), value) for value in (10, 20, 30))
     first.save(path, save_all=True, append_images=rest)
-    clip = read_stills([path], "cine")
+    clip = collect_clip(stream_stills([path], "cine"))
     np.testing.assert_allclose(clip.frames[:, 0, 0, 0] * 255, [10, 20, 30])
     assert [(origin.path, origin.index) for origin in clip.origin] == [(path, 0), (path, 1), (path, 2)]
-    assert probe_still(path) == ClipShape(3, 3, 4)
+    assert probe_stills([path]) == ClipShape(3, 3, 4)
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
@@ -101,7 +101,7 @@ def test_tiff_values_are_exact_and_miniswhite_is_inverted_once(tmp_path, dtype, 
     stored = np.random.default_rng(0).integers(0, full_scale, (2, 3, 5), dtype=dtype, endpoint=True)
     tifffile.imwrite(tmp_path / "cine.tif", stored, photometric=photometric, **options)
     shown = stored if photometric == "minisblack" else full_scale - stored
-    clip = read_stills([tmp_path / "cine.tif"], "cine")
+    clip = collect_clip(stream_stills([tmp_path / "cine.tif"], "cine"))
     np.testing.assert_allclose(clip.frames[:, 0], shown / full_scale, atol=1e-6)
 
 
@@ -109,23 +109,25 @@ def test_a_big_endian_tiff_of_16_bits_is_read_where_black_is_0_and_refused_where
     stored = np.array([[0, 257, 65535]], np.uint16)
     for photometric in ("minisblack", "miniswhite"):
         tifffile.imwrite(tmp_path / f"{photometric}.tif", stored, photometric=photometric, byteorder=">")
-    np.testing.assert_allclose(read_stills([tmp_path / "minisblack.tif"], "").frames[0, 0], stored / 65535, rtol=1e-6)
+    np.testing.assert_allclose(
+        collect_clip(stream_stills([tmp_path / "minisblack.tif"], "")).frames[0, 0], stored / 65535, rtol=1e-6
+    )
     with pytest.raises(UnreadableStudyError, match="no PNG, JPEG or TIFF in it"):  # Pillow knows no such mode
-        read_stills([tmp_path / "miniswhite.tif"], "")
+        collect_clip(stream_stills([tmp_path / "miniswhite.tif"], ""))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint32])
 def test_tiff_values_without_a_white_are_refused(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "cine.tif", np.zeros((3, 5), dtype))
     with pytest.raises(UnreadableStudyError, match=r"whole, without a sign, of at most 16 bits, got \d\d bits"):
-        read_stills([tmp_path / "cine.tif"], "cine")
+        collect_clip(stream_stills([tmp_path / "cine.tif"], "cine"))
 
 
 def test_pages_of_another_size_are_refused(tmp_path):
     path = tmp_path / "pyramid.tif"
     Image.new("L", (8, 6)).save(path, save_all=True, append_images=[Image.new("L", (4, 3))])
     with pytest.raises(UnreadableStudyError, match=r"3 x 4 pixels, but 'pyramid\.tif' of the same clip has 6 x 8"):
-        read_stills([path], "pyramid")
+        collect_clip(stream_stills([path], "pyramid"))
 
 
 def test_a_tiff_of_many_pages_among_pictures_is_refused(tmp_path):
@@ -133,7 +135,7 @@ def test_a_tiff_of_many_pages_among_pictures_is_refused(tmp_path):
     Image.new("L", (4, 3)).save(paths[0])
     Image.new("L", (4, 3)).save(paths[1], save_all=True, append_images=[Image.new("L", (4, 3))])
     with pytest.raises(UnreadableStudyError, match=r"2\.tif: .* is a clip of its own among 2 files"):
-        read_stills(paths, "mixed")
+        collect_clip(stream_stills(paths, "mixed"))
     assert probe_stills(paths[:1]) == ClipShape(1, 3, 4)
 
 
@@ -145,7 +147,7 @@ def test_a_cut_tiff_is_refused(tmp_path, compression):
     with path.open("rb+") as file:  # its directory may stand at the end, or the pixels
         file.truncate(path.stat().st_size // 2)
     with pytest.raises(UnreadableStudyError, match=r"still\.tif: .*(damaged or cut off|no PNG, JPEG or TIFF)"):
-        read_stills([path], "still")
+        collect_clip(stream_stills([path], "still"))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
@@ -157,11 +159,11 @@ def test_exif_orientation_is_followed_and_told_of(tmp_path, suffix, orientation)
     exif = Image.Exif()
     exif[274] = orientation
     Image.fromarray(values).save(path, exif=exif)
-    clip = read_stills([path], "still")
+    clip = collect_clip(stream_stills([path], "still"))
     upright = np.rot90(values, k={3: 2, 6: -1}[orientation])
     np.testing.assert_allclose(clip.frames[0, 0] * 255, upright, atol=6)
     assert f"EXIF orientation {orientation}" in clip.warnings[0]
-    assert (probe_still(path).rows, probe_still(path).columns) == upright.shape
+    assert (probe_stills([path]).rows, probe_stills([path]).columns) == upright.shape
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA", "RGBA", "RGB"])

@@ -9,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from bundle.data.frame_stream import collect_clip
+from bundle.data.kinds import VIDEO_SUFFIXES
 from bundle.data.readers import UnreadableStudyError, probe_clip, read_clip
-from bundle.data.video import VIDEO_SUFFIXES, read_video
+from bundle.data.video import stream_video
 
 IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # MP4's display matrix
 
@@ -133,7 +135,7 @@ def test_every_suffix_but_aliases_is_written_by_a_test():
 def test_a_camcorders_transport_stream_reads(tmp_path):
     frames = brightening(4)
     path = encode(tmp_path / "cine.m2ts", frames, "libx264", container="mpegts", options={"mpegts_m2ts_mode": "1"})
-    assert read_video(path).num_frames == 4
+    assert collect_clip(stream_video(path)).num_frames == 4
 
 
 @pytest.mark.parametrize(("pix_fmt", "bits"), [("gray10le", 10), ("gray12le", 12), ("gray16le", 16)])
@@ -308,7 +310,7 @@ def test_a_cut_file_gives_whole_frames_and_a_warning_and_strict_mode_fails(tmp_p
     np.testing.assert_array_equal(clip.frames[:10], whole.frames[:10])
     assert re.search(warning, clip.warnings[0])
     with pytest.raises(UnreadableStudyError, match=warning):
-        read_video(path, strict=True)
+        collect_clip(stream_video(path, strict=True))
 
 
 def test_a_cut_mp4_is_refused(tmp_path, write_video):
@@ -367,17 +369,17 @@ def test_a_fragmented_mp4_cut_anywhere_within_a_box_is_refused(fragmented, kind,
     start = [start for found, start in parts(content) if found == kind][-1]
     fragmented.write_bytes(content[: start + offset])
     with pytest.raises(UnreadableStudyError, match=r"it is cut off|no video that FFmpeg can open"):
-        read_video(fragmented, strict)
+        collect_clip(stream_video(fragmented, strict))
 
 
 def test_a_fragmented_mp4_cut_between_fragments_is_refused_where_its_index_lists_more(tmp_path):
     indexed = {"movflags": "dash+global_sidx+frag_keyframe"}
     path = encode(tmp_path / "cut.mp4", steady(), "mpeg4", options=indexed, gop_size=5)
-    assert read_video(path, strict=True).num_frames == 30
+    assert collect_clip(stream_video(path, strict=True)).num_frames == 30
     fragment = [start for kind, start in parts(path.read_bytes()) if kind == b"moof"][3]
     path.write_bytes(path.read_bytes()[:fragment])
     with pytest.raises(UnreadableStudyError, match="within a part of its container, after 15 frames: it is cut off"):
-        read_video(path)
+        collect_clip(stream_video(path))
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -386,18 +388,18 @@ def test_a_fragmented_mp4_cut_between_fragments_is_refused_where_its_header_says
     header = content.index(b"mvhd")
     struct.pack_into(">II", content, header + 16, 1000, 1200)
     fragmented.write_bytes(content)
-    assert read_video(fragmented, strict).num_frames == 30
+    assert collect_clip(stream_video(fragmented, strict)).num_frames == 30
     fragment = [start for kind, start in parts(content) if kind == b"moof"][3]
     fragmented.write_bytes(content[:fragment])
     with pytest.raises(UnreadableStudyError, match=r"says 1\.20 s, the file's 15 frames end at 0\.56 s"):
-        read_video(fragmented, strict)
+        collect_clip(stream_video(fragmented, strict))
 
 
 def test_a_fragmented_mp4_that_says_nowhere_how_long_it_is_reads_with_a_note(fragmented):
     content = fragmented.read_bytes()
     fragment = [start for kind, start in parts(content) if kind == b"moof"][3]
     fragmented.write_bytes(content[:fragment])
-    clip = read_video(fragmented, strict=True)
+    clip = collect_clip(stream_video(fragmented, strict=True))
     assert clip.num_frames == 15
     assert clip.warnings[0].startswith("the file does not say how long it is: whether frames are missing at its end")
 
@@ -412,7 +414,7 @@ def test_with_sound_a_stated_length_may_be_the_sounds_and_a_cut_between_fragment
     struct.pack_into(">I", content, movie, struct.unpack_from(">I", content, movie)[0] + len(track))
     content = content[:at] + track.replace(b"vide", b"soun") + content[at:]
     fragmented.write_bytes(content[: [start for kind, start in parts(content) if kind == b"moof"][3]])
-    assert any("does not say how long it is" in note for note in read_video(fragmented).warnings)
+    assert any("does not say how long it is" in note for note in collect_clip(stream_video(fragmented)).warnings)
 
 
 @pytest.mark.parametrize(
@@ -431,11 +433,11 @@ def test_a_cut_recording_without_a_stated_length_is_noticed_wherever_it_is_cut(t
     content = path.read_bytes()
     for share in (0.42, 0.55, 0.68, 0.81):
         path.write_bytes(content[: int(share * len(content)) | 1])
-        clip = read_video(path)
+        clip = collect_clip(stream_video(path))
         assert 0 < clip.num_frames < 12
         assert any("cut off" in note for note in clip.warnings)
         with pytest.raises(UnreadableStudyError, match="cut off"):
-            read_video(path, strict=True)
+            collect_clip(stream_video(path, strict=True))
 
 
 def test_damage_in_the_middle_loses_only_the_damaged_frames_and_is_told_of(tmp_path):
@@ -445,7 +447,7 @@ def test_damage_in_the_middle_loses_only_the_damaged_frames_and_is_told_of(tmp_p
     np.testing.assert_allclose(clip.frame_times_ms, [0, 80, 120])
     assert "1 of its frames are damaged (" in clip.warnings[0]
     with pytest.raises(UnreadableStudyError, match="1 of its frames are damaged"):
-        read_video(path, strict=True)
+        collect_clip(stream_video(path, strict=True))
 
 
 def test_a_file_that_only_points_to_others_is_not_followed(tmp_path):
@@ -453,7 +455,7 @@ def test_a_file_that_only_points_to_others_is_not_followed(tmp_path):
     path = tmp_path / "list.avi"
     path.write_text("ffconcat version 1.0\nfile other.avi\n")
     with pytest.raises(UnreadableStudyError, match="no video that FFmpeg can open"):
-        read_video(path)
+        collect_clip(stream_video(path))
 
 
 def test_repeated_frames_are_reported(tmp_path, write_video):

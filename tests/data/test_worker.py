@@ -12,7 +12,7 @@ import psutil
 import pytest
 from torch.utils.data import DataLoader
 
-from bundle.data import frame_memory, readers
+from bundle.data import readers, worker_channel
 from bundle.data import worker as worker_module
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
@@ -80,8 +80,8 @@ def test_what_is_no_exception_such_as_a_rust_panic_is_reported(worker):
 
 
 def test_large_arrays_come_back_as_the_callers_own(worker):
-    size = frame_memory.SHARED_FROM_BYTES // 4
-    frames = worker.call(frame_memory.empty_frames, (4, size), limits=LIMITS)
+    size = worker_channel.SHARED_FROM_BYTES // 4
+    frames = worker.call(worker_channel.empty_frames, (4, size), limits=LIMITS)
     assert frames.shape == (4, size)
     frames[:] = 1
     other = worker.call(np.full, 2 * size, 7.0, limits=LIMITS)  # not allocated by us
@@ -89,12 +89,12 @@ def test_large_arrays_come_back_as_the_callers_own(worker):
     assert (frames == 1).all()
     descriptors = psutil.Process().num_fds()
     for _ in range(5):
-        worker.call(frame_memory.empty_frames, (4, size), limits=LIMITS)
+        worker.call(worker_channel.empty_frames, (4, size), limits=LIMITS)
     assert psutil.Process().num_fds() == descriptors
 
 
 def test_pages_are_written_again_only_when_no_array_refers_to_them(worker):
-    size = frame_memory.SHARED_FROM_BYTES
+    size = worker_channel.SHARED_FROM_BYTES
     process = psutil.Process(worker.call(os.getpid, limits=LIMITS))
     first = worker.call(np.full, size, 5, "u1", limits=LIMITS)
     view = first[::2]
@@ -111,7 +111,7 @@ def test_pages_are_written_again_only_when_no_array_refers_to_them(worker):
 
 
 def test_an_unnamed_file_reads_back_and_is_nowhere_in_a_folder():
-    with frame_memory.unnamed_file(b"a patient's image") as path:
+    with worker_channel.unnamed_file(b"a patient's image") as path:
         assert path.read_bytes() == b"a patient's image"
         assert os.stat(path).st_nlink == 0
     assert not path.exists()

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import deidentify_dicom
 from bundle.deidentify.pseudonyms import Pseudonyms
 from tests.deidentify.conftest import set_pixels, write_stuffed
 
@@ -21,7 +21,7 @@ RECTANGLE = Rectangle(2, 5, 9, 31)
 def copy_of(source, tmp_path, rectangle=RECTANGLE) -> pydicom.Dataset:
     copy = deidentify_dicom(source, tmp_path / "out", Pseudonyms(), rectangle)
     assert "blackened, written uncompressed" in copy.notes
-    return pydicom.dcmread(copy.path)
+    return pydicom.dcmread(copy.target)
 
 
 @pytest.mark.parametrize("rle", [False, True], ids=["uncompressed", "RLE"])

@@ -17,7 +17,7 @@ from pydicom.uid import ComprehensiveSRStorage, EnhancedXAImageStorage
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.dicom import deidentify_dicom
+from bundle.deidentify.copies import deidentify_dicom
 from bundle.deidentify.profile import IDS, KEPT_TEXT, apply_basic_profile
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.inference.dicom_seg import write_dicom_seg
@@ -42,7 +42,7 @@ def test_no_secret_is_in_the_copy_and_every_pixel_is(tmp_path, study, pseudonyms
     source = tmp_path / "MUSTERMANN" / "ERIKA.dcm"
     original = write_stuffed(study, source, rle)
     assert sorted(secrets_in(source)) == sorted(set(SECRETS)), "the source holds them all"
-    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).target
     assert secrets_in(copy.rename(tmp_path / "copy")) == []
     assert secrets_in(tmp_path / "copy") == []
     written = pydicom.dcmread(tmp_path / "copy")
@@ -53,14 +53,14 @@ def test_no_secret_is_in_the_copy_and_every_pixel_is(tmp_path, study, pseudonyms
 def test_the_path_of_the_copy_names_nobody(tmp_path, study, pseudonyms):
     source = tmp_path / "MUSTERMANN_ERIKA_19310102.dcm"
     write_stuffed(study, source)
-    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms).target
     assert len(copy.relative_to(tmp_path / "out").parts) == 3
     assert secrets_in(copy) == []
 
 
 def test_a_reader_sees_the_same_clip(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     before, after = read_clip(tmp_path / "a.dcm"), read_clip(copy)
     np.testing.assert_array_equal(after.frames, before.frames)
     np.testing.assert_array_equal(after.frame_times_ms, before.frame_times_ms)
@@ -69,7 +69,7 @@ def test_a_reader_sees_the_same_clip(tmp_path, study, pseudonyms):
 
 def test_private_unknown_overlay_curve_and_icon_elements_are_gone_at_every_depth(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     written = pydicom.dcmread(copy)
     elements = list(written.iterall())
     assert [element for element in elements if element.tag.is_private] == []
@@ -80,7 +80,7 @@ def test_private_unknown_overlay_curve_and_icon_elements_are_gone_at_every_depth
 
 def test_file_header_is_new(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     written = pydicom.dcmread(copy)
     assert written.preamble == bytes(128)
     assert written.file_meta.MediaStorageSOPInstanceUID == written.SOPInstanceUID
@@ -90,7 +90,7 @@ def test_file_header_is_new(tmp_path, study, pseudonyms):
 
 def test_the_copy_says_what_was_done(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     written = pydicom.dcmread(copy)
     assert written.PatientIdentityRemoved == "YES"
     assert "basic profile" in written.DeidentificationMethod
@@ -101,7 +101,7 @@ def test_the_copy_says_what_was_done(tmp_path, study, pseudonyms):
 def test_uids_stay_consistent_over_the_files_of_a_study(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm", instance=3)
     write_stuffed(study, tmp_path / "b.dcm", instance=5)
-    copies = [deidentify_dicom(tmp_path / name, tmp_path / "out", pseudonyms).path for name in ("a.dcm", "b.dcm")]
+    copies = [deidentify_dicom(tmp_path / name, tmp_path / "out", pseudonyms).target for name in ("a.dcm", "b.dcm")]
     first, second = (pydicom.dcmread(copy) for copy in copies)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
         assert first[keyword].value == second[keyword].value, keyword
@@ -120,7 +120,7 @@ def test_the_copy_conforms_to_the_standard_no_less_than_the_source(tmp_path, stu
         return {line for line in report.splitlines() if line.startswith("Error")}
 
     write_dicom(study, tmp_path / "a.dcm", "x")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     assert errors(copy) <= errors(tmp_path / "a.dcm")
 
 
@@ -128,9 +128,8 @@ def test_masks_in_a_seg_still_refer_to_their_source(tmp_path, study, pseudonyms)
     write_stuffed(study, tmp_path / "a.dcm")
     clip = read_clip(tmp_path / "a.dcm")
     (seg,) = write_dicom_seg(study.masks, clip, STRUCTURES, tmp_path / "seg.dcm", {"name": "m", "version": "1"})
-    copy, copied_seg = (
-        pydicom.dcmread(deidentify_dicom(path, tmp_path / "out", pseudonyms).path) for path in (tmp_path / "a.dcm", seg)
-    )
+    outcomes = (deidentify_dicom(path, tmp_path / "out", pseudonyms) for path in (tmp_path / "a.dcm", seg))
+    copy, copied_seg = (pydicom.dcmread(outcome.target) for outcome in outcomes)
     assert copied_seg.SourceImageSequence[0].ReferencedSOPInstanceUID == copy.SOPInstanceUID
     assert copied_seg.StudyInstanceUID == copy.StudyInstanceUID
     assert copied_seg.PixelData == pydicom.dcmread(seg).PixelData
@@ -141,7 +140,7 @@ def test_two_patients_are_two_pseudonyms(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm", instance=3)
     write_stuffed(study, tmp_path / "b.dcm", instance=5, PatientID="HOSP-0001")
     ids = [
-        pydicom.dcmread(deidentify_dicom(tmp_path / n, tmp_path / "out", pseudonyms).path).PatientID
+        pydicom.dcmread(deidentify_dicom(tmp_path / n, tmp_path / "out", pseudonyms).target).PatientID
         for n in ("a.dcm", "b.dcm")
     ]
     assert ids[0] != ids[1]
@@ -270,7 +269,7 @@ def test_an_overlay_in_the_pixels_own_bits_is_refused_until_they_are_rewritten(t
     dataset.save_as(source)
     with pytest.raises(UnreadableStudyError, match="an overlay lies in unused bits"):
         deidentify_dicom(source, tmp_path / "out", pseudonyms)
-    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0)).path
+    copy = deidentify_dicom(source, tmp_path / "out", pseudonyms, Rectangle(0, 0, 0, 0)).target
     np.testing.assert_array_equal(np.frombuffer(pydicom.dcmread(copy).PixelData, "<u2"), pixels & 0x0FFF)
 
 
@@ -298,9 +297,9 @@ def test_a_damaged_header_leaves_no_file_and_no_name_in_the_message(tmp_path, st
 
 def test_nothing_is_overwritten(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
-    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).path
+    copy = deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).target
     content = copy.read_bytes()
-    assert not deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).is_new
+    assert deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms).status == "done earlier"
     write_stuffed(study, tmp_path / "a.dcm", Modality="XA")
     with pytest.raises(FileExistsError, match="another copy of this"):
         deidentify_dicom(tmp_path / "a.dcm", tmp_path / "out", pseudonyms)

@@ -12,7 +12,8 @@ import pytest
 from bundle.data.sources import COPIES_MARK
 from bundle.deidentify import run
 from bundle.deidentify.blacken import Rectangle
-from bundle.deidentify.run import DONE, DONE_EARLIER, NOT_DONE_BY_THIS_TOOL, REFUSED, deidentify
+from bundle.deidentify.copies import DONE, DONE_EARLIER, REFUSED
+from bundle.deidentify.run import NOT_DONE_BY_THIS_TOOL, deidentify
 from tests.deidentify.conftest import secrets_in, write_stuffed
 from tests.deidentify.test_video import write_video
 

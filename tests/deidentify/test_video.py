@@ -9,15 +9,15 @@ import pytest
 
 from bundle.data.clip import UnreadableStudyError
 from bundle.data.readers import read_clip
+from bundle.deidentify.copies import VIDEO_FORMATS, deidentify_video
 from bundle.deidentify.pseudonyms import Pseudonyms
-from bundle.deidentify.video import FORMATS, deidentify_video
 
 CODECS = {".avi": "mjpeg", ".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264"}
 
 
 def write_video(path: Path) -> None:
     """Ten frames with a title, an author, a date and a sound track."""
-    with av.open(str(path), "w", format=FORMATS[path.suffix]) as container:
+    with av.open(str(path), "w", format=VIDEO_FORMATS[path.suffix]) as container:
         container.metadata.update(
             {"title": "MUSTERMANN ERIKA", "artist": "Dr HOUSE", "comment": "HOSP-4711", "creation_time": "2019-11-03"}
         )
@@ -37,13 +37,13 @@ def write_video(path: Path) -> None:
         container.mux(sound.encode())
 
 
-@pytest.mark.parametrize("suffix", sorted(FORMATS))
+@pytest.mark.parametrize("suffix", sorted(VIDEO_FORMATS))
 def test_the_copy_has_the_frames_and_times_and_nothing_else(tmp_path, suffix):
     source = tmp_path / f"MUSTERMANN{suffix}"
     write_video(source)
     assert b"HOSP-4711" in source.read_bytes()
     made = deidentify_video(source, tmp_path / "out", Pseudonyms())
-    copy, notes = made.path, made.notes
+    copy, notes = made.target, made.notes
     content = copy.read_bytes() + copy.name.encode()
     assert [secret for secret in (b"MUSTERMANN", b"HOUSE", b"HOSP-4711", b"2019-11-03") if secret in content] == []
     before, after = read_clip(source), read_clip(copy)
@@ -67,8 +67,8 @@ def test_a_copy_that_is_there_is_the_same_or_stays(tmp_path):
     write_video(tmp_path / "a.avi")
     pseudonyms = Pseudonyms()
     copy = deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
-    assert not deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms).is_new
-    copy.path.write_bytes(b"another")
+    assert deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms).status == "done earlier"
+    copy.target.write_bytes(b"another")
     with pytest.raises(FileExistsError, match="another copy of this"):
         deidentify_video(tmp_path / "a.avi", tmp_path / "out", pseudonyms)
-    assert copy.path.read_bytes() == b"another"
+    assert copy.target.read_bytes() == b"another"

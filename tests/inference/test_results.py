@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.data.sources import RECORD, find_sources
+from bundle.data.sources import STUDY_RECORD, find_sources
 from bundle.inference import results as module
 from bundle.inference.folder import find_studies
 from bundle.inference.names import NameHider
@@ -34,7 +34,7 @@ def write_finished(folder: Path, output_dir: Path, count: int) -> None:
         (output_dir / key).mkdir(parents=True)
         (output_dir / key / "areas.csv").touch()
         result = StudyResult(folder, key, DONE, frames=3, outputs=("areas.csv",))
-        (output_dir / key / RECORD).write_text(
+        (output_dir / key / STUDY_RECORD).write_text(
             json.dumps(
                 {"key": key, "settings": results.settings_id, "frames": 3, "outputs": list(result.outputs), "notes": []}
             )

@@ -8,9 +8,9 @@ import pytest
 import torch
 from skimage.measure import perimeter
 
+from bundle.laboratory.experiments.true_measures import tolerances, true_events, true_measures
 from bundle.metrics.kinematics import SwallowMeasures, measure_swallow, visible_field
 from bundle.phantom.study import PhantomStudy, generate_study
-from bundle.phantom.true_measures import tolerances, true_events, true_measures
 from bundle.structures import STRUCTURES
 
 TIMES_MS = np.arange(16) * 20.0

@@ -39,7 +39,6 @@ RUNS_CODE = {
 WRITES_WHERE_AN_ARCHIVE_SAYS = {"extractall", "unpack_archive"}
 ALLOWED = {
     ("bundle/data/worker_channel.py", "pickle.loads"): "from the process of our own that decodes, over a socket pair",
-    ("bundle/data/frame_memory.py", "pickle.loads"): "the same",
 }
 """Where a call that could run code is meant, and whose bytes it reads."""
 

@@ -1,5 +1,6 @@
 """The data set: formats of practice, one list, written whole or not at all."""
 
+import inspect
 import json
 import shutil
 
@@ -99,8 +100,7 @@ def test_hard_test_patients_leave_all_others_as_they_are(listing_path, with_hard
 
 
 def test_hard_test_patients_are_of_the_hard_domain_with_seeds_of_their_own(with_hard_test, tmp_path):
-    parameters = SMALL | {"seed": 0, "num_hard_test": 2, "num_hard_train": 0}
-    seeds = [seed for _, seed, _, _ in module._patients(parameters)]
+    seeds = [seed for _, seed, _, _ in module.PhantomPlan(**SMALL, num_hard_test=2).patients()]
     assert len(set(seeds)) == len(seeds) == 10
     for index, patient in enumerate(("h000", "h001")):
         study = generate_study(seeds[8 + index], SMALL["size"], SMALL["num_frames"], domain="hard")
@@ -162,3 +162,11 @@ def test_a_data_set_from_before_there_was_a_hard_test_is_used_again(listing_path
 def test_bad_parameters_are_refused(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_phantom_dataset(tmp_path / "phantom", **(SMALL | arguments))
+
+
+def test_a_misspelt_field_is_refused_by_a_look_at_the_signature_and_when_it_is_made(tmp_path):
+    fields = inspect.signature(make_phantom_dataset).parameters
+    assert list(fields)[:4] == ["root", "num_train", "num_validation", "num_test"]
+    assert "num_tran" not in fields
+    with pytest.raises(TypeError, match="num_tran"):
+        make_phantom_dataset(tmp_path / "phantom", num_tran=3)

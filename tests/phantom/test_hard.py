@@ -12,11 +12,11 @@ from bundle.phantom.anatomy import build_anatomy, feeding_tube
 from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.phantom.layers import draw_still
 from bundle.phantom.machine import Machine, draw_machine
-from bundle.phantom.masks import structure_outlines
 from bundle.phantom.patient import Patient, draw_patient
-from bundle.phantom.pose import pose_at
+from bundle.phantom.pose import Pose
 from bundle.phantom.raster import Canvas
 from bundle.phantom.swallow import Swallow, draw_swallow, state_at
+from bundle.phantom.truth import structure_outlines
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 
@@ -126,7 +126,7 @@ def test_the_tube_runs_through_pharynx_and_sphincter_and_is_seen(hard):
     patient, swallow = Patient(**study.description["patient"]), Swallow(**study.description["swallow"])
     anatomy = build_anatomy(patient)
     canvas = Canvas(256, np.eye(2), np.zeros(2))
-    outlines = structure_outlines(anatomy, pose_at(anatomy, swallow, state_at(swallow, -60.0)))
+    outlines = structure_outlines(anatomy, Pose(anatomy, swallow, state_at(swallow, -60.0)))
     tube = canvas.mask(feeding_tube(anatomy)).astype(bool)
     for name in ("pharynx", "upper_oesophageal_sphincter"):
         structure = canvas.mask(*outlines[name]).astype(bool)

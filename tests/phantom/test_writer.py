@@ -7,10 +7,10 @@ import pydicom
 import pytest
 from pydicom.pixels import apply_voi_lut
 
-from bundle.data.dicom_shutter import visible_pixels
+from bundle.data.dicom_header import visible_pixels
 from bundle.data.readers import read_clip
 from bundle.phantom import generate_study
-from bundle.phantom.kinematics import Kinematics
+from bundle.phantom.truth import Kinematics
 from bundle.phantom.writer import write_avi, write_dicom, write_masks, write_png_folder, write_truth
 
 

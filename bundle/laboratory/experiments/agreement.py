@@ -11,9 +11,9 @@ from tqdm import trange
 from bundle.atomic import write_csv, write_json
 from bundle.inference.predictor import ClipInferer
 from bundle.laboratory.bland_altman import bland_altman
+from bundle.laboratory.experiments.true_measures import tolerances, true_measures
 from bundle.metrics.kinematics import measure_swallow, visible_field
 from bundle.phantom.study import PhantomStudy, generate_study
-from bundle.phantom.true_measures import tolerances, true_measures
 
 FIRST_SEED = 31_000_000
 """Patients of no data set and of no teacher's training."""

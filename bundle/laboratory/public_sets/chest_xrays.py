@@ -56,5 +56,5 @@ def make_chest_xray_datalist(
         patient_pattern=r"images/(.+)\.png",
         fractions=fractions,
         seed=seed,
-        about=ABOUT if is_of_the_sets else None,
+        **(ABOUT if is_of_the_sets else {}),
     )

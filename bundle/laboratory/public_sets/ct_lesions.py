@@ -92,7 +92,7 @@ def make_ct_lesion_datalist(
         patient_pattern=r"images/CT_Lesion_(\d+)_",
         fractions=fractions,
         seed=seed,
-        about=ABOUT,
+        **ABOUT,
     )
 
 

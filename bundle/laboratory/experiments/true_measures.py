@@ -9,7 +9,7 @@ from bundle.phantom.anatomy import build_anatomy
 from bundle.phantom.channel import NUM_UES
 from bundle.phantom.geometry import Points
 from bundle.phantom.patient import Patient
-from bundle.phantom.pose import Pose, pose_at
+from bundle.phantom.pose import Pose
 from bundle.phantom.raster import Canvas
 from bundle.phantom.study import PhantomStudy
 from bundle.phantom.swallow import PHARYNX_END, Swallow, state_at
@@ -19,7 +19,6 @@ LONG_BEFORE_S = 60.0
 
 SAME = 1.0 - 1e-9
 """Share of the largest displacement from which on a hyoid on its plateau is at its peak, whatever rounding does."""
-
 
 SHARE, ROUNDING = 0.02, 1e-6
 
@@ -32,17 +31,11 @@ SCAN_LINE_MM = 0.05
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Poses of a study's frames and at rest, in template millimetres.
+    """Poses of a study's frames and at rest, in template millimetres."""
 
-    Attributes:
-        frames: One per frame.
-        rest: Long before the swallow.
-        scale: True millimetres in one of the template.
-    """
-
-    frames: list[Pose]
-    rest: Pose
-    scale: float
+    frames: list[Pose]  # One per frame
+    rest: Pose  # Long before the swallow
+    scale: float  # True millimetres in one of the template
 
 
 def true_events(study: PhantomStudy) -> dict[str, int]:
@@ -73,15 +66,9 @@ def true_measures(study: PhantomStudy) -> dict[str, float]:
     rise_ms = times[events["hyoid_peak"]] - times[events["hyoid_onset"]]
     return {
         "c2_c4_length": truth.c2_c4_mm / study.pixel_spacing_mm[0],
-        "hyoid_rest_x": percent * float(rest[0]),
-        "hyoid_rest_y": percent * float(rest[1]),
-        "hyoid_rest_xy": percent * float(np.hypot(*rest)),
-        "hyoid_peak_x": percent * float(peak[0]),
-        "hyoid_peak_y": percent * float(peak[1]),
-        "hyoid_peak_xy": percent * float(np.hypot(*peak)),
-        "hyoid_excursion_x": percent * float((peak - rest)[0]),
-        "hyoid_excursion_y": percent * float((peak - rest)[1]),
-        "hyoid_excursion_xy": percent * float(np.hypot(*(peak - rest))),
+        **_vector("hyoid_rest", percent, rest),
+        **_vector("hyoid_peak", percent, peak),
+        **_vector("hyoid_excursion", percent, peak - rest),
         "hyoid_speed": 1000.0 * percent * float(np.hypot(*(peak - onset)) / rise_ms),
         "pharyngeal_area_rest": rest_area,
         "pharyngeal_area_constriction": least_area,
@@ -95,14 +82,10 @@ def true_measures(study: PhantomStudy) -> dict[str, float]:
 
 
 def tolerances(study: PhantomStudy, truth: dict[str, float]) -> dict[str, float]:
-    """What counts as right, by measure: 2% of the truth, or one frame where time is counted.
+    """What counts as right, by measure of ``true_measures``: 2% of the truth, or one frame where time is counted.
 
     A coordinate is held to 2% of the whole vector, since its own share may be close to nothing; a speed to 2% of its
     distance and one frame of its duration.
-
-    Args:
-        study: What was measured.
-        truth: From ``true_measures``.
     """
     kinematics, interval_ms = study.kinematics, float(np.median(np.diff(study.frame_times_ms)))
     rise = kinematics.hyoid_peak_frame - kinematics.hyoid_onset_frame
@@ -116,11 +99,20 @@ def tolerances(study: PhantomStudy, truth: dict[str, float]) -> dict[str, float]
     return {name: max(SHARE * abs(truth[whole[name]]), one_frame.get(name, 0.0)) + ROUNDING for name in truth}
 
 
+def _vector(name: str, percent: float, value: np.ndarray) -> dict[str, float]:
+    x, y = value
+    return {
+        f"{name}_x": percent * float(x),
+        f"{name}_y": percent * float(y),
+        f"{name}_xy": percent * float(np.hypot(x, y)),
+    }
+
+
 def _outlines(study: PhantomStudy) -> _Outlines:
     patient, swallow = Patient(**study.description["patient"]), Swallow(**study.description["swallow"])
     anatomy = build_anatomy(patient)
     times = [-LONG_BEFORE_S, *study.kinematics.time_s]
-    rest, *frames = (pose_at(anatomy, swallow, state_at(swallow, float(time))) for time in times)
+    rest, *frames = (Pose(anatomy, swallow, state_at(swallow, float(time))) for time in times)
     return _Outlines(frames, rest, patient.scale)
 
 
