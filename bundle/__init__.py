@@ -1,5 +1,8 @@
 """Agglomerative distillation for medical video segmentation, as a MONAI Bundle.
 
+``load_segmenter``, ``read_clip``, ``segment`` and ``measure_swallow`` are the public interface: docs/reference/api.md.
+They are loaded when they are used, so that importing the package stays light.
+
 The folders are the data flow; a module imports only from its own stage or an earlier one::
 
     keys, structures   names of the batch's entries; the default label set
@@ -26,10 +29,33 @@ The folders are the data flow; a module imports only from its own stage or an ea
     export             checkpoints, TorchScript, ONNX, OpenVINO, int8; the packaged bundle
     inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
     annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
-    command            what a user starts: the demo
+    command            what a user starts: vfss and its sub-commands
     laboratory         studies, benchmarks, trials, recipes, shipped weights; not packed
 """
 
+from importlib import import_module
+from typing import Any
+
 from bundle.spinning import spin_briefly
 
+_PLACES = {
+    "load_segmenter": "bundle.export.model_card",
+    "measure_swallow": "bundle.metrics.kinematics",
+    "read_clip": "bundle.data.readers",
+    "segment": "bundle.inference.run",
+}
+"""Public names and their modules; ``__init__.pyi`` says the same to type checkers."""
+
+__all__ = list(_PLACES)
+
 spin_briefly()  # here, since whoever imports PyTorch after this package has the setting in time
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

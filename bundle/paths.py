@@ -1,15 +1,20 @@
-"""Where the bundle is."""
+"""Where configs and weights are: beside the package in a clone and in a site's folder, inside it in a wheel."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-"""The bundle's root: the folder that holds ``bundle``, ``configs`` and ``models``."""
+PACKAGE = Path(__file__).resolve().parent
+_IN_WHEEL = PACKAGE / "_data"
+
+ROOT = _IN_WHEEL if _IN_WHEEL.is_dir() else PACKAGE.parent
+"""The bundle's root: the folder that holds ``configs`` and ``models``."""
 
 
 def results_root(root: str | Path = ROOT) -> Path:
-    """Where a site's results go by default: to ``runs`` in a clone, of a packed bundle to ``runs`` beside its folder.
+    """Where results go by default: ``runs`` in a clone, beside a packed bundle's folder, in the current one of a wheel.
 
     A packed bundle has a manifest. The next version, unzipped in its place, then finds what the last one has written.
     """
     root = Path(root).resolve()
+    if root == _IN_WHEEL:
+        return Path.cwd() / "runs"
     return (root.parent if (root / "manifest.json").is_file() else root) / "runs"

@@ -71,8 +71,9 @@ def test_real_time_on_pytorch_needs_no_other_runtime():
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra_before_anything_is_exported(monkeypatch):
+    from bundle.export.deploy import Exporter
     from bundle.inference.runtimes import load
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match=r"runtime onnx needs the package onnxruntime.* extra 'deploy'"):
-        load.load_runtime(None, "model.pt", "onnx")
+        load.load_runtime(Exporter(None, "model.pt"), "onnx")

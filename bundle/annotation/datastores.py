@@ -25,6 +25,7 @@ from bundle.atomic import atomic_path, write_text
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.sources import ANNOTATION_RECORD, find_sources, own_files
 from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
+from bundle.inference.study import SegmentedStudy
 
 ANNOTATOR = "client_id"  # what MONAI Label's clients, 3D Slicer among them, call their user by. Nobody checks it.
 OWN_NAMES = (ANNOTATION_RECORD, ".lock", "labels")  # MONAI Label's, beside the images
@@ -181,7 +182,7 @@ class PacsDatastore(DICOMWebDatastore):
         origins = [label.origins[name] for name in self.structures]
         creator = str(label.info.get(ANNOTATOR) or "")
         try:
-            write_dicom_seg(masks, clip, self.structures, path, BUNDLE, True, origins=origins, creator=creator)
+            write_dicom_seg(SegmentedStudy(masks, clip, self.structures, BUNDLE), path, True, origins, creator)
         except (NoSegSourceError, TooLongForSegError) as error:
             raise RefusedRequestError(str(error)) from None
         dataset = dcmread(path)

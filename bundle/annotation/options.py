@@ -1,6 +1,7 @@
 """What the app is started with, as plain values: they reach MONAI Label, and its training process, as one JSON text."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -27,6 +28,17 @@ class AppOptions:
     def to_json(self) -> str:
         """All of it as JSON."""
         return json.dumps(asdict(self))
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> "AppOptions":
+        """Options as a person types them, by name.
+
+        Raises:
+            ValueError: If a name is unknown, or a number is none.
+        """
+        numbers = {field.name for field in fields(cls) if isinstance(field.default, float | int)}
+        values = {name: float(text) if name in numbers else text for name, text in texts.items()}
+        return cls.from_json(json.dumps(values))
 
     @classmethod
     def from_json(cls, text: str) -> "AppOptions":

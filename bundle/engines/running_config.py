@@ -13,6 +13,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from bundle.engines.config_keys import SEPARATOR, last_part
+from bundle.paths import ROOT
 
 PLACES = ("dir", "root")
 FILES = ("checkpoint", "datalist")
@@ -45,8 +46,8 @@ MAY_DIFFER = {
 
 
 def package_root() -> str:
-    """The bundle's root: the folder that this package is in, wherever the run is started."""
-    return str(Path(__file__).resolve().parents[2])
+    """The bundle's root: the folder of configs and weights, wherever the run is started."""
+    return str(ROOT)
 
 
 def running_parser() -> tuple[ConfigParser, str] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.export.checkpoint import load_weights
+from bundle.paths import ROOT
 from bundle.segmentation.segmenter import Segmenter
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
@@ -41,8 +42,8 @@ def read_model_card(checkpoint: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_segmenter(checkpoint: str | Path) -> Segmenter:
-    """The segmenter that a card describes, with the weights beside it, in evaluation mode."""
+def load_segmenter(checkpoint: str | Path = ROOT / "models" / "model.pt") -> Segmenter:
+    """The segmenter of a card, with the weights beside it, in evaluation mode; by default the shipped one."""
     card = read_model_card(checkpoint)
     student = StudentEncoder(TimmTrunk(card["student_backbone"]), card["embed_dim"])
     return load_weights(Segmenter(student, card["structures"], card["image_size"]), checkpoint)

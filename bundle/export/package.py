@@ -47,6 +47,7 @@ CONTENT = (
     "LICENSE",
     "*.md",
     "pyproject.toml",
+    "setup.py",
     "*constraints.txt",
     "configs/**/*.json",
     "configs/logging.conf",

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import highdicom as hd
 import numpy as np
 import pydicom
 from pydicom.config import RAISE, disable_value_validation
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
@@ -30,32 +32,46 @@ from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
 from bundle.data.dicom_files import has_dicom_preamble
 from bundle.data.kinds import DICOM_SUFFIXES
-from bundle.extras import needs_extra
-from bundle.inference.segment_codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, segment_code
-from bundle.inference.sidecar import INTENDED_USE, NOMINAL_GEOMETRY, check_masks
-from bundle.inference.study_key import study_key
+from bundle.inference.folder import study_key
+from bundle.inference.study import INTENDED_USE, NOMINAL_GEOMETRY, SegmentedStudy
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
-
-with needs_extra("inference", "DICOM SEG"):
-    import highdicom as hd
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
 EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"
 LINKS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
 LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-ORIENTATION = [1, 0, 0, 0, 1, 0]
+
+PRIVATE_SCHEME = "99VFSS"
+PRIVATE_SCHEME_NAME = "Structures of videofluoroscopic swallowing studies"
+
+ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+SPACE = Code("309825002", "SCT", "Spatial and Relational Concept")
+SUBSTANCE = Code("105590001", "SCT", "Substance")
+
+SEGMENT_CODES: dict[str, tuple[Code, Code]] = {
+    "bolus": (SUBSTANCE, Code("bolus", PRIVATE_SCHEME, "Swallowed bolus with contrast")),
+    "hyoid": (ANATOMY, Code("21387005", "SCT", "Hyoid bone")),
+    "mandible": (ANATOMY, Code("91609006", "SCT", "Mandible")),
+    "tongue": (ANATOMY, Code("21974007", "SCT", "Tongue")),
+    "pharynx": (ANATOMY, Code("54066008", "SCT", "Pharynx")),
+    "epiglottis": (ANATOMY, Code("61563008", "SCT", "Epiglottis")),
+    "laryngeal_vestibule": (SPACE, Code("vestibule", PRIVATE_SCHEME, "Laryngeal vestibule")),
+    "trachea": (ANATOMY, Code("44567001", "SCT", "Trachea")),
+    "upper_oesophageal_sphincter": (ANATOMY, Code("265203", "FMA", "Upper esophageal sphincter")),
+    "c2": (ANATOMY, Code("39976000", "SCT", "C2 vertebra")),
+    "c3": (ANATOMY, Code("113205007", "SCT", "C3 vertebra")),
+    "c4": (ANATOMY, Code("5329002", "SCT", "C4 vertebra")),
+}
+"""Category (0062,0003; PS3.16 CID 7150) and type (0062,000F) of a segment (PS3.3 C.8.20.4).
+
+SNOMED CT where DICOM's own context groups or public lists have a code, else the Foundational Model of Anatomy (FMA).
+The rest is in the private scheme 99VFSS, which readers show by its meaning.
+"""
 
 SEGMENT_KINDS = tuple(kind.value for kind in hd.seg.SegmentAlgorithmTypeValues)
 
@@ -92,76 +108,65 @@ class TooLongForSegError(ValueError):
 
 
 def write_dicom_seg(
-    masks: MaskFrames,
-    clip: Clip,
-    structures: Sequence[str],
-    path: str | Path,
-    model: Mapping[str, str] | None = None,
+    study: SegmentedStudy,
+    path: Path,
     keep_identity: bool = False,
-    pseudonym: str | None = None,
     origins: Sequence[SegmentOrigin] | None = None,
     creator: str = "",
-) -> list[Path]:
+) -> Path:
     """Write masks, one binary segment per structure and frame, empty ones too; they are taken one at a time.
 
     UIDs of the source's study, series and instances are kept, since a viewer finds the source by them. Nothing else of
-    its header is, unless ``keep_identity``.
+    its header is, unless ``keep_identity``: the study's key, or that of its files, stands for the patient.
 
     Args:
-        masks: ``(T, S, H, W)``, 0 or 1.
-        clip: What was segmented: a multi-frame DICOM file, or single-frame ones of one series.
-        structures: Names of the channels, in order.
+        study: Of a multi-frame DICOM file, or single-frame ones of one series.
         path: File to write.
-        model: Name and version of what made the masks.
         keep_identity: Copy name, id, birth date, sex, accession number and study date, for a PACS that files by them.
-            Otherwise the pseudonym stands for name and id, and the rest is empty.
-        pseudonym: Stands for the patient; the source's study key when None.
-        origins: Who made each structure's masks; ``model`` alone when None.
+        origins: Who made each structure's masks; the study's model alone when None.
         creator: Name of the person who made or accepted the masks; empty if it is not known.
 
-    Returns:
-        The file.
-
     Raises:
-        ValueError: If the masks do not fit the clip.
         NoSegSourceError: If the clip is no DICOM, has no UIDs to refer to, or is not whole.
         TooLongForSegError: If there are more masks than ``MOST_MASKS``, or bits than fit.
     """
-    check_masks(masks, clip, structures)
+    clip = study.clip
     paths = list(dict.fromkeys(origin.path for origin in clip.origin))
     _check_frames(clip, len(paths))
-    _check_length(masks)
-    pseudonym = pseudonym or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
-    origins = origins or [SegmentOrigin("AUTOMATIC", model)] * len(structures)
+    _check_length(study.masks)
+    pseudonym = study.key or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
+    origins = origins or [SegmentOrigin("AUTOMATIC", study.model)] * len(study.structures)
     # pydicom's remarks on odd values would quote them; odd UIDs are kept, or they would lead nowhere.
     with disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         headers = [_read_header(path) for path in paths]
-        segmentation = _segment(clip, _make_sources(headers, clip, pseudonym), structures, origins, model or {})
+        segmentation = _segment(study, _make_sources(headers, clip, pseudonym), origins)
         _correct(segmentation, headers[0])
         segmentation.ContentCreatorName = _person_name(creator)
         _identify(segmentation, headers[0], keep_identity)
         with atomic_path(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as bits:
-            _put_masks(segmentation, masks, bits)
+            _put_masks(segmentation, study.masks, bits)
             segmentation.save_as(temporary)
-    return [Path(path)]
+    return path
+
+
+def segment_code(structure: str) -> tuple[Code, Code]:
+    """Category and type of a structure; one that is not in ``SEGMENT_CODES`` gets its name in 99VFSS."""
+    own = Code(structure, PRIVATE_SCHEME, structure.replace("_", " ").capitalize()[:64])
+    return SEGMENT_CODES.get(structure, (ANATOMY, own))
 
 
 def _segment(
-    clip: Clip,
-    sources: Sequence[Dataset],
-    structures: Sequence[str],
-    origins: Sequence[SegmentOrigin],
-    model: Mapping[str, str],
+    study: SegmentedStudy, sources: Sequence[Dataset], origins: Sequence[SegmentOrigin]
 ) -> hd.seg.Segmentation:
     """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array."""
-    name, version = _name_and_version(model)
+    name, version = _name_and_version(study.model)
     is_automatic = all(origin.kind == "AUTOMATIC" for origin in origins)
     return hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=np.zeros((clip.num_frames, 1, 1, len(structures)), bool),
+        pixel_array=np.zeros((study.clip.num_frames, 1, 1, len(study.structures)), bool),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=_describe_segments(structures, origins),
+        segment_descriptions=_describe_segments(study.structures, origins),
         series_instance_uid=hd.UID(),
         series_number=1000,
         sop_instance_uid=hd.UID(),
@@ -171,7 +176,7 @@ def _segment(
         software_versions=version[:64],
         device_serial_number="not stated",
         content_label="VFSS_MASKS",
-        content_description=_describe_spacing(clip),
+        content_description=_describe_spacing(study.clip),
         series_description=SERIES_DESCRIPTION if is_automatic else EDITED_SERIES_DESCRIPTION,
         omit_empty_frames=False,  # MONAI's reader stops at a sparse SEG
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -233,48 +238,38 @@ def _read_header(path: Path) -> Dataset:
 def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> list[Dataset]:
     """Stand-ins for highdicom: the files' UIDs and made-up positions, under a class that may have positions."""
     frame_of_reference = generate_uid(entropy_srcs=[headers[0].SOPInstanceUID, "fictitious frame of reference"])
+    measures = _dataset(PixelSpacing=_pixel_spacing_mm(clip), SliceThickness=1)
+    orientation = _dataset(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
     sources = []
     for number, header in enumerate(headers):
-        source = Dataset()
-        for keyword in (*LINKS, *LOSSY, "Modality"):
-            if header.get(keyword):
-                setattr(source, keyword, header.get(keyword))
-        for keyword in IDENTITY:
-            setattr(source, keyword, "")
+        links = {keyword: header.get(keyword) for keyword in (*LINKS, *LOSSY, "Modality") if header.get(keyword)}
+        source = _dataset(**links, **dict.fromkeys(IDENTITY, ""))
         source.PatientName, source.PatientID = f"{pseudonym}^", pseudonym
         source.SpecificCharacterSet = "ISO_IR 192"
         source.Rows = source.Columns = 1  # of the stand-in
         source.FrameOfReferenceUID = frame_of_reference
         if len(headers) == 1 and clip.num_frames > 1:
-            _place_frames(source, clip)
+            source.SOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+            source.NumberOfFrames = clip.num_frames
+            shared = _dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+            source.SharedFunctionalGroupsSequence = [shared]
+            positions = [_dataset(ImagePositionPatient=[0, 0, index]) for index in range(clip.num_frames)]
+            source.PerFrameFunctionalGroupsSequence = [_dataset(PlanePositionSequence=[each]) for each in positions]
         else:
-            _place_image(source, clip, number)
+            source.SOPClassUID = SecondaryCaptureImageStorage
+            source.ImagePositionPatient = [0, 0, number]
+            source.update(measures)
+            source.update(orientation)
         sources.append(source)
     return sources
 
 
-def _place_frames(source: Dataset, clip: Clip) -> None:
-    source.SOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-    source.NumberOfFrames = clip.num_frames
-    measures, orientation = Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = _pixel_spacing_mm(clip), 1
-    orientation.ImageOrientationPatient = ORIENTATION
-    shared = Dataset()
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    source.SharedFunctionalGroupsSequence = [shared]
-    source.PerFrameFunctionalGroupsSequence = []
-    for index in range(clip.num_frames):
-        position, frame = Dataset(), Dataset()
-        position.ImagePositionPatient = [0, 0, index]
-        frame.PlanePositionSequence = [position]
-        source.PerFrameFunctionalGroupsSequence.append(frame)
-
-
-def _place_image(source: Dataset, clip: Clip, index: int) -> None:
-    source.SOPClassUID = SecondaryCaptureImageStorage
-    source.PixelSpacing, source.SliceThickness = _pixel_spacing_mm(clip), 1
-    source.ImageOrientationPatient = ORIENTATION
-    source.ImagePositionPatient = [0, 0, index]
+def _dataset(**values: Any) -> Dataset:
+    """Attributes by keyword."""
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
 
 
 def _pixel_spacing_mm(clip: Clip) -> list[str]:
@@ -291,13 +286,13 @@ def _describe_spacing(clip: Clip) -> str:
 def _describe_segments(structures: Sequence[str], origins: Sequence[SegmentOrigin]) -> list[hd.seg.SegmentDescription]:
     descriptions = []
     for number, (structure, origin) in enumerate(zip(structures, origins, strict=True), start=1):
-        code = segment_code(structure)
+        category, property_type = segment_code(structure)
         descriptions.append(
             hd.seg.SegmentDescription(
                 segment_number=number,
                 segment_label=structure[:64],
-                segmented_property_category=code.category,
-                segmented_property_type=code.property_type,
+                segmented_property_category=category,
+                segmented_property_type=property_type,
                 algorithm_type=origin.kind,
                 algorithm_identification=None if origin.kind == "MANUAL" else _algorithm(origin.model or {}),
                 tracking_id=structure[:64],
@@ -330,28 +325,21 @@ def _correct(segmentation: Dataset, header: Dataset) -> None:
     for element in segmentation.iterall():
         if element.keyword == "ReferencedSOPClassUID":
             element.value = header.SOPClassUID
-    scheme = Dataset()
-    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
+    scheme = _dataset(CodingSchemeDesignator=PRIVATE_SCHEME, CodingSchemeName=PRIVATE_SCHEME_NAME)
     segmentation.CodingSchemeIdentificationSequence = [scheme]
     segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}"
 
 
 def _identify(segmentation: Dataset, header: Dataset, keep_identity: bool) -> None:
-    if keep_identity:
-        for keyword in ("SpecificCharacterSet", *IDENTITY):
-            if keyword in header:
-                segmentation[keyword] = header[keyword]
-                if not _conforms(header[keyword]):
-                    segmentation[keyword].value = ""
-    else:
+    if not keep_identity:
         segmentation.PatientIdentityRemoved = "YES"
         segmentation.DeidentificationMethod = "made from masks; of the source's header only its UIDs"
         segmentation.LongitudinalTemporalInformationModified = "REMOVED"
-
-
-def _conforms(element: DataElement) -> bool:
-    try:
-        validate_value(element.VR, element.value, RAISE)
-    except ValueError:
-        return False
-    return True
+        return
+    for keyword in ("SpecificCharacterSet", *IDENTITY):
+        if keyword in header:
+            segmentation[keyword] = element = header[keyword]
+            try:
+                validate_value(element.VR, element.value, RAISE)
+            except ValueError:  # does not conform
+                segmentation[keyword].value = ""

@@ -1,24 +1,29 @@
-"""What of a folder is a study: each video, multi-frame DICOM and NIfTI file, each series, each folder of pictures."""
+"""What of a folder is a study: each video, multi-frame DICOM and NIfTI file, each series, each folder of pictures.
 
+Studies are named by a hash of their content, since file names may name patients.
+"""
+
+import contextlib
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bundle.data.dicom_series import group_by_clip
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.nifti import open_nifti
 from bundle.data.readers import UnreadableStudyError
-from bundle.data.sources import LeftOut, Sources, find_sources
+from bundle.data.sources import LeftOut, Sources, find_sources, natural_order
 
 MASK_DIMENSIONS = 5  # (X, Y, 1, T, S): a label, no X-ray clip
 MASKS = "masks, one channel per structure"
+KEY_LENGTH = 12
 
 Study = Path | tuple[Path, ...]
 """What ``read_clip`` takes: a file, a folder that is one clip, or the files of one series among others."""
 
 
-@dataclass(frozen=True)
-class FoundStudies:
+class FoundStudies(NamedTuple):
     """The studies of a folder, and what of it is left out."""
 
     studies: list[Study]
@@ -54,6 +59,25 @@ def find_studies(source: str | Path | None, exclude: str | Path | None = None) -
     return FoundStudies(studies, sources.left_out)
 
 
+def study_key(study: str | Path | Sequence[Path]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a file, or of several, or a folder's readable ones, in their order.
+
+    The same content has the same key wherever it lies and whatever it is called.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+    """
+    if not isinstance(study, str | Path):
+        return _key_of(study)
+    path = Path(study)
+    if path.is_dir():
+        sources = find_sources(path, is_deep=False)
+        return _key_of([file for file in sources.files if sources.kind(file) is not None])
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    return _digest(path).hex()[:KEY_LENGTH]
+
+
 def _studies_of(folder: Path, sources: Sources) -> list[Study]:
     files: dict[str, list[Path]] = {"DICOM": [], "picture": [], "other": []}
     for file in sources.folders[folder]:
@@ -61,32 +85,27 @@ def _studies_of(folder: Path, sources: Sources) -> list[Study]:
         if kind is not None:
             files[kind if kind in files else "other"].append(file)
     dicoms, pictures = files["DICOM"], files["picture"]
-    series = _group_by_series(dicoms)
+    groups = group_by_clip(dicoms)  # files that are one clip together, in the order of each clip's first file
+    series: list[Study] = [group[0] if len(group) == 1 else tuple(group) for group in groups]
     is_one_series = len(series) == 1 and len(dicoms) > 1 and not pictures
     is_one_clip = len(pictures) > 1 and not dicoms
-    return [
-        *([folder] if is_one_series else series),
-        *([folder] if is_one_clip else pictures),
-        *files["other"],
-    ]
+    return [*([folder] if is_one_series else series), *([folder] if is_one_clip else pictures), *files["other"]]
 
 
 def _kind_of_study(file: Path, sources: Sources) -> str | None:
     """What a file is; None, and left out, if it is none that holds an X-ray clip."""
     kind = sources.kind(file)
-    if kind == "NIfTI" and _is_mask(file):
-        sources.left_out.add(MASKS, file)
-        return None
+    with contextlib.suppress(UnreadableStudyError):  # reading it says what is wrong
+        if kind == "NIfTI" and len(open_nifti(file).shape) >= MASK_DIMENSIONS:
+            sources.left_out.add(MASKS, file)
+            return None
     return kind
 
 
-def _is_mask(file: Path) -> bool:
-    try:
-        return len(open_nifti(file).shape) >= MASK_DIMENSIONS
-    except UnreadableStudyError:
-        return False
+def _key_of(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(_digest(file) for file in natural_order(files))).hexdigest()[:KEY_LENGTH]
 
 
-def _group_by_series(files: Sequence[Path]) -> list[Study]:
-    """Files that are one clip together, in the order of each clip's first file; every other file alone."""
-    return [group[0] if len(group) == 1 else tuple(group) for group in group_by_clip(files)]
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,16 +1,21 @@
-"""Masks drawn over frames: translucent areas, soft outlines, and a legend that says what is in the frame."""
+"""Masks drawn over frames: translucent areas, soft outlines, and a legend that says what is in the frame.
+
+One frame as PNG, all of them as an H.264 film that every player shows.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
+from tqdm import tqdm
 
-from bundle.atomic import atomic_path
+from bundle.atomic import atomic_path, write_json
 from bundle.data.clip import Clip
-from bundle.inference.sidecar import check_masks
+from bundle.inference.study import INTENDED_USE, SegmentedStudy
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.structures import COLOURS
 
@@ -19,15 +24,12 @@ MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 512, 768, 1280
 PANEL, BRIGHT, DIM = (17, 19, 23), (236, 238, 242), (104, 110, 120)
 # Beyond the named structures: light tints of Paul Tol's palette.
 OTHER_COLOURS = ((119, 170, 221), (238, 136, 102), (170, 170, 0), (255, 170, 187), (68, 187, 153), (221, 221, 221))
+DISPLAY_RATE = Fraction(12)
+IRREGULAR = 0.1  # an interval that differs by more than this share from the mean
 
 
 class OverlayPainter:
-    """Draws the frames of one clip.
-
-    Args:
-        clip: What was segmented; small frames are enlarged and large ones reduced for display, with square pixels.
-        structures: Names of the channels, in order.
-    """
+    """Draws the frames of one clip: small ones enlarged and large ones reduced, with square pixels."""
 
     def __init__(self, clip: Clip, structures: Sequence[str]) -> None:
         self.clip = clip
@@ -38,7 +40,7 @@ class OverlayPainter:
         scale = min(max(1.0, MIN_HEIGHT / rows), MAX_HEIGHT / rows, MAX_WIDTH / columns)
         # Even sizes: 4:2:0 video cannot have others.
         self.height, self.width = _even(rows * scale), _even(columns * scale)
-        self.legend = _Legend.fit(self.structures, self.height)
+        self.legend = _Legend(self.structures, self.height)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,17 +48,9 @@ class OverlayPainter:
         return self.height, self.width + self.legend.width
 
     def draw(self, index: int, masks: np.ndarray) -> np.ndarray:
-        """One frame with its masks and the legend.
-
-        Args:
-            index: Frame of the clip, from 0.
-            masks: Of that frame, ``(S, H, W)``, 0 or 1.
-
-        Returns:
-            RGB ``(*size, 3)``, uint8.
-        """
-        frame = np.clip(self.clip.frame(index)[0] * 255, 0, 255).round().astype(np.uint8)
-        canvas = np.repeat(self._resize(frame)[..., None], 3, axis=2).astype(np.float32)
+        """Frame ``index`` with its masks ``(S, H, W)``, 0 or 1, and the legend: RGB ``(*size, 3)``, uint8."""
+        values = np.clip(self.clip.frame(index)[0] * 255, 0, 255).round().astype(np.uint8)
+        canvas = np.repeat(self._resize(values)[..., None], 3, axis=2).astype(np.float32)
         order = _largest_first(masks)
         resized = {s: self._resize(np.where(masks[s], np.uint8(255), np.uint8(0))) for s in order}
         shapes = [(self.colours[s], *_soft_shape(resized[s], self.height)) for s in order if resized[s].any()]
@@ -65,37 +59,55 @@ class OverlayPainter:
         for colour, box, _, outline in shapes:
             _blend(canvas[box], colour, OUTLINE_OPACITY * outline)
         picture = np.clip(canvas.round(), 0, 255).astype(np.uint8)
-        return np.concatenate([picture, self._panel(index, masks)], axis=1)
+        times, frame = self.clip.frame_times_ms, f"frame {index + 1} / {self.clip.num_frames}"
+        time = "no frame times" if times is None else f"{times[index] / 1000:.3f} s"
+        legend = self.legend.draw(frame, time, self.colours, [bool(mask.any()) for mask in masks])
+        return np.concatenate([picture, legend], axis=1)
 
     def _resize(self, values: np.ndarray) -> np.ndarray:  # (H, W) uint8 -> (height, width) uint8
         picture = Image.fromarray(values)
         return np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
 
-    def _panel(self, index: int, masks: np.ndarray) -> np.ndarray:
-        times = self.clip.frame_times_ms
-        time = "no frame times" if times is None else f"{times[index] / 1000:.3f} s"
-        present = [bool(mask.any()) for mask in masks]
-        return self.legend.draw(f"frame {index + 1} / {self.clip.num_frames}", time, self.colours, present)
 
-
-def write_overlay_png(
-    masks: MaskFrames, clip: Clip, structures: Sequence[str], path: str | Path, index: int | None = None
-) -> Path:
-    """Draw one frame of a clip.
-
-    Args:
-        masks: ``(T, S, H, W)``, 0 or 1.
-        clip: What was segmented.
-        structures: Names of the channels, in order.
-        path: PNG file.
-        index: Frame, from 0. None: the one with the most structures and, among those, the largest first structure.
-    """
-    check_masks(masks, clip, structures)
-    chosen = richest_frame(masks) if index is None else index
-    picture = Image.fromarray(OverlayPainter(clip, structures).draw(chosen, masks[chosen]))
+def write_overlay_png(study: SegmentedStudy, path: Path) -> None:
+    """Draw the frame with the most structures and, among those, the largest first structure."""
+    chosen = richest_frame(study.masks)
+    picture = Image.fromarray(OverlayPainter(study.clip, study.structures).draw(chosen, study.masks[chosen]))
     with atomic_path(path) as temporary:
         picture.save(temporary)
-    return Path(path)
+
+
+def write_overlay_video(study: SegmentedStudy, path: Path) -> None:
+    """Draw every frame into an MP4 with a constant frame rate; the JSON beside it says where the rate comes from."""
+    painter = OverlayPainter(study.clip, study.structures)
+    rate, basis = frame_rate(study)
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+        stream = _add_stream(container, rate, painter.size)
+        bar = tqdm(study.masks, desc="film", unit="frame", disable=not study.progress, leave=False)
+        for index, masks in enumerate(bar):
+            frame = av.VideoFrame.from_ndarray(painter.draw(index, masks), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    description = {
+        "content": "frames with automatic segmentation masks, for looking at; measure in the masks instead",
+        "intended_use": INTENDED_USE,
+        "frames_per_second": float(rate),
+        "frame_rate_basis": basis,
+        "num_frames": study.clip.num_frames,
+    }
+    write_json(path.with_suffix(".json"), description)
+
+
+def frame_rate(study: SegmentedStudy) -> tuple[Fraction, str]:
+    """Frames per second for display, and in words where they come from."""
+    interval, times = study.interval_ms, study.clip.frame_times_ms
+    if interval is None or times is None:
+        return DISPLAY_RATE, f"display only: the source gives no frame times, {DISPLAY_RATE} is our choice"
+    rate = Fraction(1000 / interval).limit_denominator(1001)
+    if (np.abs(np.diff(times) - interval) > IRREGULAR * interval).any():
+        return rate, "mean of the source's frame times, which are irregular; each frame shows its own time"
+    return rate, "the source's frame times"
 
 
 def richest_frame(masks: MaskFrames) -> int:
@@ -108,6 +120,17 @@ def structure_colours(structures: Sequence[str]) -> list[tuple[int, int, int]]:
     """RGB per structure: the project's for its 12 names, others in turn for a site's own."""
     others = iter(OTHER_COLOURS * (1 + len(structures) // len(OTHER_COLOURS)))
     return [COLOURS[name] if name in COLOURS else next(others) for name in structures]
+
+
+def _add_stream(container: av.container.OutputContainer, rate: Fraction, size: tuple[int, int]) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=rate, options={"crf": "17", "preset": "veryfast"})
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
+    stream.sample_aspect_ratio = Fraction(1)  # as the painter draws, whatever the source's pixels are
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = 1  # ITU-R BT.709
+    context.color_range = 1  # limited, as players expect
+    return stream
 
 
 def _even(value: float) -> int:
@@ -136,22 +159,15 @@ def _blend(canvas: np.ndarray, colour: tuple[int, int, int], opacity: np.ndarray
     canvas[shown] = painted + (np.array(colour, np.float32) - painted) * share
 
 
-@dataclass(frozen=True)
 class _Legend:
     """The strip at the right: frame, time, one row per structure, intended use."""
 
-    structures: tuple[str, ...]
-    width: int
-    height: int
-    font_size: int
-    row_height: float
-
-    @classmethod
-    def fit(cls, structures: tuple[str, ...], height: int) -> "_Legend":
-        font_size = max(11, round(height / 34))
-        row_height = min(1.9 * font_size, (height - 8.5 * font_size) / len(structures))
-        longest = max(ImageFont.load_default(font_size).getlength(_label(name)) for name in structures)
-        return cls(structures, _even(longest + 3.6 * font_size), height, font_size, row_height)
+    def __init__(self, structures: tuple[str, ...], height: int) -> None:
+        self.structures, self.height = structures, height
+        self.font_size = max(11, round(height / 34))
+        self.row_height = min(1.9 * self.font_size, (height - 8.5 * self.font_size) / len(structures))
+        font = ImageFont.load_default(self.font_size)
+        self.width = _even(max(font.getlength(_label(name)) for name in structures) + 3.6 * self.font_size)
 
     def draw(
         self, frame: str, time: str, colours: Sequence[tuple[int, int, int]], present: Sequence[bool]

@@ -1,5 +1,6 @@
 """A clip, or a chunk of one, through a segmenter: letterboxed in mini-batches, masks at the clip's own resolution."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -11,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bundle.export.formats import logit_of
 from bundle.inference.runtimes.enlarge import MaskEnlarger
 from bundle.keys import FIELD_OF_VIEW, FRAME, PIXEL_ASPECT
 from bundle.transforms.field_of_view import Window
@@ -45,13 +47,11 @@ class ClipInferer(Inferer):
     def __init__(self, image_size: int, batch_size: int = 8, threshold: float = 0.5, progress: bool = True) -> None:
         if image_size < 1 or batch_size < 1:
             raise ValueError(f"image_size and batch_size must be positive, got {image_size} and {batch_size}")
-        if not 0 < threshold < 1:
-            raise ValueError(f"threshold must be a probability between 0 and 1, got {threshold}")
+        self.limit = logit_of(threshold)
         self.image_size = image_size
         self.batch_size = batch_size
         self.threshold = threshold
         self.progress = progress
-        self._enlarger: tuple[LetterboxGeometry, MaskEnlarger] | None = None
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ class ClipInferer(Inferer):
         pixel_aspect: float | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Masks of a clip.
+        """Masks of a clip, bool ``(T, S, H, W)`` on the CPU, with a leading 1 if the input had one.
 
         Args:
             inputs: Clip ``(T, 1, H, W)`` or ``(1, T, 1, H, W)``, in [0, 1]; may stay on the CPU. If its meta data note
@@ -69,11 +69,8 @@ class ClipInferer(Inferer):
             network: Maps frames ``(B, 1, image_size, image_size)`` to logits ``(B, S, image_size, image_size)``.
             args: Passed to the network.
             pixel_aspect: Height of the clip's pixels divided by their width; the network sees square ones. None: what
-                the reader has noted in the meta data of ``inputs``; square without such a note.
+                the meta data of ``inputs`` note; square without such a note.
             kwargs: Passed to the network.
-
-        Returns:
-            ``bool`` masks ``(T, S, H, W)`` on the CPU, with a leading 1 if the input had one.
 
         Raises:
             ValueError: If the clip or the network's output has another shape, or a logit is NaN.
@@ -82,14 +79,16 @@ class ClipInferer(Inferer):
         clip = _check_clip(inputs)
         aspect = float(_noted(inputs, PIXEL_ASPECT, 1.0)) if pixel_aspect is None else pixel_aspect
         first = int(_noted(inputs, FRAME, 0))  # of a chunk, for errors
-        view = _view(inputs, clip)
+        noted = _noted(inputs, FIELD_OF_VIEW, None)
+        view = Window.whole(*clip.shape[-2:]) if noted is None else Window(*map(int, noted))
         geometry = LetterboxGeometry(view.bottom - view.top, view.right - view.left, self.image_size, aspect)
         window = (..., *view.slices())
         device = _device_of(network, clip.device)
         masks: Tensor | None = None
+        shows = self.progress and len(clip) > self.batch_size
         with (
             torch.inference_mode(),
-            tqdm(total=len(clip), desc="segment", unit="frame", disable=not self._shows(clip), leave=False) as bar,
+            tqdm(total=len(clip), desc="segment", unit="frame", disable=not shows, leave=False) as bar,
         ):
             for start in range(0, len(clip), self.batch_size):
                 batch = clip[start : start + self.batch_size][window].to(device)
@@ -103,39 +102,31 @@ class ClipInferer(Inferer):
             raise ValueError("clip must have at least one frame, got none")
         return masks[None] if inputs.ndim == 5 else masks
 
-    def _shows(self, clip: Tensor) -> bool:
-        return self.progress and len(clip) > self.batch_size
-
     def _logits(self, network: Callable[..., Tensor], frames: Tensor, start: int, args: Any, kwargs: Any) -> Tensor:
         if isinstance(network, HasCoarseLogits):
             return _check_finite(network.coarse(frames, *args, **kwargs), start)
-        return self._check_logits(network(frames, *args, **kwargs), frames, start)
-
-    def _threshold(self, logits: Tensor, geometry: LetterboxGeometry, masks: Tensor) -> None:
-        """Write into ``masks``, all False, frame by frame: full-size logits of a mini-batch can be gigabytes."""
-        if logits.shape[-1] != geometry.size:
-            self._enlarger_to(geometry, logits.shape[-1])(logits, out=masks)
-            return
-        limit = math.log(self.threshold / (1 - self.threshold))
-        for frame_logits, frame_masks in zip(logits, masks, strict=True):
-            enlarged = unletterbox(frame_logits[None], geometry)[0]
-            if enlarged.device == masks.device:
-                torch.gt(enlarged, limit, out=frame_masks)
-            else:
-                frame_masks.copy_(enlarged > limit)
-
-    def _enlarger_to(self, geometry: LetterboxGeometry, grid_size: int) -> MaskEnlarger:
-        known = self._enlarger
-        if known is None or known[0] != geometry or known[1].grid_size != grid_size:
-            known = self._enlarger = geometry, MaskEnlarger(geometry, grid_size, self.threshold)
-        return known[1]
-
-    def _check_logits(self, logits: Tensor, frames: Tensor, start: int) -> Tensor:
-        size = self.image_size
+        logits, size = network(frames, *args, **kwargs), self.image_size
         if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[::2] != (len(frames), size):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"the network must return logits ({len(frames)}, S, {size}, {size}), got {got}")
         return _check_finite(logits, start).float()
+
+    def _threshold(self, logits: Tensor, geometry: LetterboxGeometry, masks: Tensor) -> None:
+        """Write into ``masks``, all False, frame by frame: full-size logits of a mini-batch can be gigabytes."""
+        if logits.shape[-1] != geometry.size:
+            _enlarger(geometry, logits.shape[-1], self.threshold)(logits, out=masks)
+            return
+        for frame_logits, frame_masks in zip(logits, masks, strict=True):
+            enlarged = unletterbox(frame_logits[None], geometry)[0]
+            if enlarged.device == masks.device:
+                torch.gt(enlarged, self.limit, out=frame_masks)
+            else:
+                frame_masks.copy_(enlarged > self.limit)
+
+
+@functools.lru_cache(maxsize=1)
+def _enlarger(geometry: LetterboxGeometry, grid_size: int, threshold: float) -> MaskEnlarger:
+    return MaskEnlarger(geometry, grid_size, threshold)
 
 
 def _check_finite(logits: Tensor, start: int) -> Tensor:
@@ -151,11 +142,6 @@ def _check_clip(inputs: Tensor) -> Tensor:
     if clip.ndim != 4 or clip.shape[1] != 1:
         raise ValueError(f"clip must be (T, 1, H, W) or (1, T, 1, H, W), grayscale, got {tuple(inputs.shape)}")
     return clip.as_subclass(Tensor)
-
-
-def _view(inputs: Tensor, clip: Tensor) -> Window:
-    noted = _noted(inputs, FIELD_OF_VIEW, None)
-    return Window(0, int(clip.shape[-2]), 0, int(clip.shape[-1])) if noted is None else Window(*map(int, noted))
 
 
 def _noted(inputs: Tensor, key: str, default: float | None) -> Any:

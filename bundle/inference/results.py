@@ -3,21 +3,23 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bundle.atomic import append_csv, write_csv, write_json
 from bundle.data.sources import STUDY_RECORD, TABLE, LeftOut, shown
-from bundle.inference.names import NameHider
 
 DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]
 SOURCE_COLUMNS = ["key", "source"]
-
 FINISHED_EARLIER = "finished by an earlier run"
+PLACEHOLDER = "<name>"
+WORD_OR_NUMBER = re.compile(r"[a-z]+|[\W\d_]+")
+"""A name that a message may hold by chance. It is hidden in quotes alone, which our messages put around every name."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class StudyResults:
     ) -> None:
         self.output_dir = Path(output_dir)
         self.write_sources = write_sources
-        self.settings_id = None if settings is None else _digest_of(settings)
+        text = json.dumps(settings, sort_keys=True).encode()
+        self.settings_id = None if settings is None else hashlib.sha256(text).hexdigest()
         self.left_out = left_out or LeftOut()
         self.reset()
 
@@ -69,28 +72,18 @@ class StudyResults:
 
     def add(self, result: StudyResult) -> None:
         """Add a study, here and to the table."""
+        table, sources = self.output_dir / TABLE, self.output_dir / "sources.csv"
         if not self.studies:
-            self._begin_tables()
+            write_csv(table, COLUMNS, ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts()))
+            if self.write_sources:
+                write_csv(sources, SOURCE_COLUMNS, [])
         self.studies.append(result)
         self._keys.add(result.key)
-        row = {
-            "key": result.key,
-            "status": result.status,
-            "reason": self.without_names(result.reason, result.source),
-            "frames": result.frames,
-            "outputs": " ".join(result.outputs),
-            "notes": "; ".join(result.notes),
-        }
-        append_csv(self.output_dir / TABLE, COLUMNS, [row])
+        reason = self.without_names(result.reason, result.source)
+        values = (result.key, result.status, reason, result.frames, " ".join(result.outputs), "; ".join(result.notes))
+        append_csv(table, COLUMNS, [dict(zip(COLUMNS, values, strict=True))])
         if self.write_sources:
-            source = {"key": result.key, "source": str(result.source)}
-            append_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [source])
-
-    def _begin_tables(self) -> None:
-        rows = ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts())
-        write_csv(self.output_dir / TABLE, COLUMNS, rows)
-        if self.write_sources:
-            write_csv(self.output_dir / "sources.csv", SOURCE_COLUMNS, [])
+            append_csv(sources, SOURCE_COLUMNS, [{"key": result.key, "source": str(result.source)}])
 
     def without_names(self, words: str, source: Path) -> str:
         """The same words without the names of the source's files, which may name a patient."""
@@ -98,14 +91,8 @@ class StudyResults:
 
     def write_record(self, folder: Path, result: StudyResult) -> None:
         """Write what ``find_finished`` reads into a study's folder, as its last file."""
-        record = {
-            "key": result.key,
-            "settings": self.settings_id,
-            "frames": result.frames,
-            "outputs": list(result.outputs),
-            "notes": list(result.notes),
-        }
-        write_json(folder / STUDY_RECORD, record)
+        record = {"key": result.key, "settings": self.settings_id, "frames": result.frames}
+        write_json(folder / STUDY_RECORD, {**record, "outputs": list(result.outputs), "notes": list(result.notes)})
 
     def find_finished(self, key: str, source: Path) -> StudyResult | None:
         """The result that an earlier run has left for this content, if its settings were the same and it is whole."""
@@ -145,9 +132,52 @@ class StudyResults:
 
     def exit_if_refused(self) -> None:
         """Raise ``SystemExit`` with a one-line message if a study was refused; for the end of a command."""
-        refused = sum(study.status == REFUSED for study in self.studies)
         if self.exit_status:
+            refused = sum(study.status == REFUSED for study in self.studies)
             raise SystemExit(f"{refused} of {len(self.studies)} studies were refused: see {self.output_dir / TABLE}")
+
+
+class NameHider:
+    """Hides whole names and paths of a study's files, and of those beside it."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._names: frozenset[str] = frozenset()
+
+    def hide(self, words: str, source: Path) -> str:
+        """The same words without names; those of one folder are listed once while its studies follow each other."""
+        if not words:
+            return words
+        folder = source if source.is_dir() else source.parent
+        if folder != self._folder:
+            self._folder, self._names = folder, _names_in(folder)
+        for path in (str(source), str(folder)):
+            words = words.replace(path, PLACEHOLDER) if "/" in path.strip("/") else words
+        own = _forms(source.name)
+        return _without(words, lambda part: part in self._names or part in own)
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    names = [folder.name, *(entry.name for entry in folder.iterdir())] if folder.is_dir() else []
+    return frozenset(form for name in names for form in _forms(name))
+
+
+def _forms(name: str) -> frozenset[str]:
+    """How a name may stand in a message."""
+    quoted = {f"'{name}'", repr(name)}
+    return frozenset(quoted if WORD_OR_NUMBER.fullmatch(name) or not name else {name, *quoted})
+
+
+def _without(words: str, is_name: Callable[[str], bool]) -> str:
+    """Replace what stands between two edges of words and is a name, the longest first."""
+    ends = [at.start() for at in re.finditer(r"(?![\w-]|\.\w)", words)][::-1]
+    parts, position = [], 0
+    for start in (at.start() for at in re.finditer(r"(?<![\w.-])", words)):
+        end = next((end for end in ends if end > start >= position and is_name(words[start:end])), None)
+        if end is not None:
+            parts += [words[position:start], PLACEHOLDER]
+            position = end
+    return "".join([*parts, words[position:]])
 
 
 def _outcome(study: StudyResult) -> str:
@@ -155,7 +185,3 @@ def _outcome(study: StudyResult) -> str:
         return study.reason
     frames = "1 frame" if study.frames == 1 else f"{study.frames} frames"
     return "; ".join([frames, *([study.reason] if study.reason else []), *study.notes])
-
-
-def _digest_of(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -12,9 +12,10 @@ from monai.utils import CommonKeys
 from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip
 from bundle.inference.results import DONE, StudyResult, StudyResults
-from bundle.inference.spooled_study import SpooledStudy
+from bundle.inference.spool import SpooledStudy
+from bundle.inference.study import SegmentedStudy
 from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
-from bundle.inference.writers import SHOWS_FRAMES, WRITERS, Study
+from bundle.inference.writers import SHOWS_FRAMES, WRITERS
 from bundle.keys import IMAGE
 
 
@@ -64,9 +65,11 @@ class SaveStudyd(Transform):
             raise ValueError(f"a study's chunks must come one after the other, got frame {entry[FIRST_FRAME]}")
         self._spooled.add(frames, masks)
         if entry[CLIP] is not None:
-            clip = self._without_names(entry[CLIP], Path(entry[SOURCE]))
-            with atomic_folder(self.results.output_dir / entry[STUDY_KEY]) as folder:
-                result = self._write(self._spooled, clip, Path(entry[SOURCE]), entry[STUDY_KEY], folder)
+            source, key = Path(entry[SOURCE]), entry[STUDY_KEY]
+            warnings = tuple(self.results.without_names(words, source) for words in entry[CLIP].warnings)
+            clip = replace(entry[CLIP], warnings=warnings)
+            with atomic_folder(self.results.output_dir / key) as folder:
+                result = self._write(self._spooled, clip, source, key, folder)
             self.results.add(result)
             self._forget()
         return entry
@@ -83,13 +86,9 @@ class SaveStudyd(Transform):
 
     def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
         clip = spooled.finish(clip)
-        study = Study(key, spooled.masks, clip, self.structures, self.model, self.progress, spooled.brightest)
-        left_out = [note for name in self.outputs if (note := WRITERS[name](study, folder))]
+        study = SegmentedStudy(spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest)
+        notes = (*clip.warnings, *filter(None, [WRITERS[name](study, folder) for name in self.outputs]))
         written = tuple(sorted(file.name for file in folder.iterdir()))
-        notes = (*clip.warnings, *left_out)
         result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)
         self.results.write_record(folder, result)
         return result
-
-    def _without_names(self, clip: Clip, source: Path) -> Clip:
-        return replace(clip, warnings=tuple(self.results.without_names(words, source) for words in clip.warnings))

@@ -14,32 +14,23 @@ from bundle.data.clip import Clip, NoImageError, UnreadableStudyError
 from bundle.data.prefetch import prefetched
 from bundle.data.reader import check_aspect, with_aspect
 from bundle.data.readers import FrameChunk, stream_clip
-from bundle.inference.folder import Study
+from bundle.inference.folder import Study, study_key
 from bundle.inference.results import DUPLICATE, NO_IMAGE, REFUSED, StudyResult, StudyResults
-from bundle.inference.study_key import study_key
 from bundle.keys import FIELD_OF_VIEW, FRAME, IMAGE, PIXEL_ASPECT
 from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, Window, find_field_of_view
 
-STUDY_KEY = "study_key"
-"""Name of the study in the results."""
-
-SOURCE = "source"
-"""Path of the study."""
-
-FIRST_FRAME = "first_frame"
-"""Index of a chunk's first frame; 0: whatever came before of this study is void."""
-
-CLIP = "clip"
-"""With a study's last chunk, its ``Clip`` without frames; None with the others."""
+STUDY_KEY, SOURCE, FIRST_FRAME, CLIP = "study_key", "source", "first_frame", "clip"
 
 
 class StudyDataset(IterableDataset):
     """Yields every study that is to be done and can be read, in chunks that are batches: no collating.
 
-    A chunk is ``{"image": (n, 1, H, W), "study_key", "source", "first_frame", "clip"}``. Studies that an earlier run
-    has finished are recorded and left out. Iterable, since only reading shows how many there are: one damaged file must
-    not stop the others. A study that turns out damaged after some of its chunks is recorded as refused, and its last
-    chunk never comes. An error that is not about the file (of the model, the disk) does stop the run.
+    A chunk is ``{"image": (n, 1, H, W), "study_key", "source", "first_frame", "clip"}``: with first frame 0 whatever
+    came before of the study is void; the last one has the ``Clip`` without frames, the others None.
+
+    Studies that an earlier run has finished are recorded and left out. Iterable, since only reading shows how many
+    there are: one damaged file must not stop the others. A study that turns out damaged after some of its chunks is
+    recorded as refused, and its last chunk never comes. An error that is not about the file does stop the run.
 
     Args:
         data: Studies, as from ``find_studies``.
@@ -86,19 +77,17 @@ class StudyDataset(IterableDataset):
                 yield from self._chunks(study, key)
 
     def _key_if_to_do(self, study: Study) -> str | None:
-        path = _path_of(study)
+        path, key = _path_of(study), ""
         try:
             key = study_key(study)
+            known: StudyResult | None = self.results.find_finished(key, path)
+            if self.results.is_known(key):
+                known = StudyResult(path, key, DUPLICATE, "same content as an earlier study of this run")
         except OSError as error:
-            self.results.add(StudyResult(path, "", REFUSED, error.strerror or "no such file or folder"))
-            return None
-        if self.results.is_known(key):
-            self.results.add(StudyResult(path, key, DUPLICATE, "same content as an earlier study of this run"))
-            return None
-        finished = self.results.find_finished(key, path)
-        if finished is not None:
-            self.results.add(finished)
-        return key if finished is None else None
+            known = StudyResult(path, key, REFUSED, error.strerror or "no such file or folder")
+        if known is not None:
+            self.results.add(known)
+        return key if known is None else None
 
     def _chunks(self, study: Study, key: str) -> Iterator[dict[str, Any]]:
         """Each chunk waits for the next one, so that the last comes with what the end tells of the clip."""
@@ -137,17 +126,15 @@ class StudyDataset(IterableDataset):
                 held.append((item, item.shown()))
             is_enough = isinstance(item, Clip) or item.first + len(item.stored) >= FRAMES_LOOKED_AT
             if view is None and held and is_enough:
-                view = self._view([frames for _, frames in held])
+                frames = [frames for _, frames in held]
+                whole = Window.whole(*frames[0].shape[-2:])
+                seen = np.concatenate(frames)[:FRAMES_LOOKED_AT]
+                view = find_field_of_view(seen) if self.finds_field_of_view else whole
             if view is not None:
                 yield from ((chunk, self._image(chunk, frames, view)) for chunk, frames in held)
                 held = []
             if isinstance(item, Clip):
                 yield with_aspect(item, self.pixel_aspect), None
-
-    def _view(self, frames: Sequence[np.ndarray]) -> Window:
-        if not self.finds_field_of_view:
-            return Window.whole(*frames[0].shape[-2:])
-        return find_field_of_view(np.concatenate(frames)[:FRAMES_LOOKED_AT])
 
     def _image(self, chunk: FrameChunk, frames: np.ndarray, view: Window) -> MetaTensor:
         aspect = chunk.pixel_aspect if self.pixel_aspect is None or chunk.has_spacing else self.pixel_aspect

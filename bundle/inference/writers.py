@@ -1,115 +1,185 @@
-"""What can be written of a study, by the names of the config's ``outputs``."""
+"""What can be written of a study, by the names of the config's ``outputs``.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+A writer puts its files into a study's folder and returns why it cannot for such a source, or nothing.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from nibabel.openers import Opener
+from PIL import Image
+from tqdm import tqdm
 
-from bundle.data.clip import Clip
+from bundle.atomic import atomic_folder, atomic_path, write_csv, write_json
 from bundle.inference.dicom_seg import NoSegSourceError, TooLongForSegError, write_dicom_seg
-from bundle.inference.measures import write_measures
-from bundle.inference.nifti import MOST_FRAMES, write_nifti
-from bundle.inference.overlay import write_overlay_png
-from bundle.inference.png import write_areas, write_pngs
-from bundle.inference.video import write_overlay_video
-from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_if_lateral
-from bundle.metrics.kinematics.clip_masks import MaskFrames
-from bundle.report.words import usable_times
+from bundle.inference.overlay import write_overlay_png, write_overlay_video
+from bundle.inference.study import INTENDED_USE, SegmentedStudy
 from bundle.report.write import write_report
+
+MOST_NIFTI_FRAMES = 32767
+"""NIfTI-1 keeps the length of an axis in a signed number of 16 bits."""
 
 MOST_REPORT_FRAMES = 5400
 """Three minutes at 30 frames/s. All pictures of a report share 80 million pixels: more would be too small to see."""
 
+_NO_EXTENSION = bytes(4)  # of a NIfTI file
+_END_OF_HEADER = 33  # of a PNG: its signature and its first chunk, IHDR
+_MEASURES = ("measure", "value", "unit", "uncertainty", "frames", "reason")
 
-@dataclass(frozen=True)
-class Study:
-    """A segmented clip.
 
-    Attributes:
-        key: What it is called in the results.
-        masks: ``(T, S, H, W)`` bool.
-        clip: What was segmented.
-        structures: Names of the S channels.
-        model: Name and version of what made the masks.
-        progress: Whether to show progress bars.
-        brightest: Each pixel's highest value over all frames ``(H, W)``, for the visible field; None: all is visible.
+def write_nifti(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``masks.nii.gz``, uint8 ``(X, Y, 1, T, S)``: X is the column, Y the row from the top; ``masks.json``.
+
+    Pixel size is the clip's in mm and the time step its mean interval in s; where the clip has none, a pixel
+    is 1 wide and the unit is "unknown". Masks are taken one at a time.
     """
-
-    key: str
-    masks: MaskFrames
-    clip: Clip
-    structures: tuple[str, ...]
-    model: Mapping[str, str]
-    progress: bool = False
-    brightest: np.ndarray | None = None
-
-    @cached_property
-    def measures(self) -> SwallowMeasures:
-        """Clinical measures, worked out once for the table and the report; refused where the masks are of no neck."""
-        clip = self.clip
-        visible = None if self.brightest is None else largest_field(self.brightest)
-        return measure_if_lateral(self.masks, usable_times(clip), self.structures, clip.pixel_aspect, visible)
+    if study.clip.num_frames > MOST_NIFTI_FRAMES:
+        return _too_long("NIfTI", MOST_NIFTI_FRAMES)
+    with atomic_path(folder / "masks.nii.gz") as temporary, Opener(str(temporary), "wb") as file:
+        file.write(_nifti_header(study).binaryblock + _NO_EXTENSION)
+        for structure in range(len(study.structures)):
+            for frame in range(study.clip.num_frames):
+                file.write(np.asarray(study.masks[frame, structure], np.uint8).tobytes())
+    axes = {"axes": "(X, Y, 1, T, S): column, row from the top, -, frame, structure"}
+    write_json(folder / "masks.json", {**study.describe(), **axes})
+    return ""
 
 
-def _write_nifti(study: Study, folder: Path) -> str | None:
-    if study.clip.num_frames > MOST_FRAMES:
-        return _too_long("NIfTI", MOST_FRAMES)
-    write_nifti(study.masks, study.clip, study.structures, folder / "masks.nii.gz", study.model)
-    return None
+def write_pngs(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``masks/<structure>/frame_00001.png`` ..., 0 and 255: ImageJ opens a folder as a stack.
+
+    Pictures are on the clip's grid. Where its pixels are not square, a pHYs chunk states their shape.
+
+    Raises:
+        ValueError: If the name of a structure cannot be a folder's.
+    """
+    unusable = [name for name in study.structures if Path(name).name != name or name in ("", ".", "..")]
+    if unusable:
+        raise ValueError(f"structures must be names that a folder can have, got {unusable}")
+    aspect = study.clip.pixel_aspect
+    empty = _encode_png(np.zeros((study.clip.shape.rows, study.clip.shape.columns), np.uint8), aspect)
+    with atomic_folder(folder / "masks") as temporary:
+        for name in study.structures:
+            (temporary / name).mkdir()
+        bar = tqdm(study.masks, desc="PNG", unit="frame", disable=not study.progress, leave=False)
+        for number, frame in enumerate(bar, start=1):
+            for name, mask in zip(study.structures, frame, strict=True):
+                data = _encode_png(mask * np.uint8(255), aspect) if mask.any() else empty
+                (temporary / name / f"frame_{number:05d}.png").write_bytes(data)
+    return ""
 
 
-def _write_pngs(study: Study, folder: Path) -> None:
-    write_pngs(study.masks, study.clip, study.structures, folder / "masks", study.progress)
-
-
-def _write_overlay(study: Study, folder: Path) -> None:
-    write_overlay_png(study.masks, study.clip, study.structures, folder / "overlay.png")
+def write_overlay(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``overlay.png``, one frame, and of a film ``overlay.mp4`` with ``overlay.json``."""
+    write_overlay_png(study, folder / "overlay.png")
     if study.clip.num_frames > 1:
-        write_overlay_video(study.masks, study.clip, study.structures, folder / "overlay.mp4", study.progress)
+        write_overlay_video(study, folder / "overlay.mp4")
+    return ""
 
 
-def _write_areas(study: Study, folder: Path) -> None:
-    write_areas(study.masks, study.clip, study.structures, folder / "areas.csv")
+def write_areas(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``areas.csv``: every structure in every frame, in pixels; ``time_ms`` is empty where there are no times."""
+    areas = np.array([[np.count_nonzero(mask) for mask in frame] for frame in study.masks])  # (T, S)
+    times = study.clip.frame_times_ms
+    columns = [f"{name}_px" for name in study.structures]
+    rows = (
+        {"frame": index + 1, "time_ms": None if times is None else times[index].item()}
+        | dict(zip(columns, area.tolist(), strict=True))
+        for index, area in enumerate(areas)
+    )
+    write_csv(folder / "areas.csv", ["frame", "time_ms", *columns], rows)
+    return ""
 
 
-def _write_measures(study: Study, folder: Path) -> str | None:
-    write_measures(study.measures, folder / "measures.csv", study.model, study.clip.pixel_aspect)
-    return study.measures.refusal or None
+def write_measures(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``measures.csv``, a row per measure, whose ``reason`` says what is missing; events in ``measures.json``."""
+    measures = study.measures
+    rows = (
+        dict(zip(_MEASURES, (m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason), strict=True))
+        for m in measures.measures.values()
+    )
+    write_csv(folder / "measures.csv", list(_MEASURES), rows)
+    content = {
+        "content": "measures from automatic masks of one swallow; frames count from 1",
+        "intended_use": INTENDED_USE,
+        "model": dict(study.model),
+        "pixel_aspect": round(study.clip.pixel_aspect, 6),
+        "pixels": "the width of one is the unit; its height is pixel_aspect times that",
+        "events": {name: frame + 1 for name, frame in measures.events.items()},
+        "airway_frames": [frame + 1 for frame in measures.airway_frames],
+        "warnings": list(measures.warnings),
+    }
+    write_json(folder / "measures.json", content)
+    return measures.refusal
 
 
-def _write_seg(study: Study, folder: Path) -> str | None:
-    path = folder / "masks.dcm"
+def write_seg(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``masks.dcm``."""
     try:
-        write_dicom_seg(study.masks, study.clip, study.structures, path, study.model, pseudonym=study.key)
+        write_dicom_seg(study, folder / "masks.dcm")
     except (NoSegSourceError, TooLongForSegError) as error:
         return str(error)
-    return None
+    return ""
 
 
-def _write_report(study: Study, folder: Path) -> str | None:
+def write_html(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``report.html``."""
     if study.clip.num_frames > MOST_REPORT_FRAMES:
         return _too_long("a report", MOST_REPORT_FRAMES)
     path = folder / "report.html"
     write_report(path, study.masks, study.clip, study.structures, study.measures, study.model, study.key)
-    return None
+    return ""
+
+
+WRITERS: dict[str, Callable[[SegmentedStudy, Path], str]] = {
+    "nifti": write_nifti,
+    "png": write_pngs,
+    "overlay": write_overlay,
+    "areas": write_areas,
+    "measures": write_measures,
+    "seg": write_seg,
+    "report": write_html,
+}
+
+SHOWS_FRAMES = frozenset({"overlay", "report"})
+"""Outputs that need the frames besides the masks."""
 
 
 def _too_long(output: str, most_frames: int) -> str:
     return f"too long for {output}, {most_frames} frames at most: cut the film"
 
 
-WRITERS: dict[str, Callable[[Study, Path], str | None]] = {
-    "nifti": _write_nifti,
-    "png": _write_pngs,
-    "overlay": _write_overlay,
-    "areas": _write_areas,
-    "measures": _write_measures,
-    "seg": _write_seg,
-    "report": _write_report,
-}
-"""Name of an output -> what writes it into a study's folder. It returns why it cannot for such a source, or nothing."""
+def _nifti_header(study: SegmentedStudy) -> nib.Nifti1Header:
+    clip, interval = study.clip, study.interval_ms
+    rows, columns = clip.pixel_spacing_mm or (clip.pixel_aspect, 1.0)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((clip.shape.columns, clip.shape.rows, 1, clip.num_frames, len(study.structures)))
+    header.set_data_offset(len(header.binaryblock) + len(_NO_EXTENSION))
+    header.set_slope_inter(1, 0)
+    header.set_zooms((columns, rows, 1.0, 1.0 if interval is None else interval / 1000, 1.0))
+    # x to the patient's left and y down, as 2-D viewers show an image without a stated orientation.
+    header.set_sform(np.diag([-columns, -rows, 1.0, 1.0]), code="unknown")
+    header.set_qform(np.diag([-columns, -rows, 1.0, 1.0]), code="unknown")
+    header.set_xyzt_units("mm" if clip.pixel_spacing_mm else "unknown", "sec" if interval else "unknown")
+    header["descrip"] = b"automatic masks, research use only"
+    return header
 
-SHOWS_FRAMES = frozenset({"overlay", "report"})
-"""Outputs that need the frames besides the masks."""
+
+def _encode_png(pixels: np.ndarray, pixel_aspect: float) -> bytes:
+    """With a pHYs chunk of unit 0, "ratio only", which Pillow cannot write (PNG specification, pHYs)."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    png = file.getvalue()
+    if pixel_aspect == 1:
+        return png
+    ratio = Fraction(pixel_aspect).limit_denominator(10_000)
+    body = b"pHYs" + struct.pack(">IIB", ratio.numerator, ratio.denominator, 0)  # pixels per unit across, then down
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:_END_OF_HEADER] + chunk + png[_END_OF_HEADER:]

@@ -21,6 +21,7 @@ from bundle.deidentify.copies import deidentify_dicom
 from bundle.deidentify.profile import IDS, KEPT_TEXT, apply_basic_profile
 from bundle.deidentify.pseudonyms import Pseudonyms
 from bundle.inference.dicom_seg import write_dicom_seg
+from bundle.inference.study import SegmentedStudy
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from tests.deidentify.conftest import SECRETS, secrets_in, write_stuffed
@@ -127,7 +128,8 @@ def test_the_copy_conforms_to_the_standard_no_less_than_the_source(tmp_path, stu
 def test_masks_in_a_seg_still_refer_to_their_source(tmp_path, study, pseudonyms):
     write_stuffed(study, tmp_path / "a.dcm")
     clip = read_clip(tmp_path / "a.dcm")
-    (seg,) = write_dicom_seg(study.masks, clip, STRUCTURES, tmp_path / "seg.dcm", {"name": "m", "version": "1"})
+    segmented = SegmentedStudy(study.masks, clip, STRUCTURES, {"name": "m", "version": "1"})
+    seg = write_dicom_seg(segmented, tmp_path / "seg.dcm")
     outcomes = (deidentify_dicom(path, tmp_path / "out", pseudonyms) for path in (tmp_path / "a.dcm", seg))
     copy, copied_seg = (pydicom.dcmread(outcome.target) for outcome in outcomes)
     assert copied_seg.SourceImageSequence[0].ReferencedSOPInstanceUID == copy.SOPInstanceUID

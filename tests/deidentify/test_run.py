@@ -179,4 +179,5 @@ def test_the_script_prints_table_and_limits_and_its_status_tells(tmp_path, sourc
     assert "2 of 2 files done" in output
     assert NOT_DONE_BY_THIS_TOOL in output
     assert status(source) == 1
-    assert status(source, "--blacken", "0,0,5").startswith("error: a rectangle is ROW0,COL0,ROW1,COL1")
+    assert status(source, "--blacken", "0,0,5") == 1
+    assert "\nerror: a rectangle is ROW0,COL0,ROW1,COL1" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.data.clip import Clip, FrameOrigin
+from bundle.inference.study import SegmentedStudy
 
 STRUCTURES = ("bolus", "hyoid", "c2")
 
@@ -23,6 +24,12 @@ def make_clip(num_frames: int = 4, rows: int = 20, columns: int = 31, **attribut
     }
     origin = tuple(FrameOrigin(Path("JANE_DOE/cine.dcm"), index) for index in range(num_frames))
     return Clip(stored=frames, origin=origin, name="JANE_DOE", **attributes)
+
+
+@pytest.fixture
+def study(masks, clip) -> SegmentedStudy:
+    """The clip with its masks."""
+    return SegmentedStudy(masks, clip, STRUCTURES)
 
 
 @pytest.fixture

@@ -18,9 +18,17 @@ from pydicom.uid import MPEG2MPML, SecondaryCaptureImageStorage, generate_uid
 from bundle.data.clip import Clip, FrameOrigin
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg
-from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
-from bundle.inference.segment_codes import PRIVATE_SCHEME, SEGMENT_CODES, segment_code
-from bundle.inference.study_key import study_key
+from bundle.inference.dicom_seg import (
+    PRIVATE_SCHEME,
+    SEGMENT_CODES,
+    NoSegSourceError,
+    SegmentOrigin,
+    TooLongForSegError,
+    segment_code,
+    write_dicom_seg,
+)
+from bundle.inference.folder import study_key
+from bundle.inference.study import SegmentedStudy
 from bundle.phantom.study import PhantomStudy, generate_study
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
@@ -72,9 +80,9 @@ def write_source(kind: str, folder: Path, study: PhantomStudy) -> tuple[Path, np
     return (folder, study.masks) if kind == "RF series" else (path, study.masks[:1])
 
 
-def write_seg(source: Path, masks: np.ndarray, folder: Path, **options) -> Path:
-    (path,) = write_dicom_seg(masks, read_clip(source), STRUCTURES, folder / "seg.dcm", MODEL, **options)
-    return path
+def write_seg(source: Path, masks: np.ndarray, folder: Path, key: str = "", **options) -> Path:
+    study = SegmentedStudy(masks, read_clip(source), STRUCTURES, MODEL, key)
+    return write_dicom_seg(study, folder / "seg.dcm", **options)
 
 
 def test_every_pixel_comes_back_by_its_source_frame(tmp_path, source):
@@ -95,7 +103,7 @@ def test_one_structure_alone_comes_back_too(tmp_path, study, num_frames):
     path = tmp_path / "cine.dcm"
     write_dicom(replace(study, stored=study.stored[:num_frames]), path, "JANE")
     masks = study.masks[:num_frames, :1]
-    (written,) = write_dicom_seg(masks, read_clip(path), STRUCTURES[:1], tmp_path / "seg.dcm", MODEL)
+    written = write_dicom_seg(SegmentedStudy(masks, read_clip(path), STRUCTURES[:1], MODEL), tmp_path / "seg.dcm")
     seg = hd.seg.segread(written)
     assert seg.SegmentsOverlap == "NO"
     uid = pydicom.dcmread(path).SOPInstanceUID
@@ -207,7 +215,7 @@ def test_by_default_nothing_of_the_header_but_uids_is_in_the_file(tmp_path, stud
     written = pydicom.dcmread(seg)
     assert written.PatientID == study_key(path)
     assert written.PatientIdentityRemoved == "YES"
-    assert pydicom.dcmread(write_seg(path, masks, tmp_path, pseudonym="case-7")).PatientID == "case-7"
+    assert pydicom.dcmread(write_seg(path, masks, tmp_path, key="case-7")).PatientID == "case-7"
     assert written.StudyInstanceUID == dataset.StudyInstanceUID
 
 
@@ -233,7 +241,7 @@ def test_odd_values_of_the_source_are_neither_errors_nor_quoted_nor_copied_but_f
     path.write_bytes(content)
     clip = read_clip(path)
     recwarn.clear()
-    (seg,) = write_dicom_seg(masks, clip, STRUCTURES, tmp_path / "seg.dcm", MODEL, keep_identity=True)
+    seg = write_dicom_seg(SegmentedStudy(masks, clip, STRUCTURES, MODEL), tmp_path / "seg.dcm", keep_identity=True)
     assert [str(warning.message) for warning in recwarn] == []
     assert odd_uid.encode() in seg.read_bytes()
     assert pydicom.dcmread(seg).StudyDate == ""
@@ -293,7 +301,7 @@ def test_the_pixels_of_the_source_are_not_decoded(tmp_path):
     frames = np.zeros((2, 1, 32, 32), np.float32)
     clip = Clip(frames, None, None, "none", tuple(FrameOrigin(path, index) for index in range(2)))
     masks = np.ones((2, 3, 32, 32), bool)
-    (seg,) = write_dicom_seg(masks, clip, THREE, tmp_path / "seg.dcm", MODEL)
+    seg = write_dicom_seg(SegmentedStudy(masks, clip, THREE, MODEL), tmp_path / "seg.dcm")
     assert hd.seg.segread(seg).pixel_array.sum() == masks.sum()
     assert pydicom.dcmread(seg).ContentDescription == "z = frame; pixel spacing: none, 1 mm is nominal"
 
@@ -312,24 +320,24 @@ def test_codes_are_those_of_the_standard_dictionary():
         "c3": codes.SCT.C3Vertebra,
         "c4": codes.SCT.C4Vertebra,
     }
-    assert {name: SEGMENT_CODES[name].property_type for name in expected} == expected
+    assert {name: SEGMENT_CODES[name][1] for name in expected} == expected
     categories = {codes.SCT.AnatomicalStructure, codes.SCT.SpatialAndRelationalConcept, codes.SCT.Substance}
-    assert {code.category for code in SEGMENT_CODES.values()} == categories
+    assert {category for category, _ in SEGMENT_CODES.values()} == categories
 
 
 def test_every_structure_has_a_code_of_its_own():
     assert set(SEGMENT_CODES) == set(STRUCTURES)
-    types = {(code.property_type.scheme_designator, code.property_type.value) for code in SEGMENT_CODES.values()}
+    types = {(code.scheme_designator, code.value) for _, code in SEGMENT_CODES.values()}
     assert len(types) == len(STRUCTURES)
 
 
 def test_a_sites_own_label_is_coded_by_its_name(tmp_path, study):
-    code = segment_code("pyriform_sinus_of_the_left").property_type
+    _, code = segment_code("pyriform_sinus_of_the_left")
     assert code.scheme_designator == PRIVATE_SCHEME
     assert code.meaning == "Pyriform sinus of the left"
     path, masks = write_source("RF cine", tmp_path, study)
     names = ["pyriform_sinus_of_the_left", "velum"]
-    (seg,) = write_dicom_seg(masks[:, :2], read_clip(path), names, tmp_path / "seg.dcm", MODEL)
+    seg = write_dicom_seg(SegmentedStudy(masks[:, :2], read_clip(path), names, MODEL), tmp_path / "seg.dcm")
     assert [item.SegmentLabel for item in pydicom.dcmread(seg).SegmentSequence] == names
 
 
@@ -342,7 +350,7 @@ def test_a_source_that_is_no_dicom_is_refused_without_naming_it(tmp_path, masks)
     clip = make_clip()
     clip = replace(clip, origin=tuple(FrameOrigin(path, index) for index in range(4)))
     with pytest.raises(NoSegSourceError, match=r"^a DICOM SEG needs a DICOM source, got a \.avi file") as caught:
-        write_dicom_seg(masks, clip, THREE, tmp_path / "out" / "seg.dcm", MODEL)
+        write_dicom_seg(SegmentedStudy(masks, clip, THREE, MODEL), tmp_path / "out" / "seg.dcm")
     assert "JANE" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -361,7 +369,7 @@ def test_a_part_of_a_clip_is_refused(tmp_path, study):
     clip = read_clip(path)
     part = replace(clip, stored=clip.stored[1:], displays=(), origin=clip.origin[1:], frame_times_ms=None)
     with pytest.raises(NoSegSourceError, match="needs a whole clip"):
-        write_dicom_seg(masks[1:], part, STRUCTURES, tmp_path / "seg.dcm", MODEL)
+        write_dicom_seg(SegmentedStudy(masks[1:], part, STRUCTURES, MODEL), tmp_path / "seg.dcm")
 
 
 def test_masks_of_another_clip_are_refused(tmp_path, study):

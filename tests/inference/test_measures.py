@@ -5,9 +5,11 @@ import json
 
 import numpy as np
 
-from bundle.inference.measures import write_measures
+from bundle.inference.study import SegmentedStudy
+from bundle.inference.writers import write_measures
 from bundle.metrics.kinematics import measure_swallow
 from bundle.structures import STRUCTURES
+from tests.inference.conftest import make_clip
 
 
 def test_a_table_says_what_is_missing_and_counts_frames_from_1(tmp_path):
@@ -16,14 +18,17 @@ def test_a_table_says_what_is_missing_and_counts_frames_from_1(tmp_path):
     masks[:, STRUCTURES.index("c4"), 24:32, 4:12] = True
     masks[2, STRUCTURES.index("bolus"), 40:44, 40:44] = True
     masks[2, STRUCTURES.index("trachea"), 40:50, 40:44] = True
-    measures = measure_swallow(masks, None)
-    table, sidecar = write_measures(measures, tmp_path / "measures.csv", {"name": "test", "version": "0"})
-    rows = {row["measure"]: row for row in csv.DictReader(table.read_text().splitlines())}
-    assert set(rows) == set(measures.measures)
+    study = SegmentedStudy(
+        masks, make_clip(4, 64, 64, frame_times_ms=None), STRUCTURES, {"name": "test", "version": "0"}
+    )
+    study.__dict__["measures"] = measure_swallow(masks, None)  # whether these are a neck is another test's question
+    write_measures(study, tmp_path)
+    rows = {row["measure"]: row for row in csv.DictReader((tmp_path / "measures.csv").read_text().splitlines())}
+    assert set(rows) == set(study.measures.measures)
     assert rows["hyoid_speed"]["value"] == ""
     assert rows["hyoid_speed"]["reason"].startswith("not computable: needs ")
     assert float(rows["bolus_in_airway"]["value"]) == 1
-    content = json.loads(sidecar.read_text())
+    content = json.loads((tmp_path / "measures.json").read_text())
     assert content["airway_frames"] == [3]
     assert content["intended_use"] == "research use only, not for diagnosis"
     assert content["model"] == {"name": "test", "version": "0"}

@@ -1,18 +1,26 @@
 """NIfTI: every voxel, the geometry, and the sidecar, read back."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from bundle.data.clip import Clip
 from bundle.data.labels import read_labels
-from bundle.inference.nifti import write_nifti
+from bundle.inference.study import SegmentedStudy
+from bundle.inference.writers import write_nifti
 from tests.inference.conftest import STRUCTURES, make_clip
 
 
+def written(masks: np.ndarray, clip: Clip, folder: Path, model: dict[str, str] | None = None) -> tuple[Path, Path]:
+    assert write_nifti(SegmentedStudy(masks, clip, STRUCTURES, model or {}), folder) == ""
+    return folder / "masks.nii.gz", folder / "masks.json"
+
+
 def test_every_voxel_comes_back(tmp_path, clip, masks):
-    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, _ = written(masks, clip, tmp_path)
     voxels = np.asanyarray(nib.load(path).dataobj)
     assert voxels.dtype == np.uint8
     assert voxels.shape == (31, 20, 1, 4, 3)
@@ -22,25 +30,25 @@ def test_every_voxel_comes_back(tmp_path, clip, masks):
 
 
 def test_the_file_is_the_one_that_nibabel_writes(tmp_path, clip, masks):
-    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, _ = written(masks, clip, tmp_path)
     image = nib.load(path)
     nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), tmp_path / "nibabel.nii.gz")
     assert path.read_bytes() == (tmp_path / "nibabel.nii.gz").read_bytes()
 
 
 def test_more_frames_than_nifti_counts_are_refused(tmp_path):
-    clip = make_clip(32768, 1, 12)
-    with pytest.raises(ValueError, match="NIfTI has 32767 frames at most, got 32768: cut the film"):
-        write_nifti(np.zeros((32768, 3, 1, 12), bool), clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    study = SegmentedStudy(np.zeros((32768, 3, 1, 12), bool), make_clip(32768, 1, 12), STRUCTURES)
+    assert write_nifti(study, tmp_path) == "too long for NIfTI, 32767 frames at most: cut the film"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_result_is_a_label_that_a_data_list_can_name(tmp_path, clip, masks):
-    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, _ = written(masks, clip, tmp_path)
     np.testing.assert_array_equal(read_labels(path, STRUCTURES), masks)
 
 
 def test_pixel_size_and_time_step_are_the_clips(tmp_path, clip, masks):
-    path, _ = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, _ = written(masks, clip, tmp_path)
     header = nib.load(path).header
     np.testing.assert_allclose(header.get_zooms(), (0.5, 0.3, 1.0, 0.04, 1.0), rtol=1e-6)  # columns first
     assert header.get_xyzt_units() == ("mm", "sec")
@@ -48,7 +56,7 @@ def test_pixel_size_and_time_step_are_the_clips(tmp_path, clip, masks):
 
 def test_without_spacing_and_times_the_units_are_unknown(tmp_path, masks):
     clip = make_clip(frame_times_ms=None, pixel_spacing_mm=None, spacing_source="none")
-    path, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, sidecar = written(masks, clip, tmp_path)
     header = nib.load(path).header
     assert header.get_zooms() == (1.0, 1.0, 1.0, 1.0, 1.0)
     assert header.get_xyzt_units() == ("unknown", "unknown")
@@ -60,7 +68,7 @@ def test_without_spacing_and_times_the_units_are_unknown(tmp_path, masks):
 
 def test_without_spacing_the_shape_of_a_pixel_is_kept(tmp_path, masks):
     clip = make_clip(pixel_spacing_mm=None, spacing_source="none", pixel_aspect=1.125)
-    path, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz")
+    path, sidecar = written(masks, clip, tmp_path)
     image = nib.load(path)
     np.testing.assert_allclose(image.header.get_zooms()[:2], (1.0, 1.125))  # columns first
     np.testing.assert_allclose(np.abs(np.diag(image.affine))[:2], (1.0, 1.125))
@@ -71,7 +79,7 @@ def test_without_spacing_the_shape_of_a_pixel_is_kept(tmp_path, masks):
 def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, masks):
     clip = make_clip(pixel_intensity_relationship="LIN", frame_times_source="FrameTime")
     model = {"name": "segmenter", "version": "1.2.3"}
-    _, sidecar = write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii.gz", model)
+    _, sidecar = written(masks, clip, tmp_path, model)
     content = json.loads(sidecar.read_text())
     assert content["structures"] == [{"index": i, "name": name} for i, name in enumerate(STRUCTURES)]
     assert content["spacing_source"] == "calibrated PixelSpacing"
@@ -84,12 +92,6 @@ def test_the_sidecar_says_what_the_image_cannot_and_names_nobody(tmp_path, masks
     assert "JANE" not in sidecar.read_text()
 
 
-def test_masks_of_another_clip_are_refused(tmp_path, clip, masks):
+def test_masks_of_another_clip_are_refused(clip, masks):
     with pytest.raises(ValueError, match=r"masks must be \(T, S, H, W\) = \(4, 3, 20, 31\).*got \(4, 3, 31, 20\)"):
-        write_nifti(masks.swapaxes(2, 3), clip, STRUCTURES, tmp_path / "masks.nii.gz")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_suffix_is_checked(tmp_path, clip, masks):
-    with pytest.raises(ValueError, match=r"path must end in \.nii\.gz, got masks\.nii"):
-        write_nifti(masks, clip, STRUCTURES, tmp_path / "masks.nii")
+        SegmentedStudy(masks.swapaxes(2, 3), clip, STRUCTURES)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from bundle.inference.overlay import OverlayPainter, richest_frame, structure_colours, write_overlay_png
+from bundle.inference.study import SegmentedStudy
 from bundle.structures import COLOURS, STRUCTURES
 from tests.inference.conftest import make_clip
 
@@ -87,7 +88,8 @@ def test_the_still_shows_the_frame_with_most_structures_and_of_those_the_largest
     masks[1, :, :2, :2] = True
     masks[2, :, :4, :4] = True
     assert richest_frame(masks) == 2
-    path = write_overlay_png(masks, make_clip(), ("bolus", "hyoid"), tmp_path / "overlay.png")
+    path = tmp_path / "overlay.png"
+    write_overlay_png(SegmentedStudy(masks, make_clip(), ("bolus", "hyoid")), path)
     painter = OverlayPainter(make_clip(), ("bolus", "hyoid"))
     with Image.open(path) as picture:
         np.testing.assert_array_equal(np.asarray(picture), painter.draw(2, masks[2]))

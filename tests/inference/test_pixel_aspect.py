@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from torch.nn import functional as F
 
 from bundle.data.clip import Clip, FrameOrigin
 from bundle.data.readers import read_clip
+from bundle.inference.folder import study_key
 from bundle.inference.predictor import ClipInferer
-from bundle.inference.run import segment_studies
-from bundle.inference.study_key import study_key
-from bundle.inference.writers import Study
+from bundle.inference.run import StudyOptions, segment_studies
+from bundle.inference.study import SegmentedStudy
+from bundle.inference.writers import WRITERS
 from bundle.phantom.study import PhantomStudy, generate_study
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
@@ -112,10 +114,14 @@ def write_cine(study: PhantomStudy, path: Path, shape: tuple[int, int], **attrib
     return path
 
 
-def segment(path: Path, output_dir: Path, **options) -> tuple[np.ndarray, Path]:
+def segment(
+    path: Path, output_dir: Path, outputs: Sequence[str] = tuple(WRITERS), **options
+) -> tuple[np.ndarray, Path]:
     """Masks ``(T, S, H, W)`` and the folder of results."""
     inferer = ClipInferer(256, progress=False)
-    results = segment_studies(path, output_dir, DarkDisks(), inferer, ("dark",), **options)
+    results = segment_studies(
+        path, output_dir, DarkDisks(), inferer, ("dark",), outputs, options=StudyOptions(**options)
+    )
     folder = output_dir / study_key(path)
     assert results.exit_status == 0
     return np.asanyarray(nib.load(folder / "masks.nii.gz").dataobj)[:, :, 0].transpose(2, 3, 1, 0) > 0, folder
@@ -174,7 +180,7 @@ def swallow() -> PhantomStudy:
 def measured(masks: np.ndarray, swallow: PhantomStudy, pixel_aspect: float):
     frames = np.zeros((len(masks), 1, *masks.shape[2:]), np.float32)
     clip = make_clip(frames, frame_times_ms=swallow.frame_times_ms, pixel_aspect=pixel_aspect)
-    return Study("key", masks, clip, STRUCTURES, {}).measures
+    return SegmentedStudy(masks, clip, STRUCTURES).measures
 
 
 @pytest.mark.parametrize("shape", [(384, 288), (288, 384)])

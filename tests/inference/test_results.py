@@ -11,11 +11,9 @@ import pytest
 
 from bundle.data.sources import STUDY_RECORD, find_sources
 from bundle.inference import results as module
-from bundle.inference.folder import find_studies
-from bundle.inference.names import NameHider
-from bundle.inference.results import DONE, REFUSED, StudyResult, StudyResults
+from bundle.inference.folder import find_studies, study_key
+from bundle.inference.results import DONE, REFUSED, NameHider, StudyResult, StudyResults
 from bundle.inference.study_dataset import StudyDataset
-from bundle.inference.study_key import study_key
 
 SETTINGS = {"checkpoint": "1"}
 

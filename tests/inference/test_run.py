@@ -12,12 +12,13 @@ from PIL import Image
 from torch import nn
 
 from bundle.inference import study_dataset
+from bundle.inference.folder import study_key
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
-from bundle.inference.run import segment_studies
+from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.save import SaveStudyd
 from bundle.inference.study_dataset import StudyDataset
-from bundle.inference.study_key import study_key
+from bundle.inference.writers import WRITERS
 
 STRUCTURES = ("bright", "dark")
 
@@ -39,9 +40,10 @@ def write_clip(folder, name: str, num_frames: int = 3, brightest: int = 255) -> 
     return frames
 
 
-def segment(source, output_dir, **options) -> StudyResults:
+def segment(source, output_dir, outputs=tuple(WRITERS), model=None, **options) -> StudyResults:
     inferer = ClipInferer(32, batch_size=2, progress=False)
-    return segment_studies(source, output_dir, BrightAndDark(), inferer, STRUCTURES, **options)
+    options = StudyOptions(**options)
+    return segment_studies(source, output_dir, BrightAndDark(), inferer, STRUCTURES, outputs, model, options)
 
 
 def rows_of(path) -> list[dict[str, str]]:
@@ -198,7 +200,7 @@ def test_an_error_in_the_middle_of_a_film_names_its_frames_and_leaves_nothing(tm
 
     with pytest.raises(ValueError, match="NaN or infinity for frames 6 to 6"):
         segment_studies(
-            tmp_path / "in", tmp_path / "out", BreaksLater(), ClipInferer(32, 2), STRUCTURES, chunk_frames=2
+            tmp_path / "in", tmp_path / "out", BreaksLater(), ClipInferer(32, 2), STRUCTURES, options=StudyOptions(2)
         )
     assert list((tmp_path / "out").iterdir()) == []
 

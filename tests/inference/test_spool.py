@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.inference.overlay import OverlayPainter
-from bundle.inference.spool import MaskSpool, PictureSpool
-from bundle.inference.spooled_study import SpooledStudy
+from bundle.inference.spool import MaskSpool, PictureSpool, SpooledStudy
 from tests.inference.conftest import make_clip
 
 

@@ -18,11 +18,12 @@ from torch import nn
 
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg, writers
+from bundle.inference.folder import study_key
 from bundle.inference.predictor import ClipInferer
-from bundle.inference.run import segment_studies
+from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.runtimes.enlarge import MaskEnlarger
-from bundle.inference.study_key import study_key
-from bundle.inference.writers import WRITERS, Study
+from bundle.inference.study import SegmentedStudy
+from bundle.inference.writers import WRITERS
 from bundle.keys import FIELD_OF_VIEW
 from bundle.phantom.study import generate_study
 from bundle.phantom.writer import write_dicom
@@ -77,11 +78,10 @@ def pictures_of(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def segment(source: Path, output_dir: Path, network: nn.Module | None = None, **options):
-    inferer = ClipInferer(SIZE, 4, progress=False)
-    return segment_studies(
-        source, output_dir, network or TwelveThresholds(), inferer, STRUCTURES, model=MODEL, chunk_frames=4, **options
-    )
+def segment(source: Path, output_dir: Path, network: nn.Module | None = None, outputs=tuple(WRITERS), **options):
+    network, inferer = network or TwelveThresholds(), ClipInferer(SIZE, 4, progress=False)
+    options = StudyOptions(chunk_frames=4, **options)
+    return segment_studies(source, output_dir, network, inferer, STRUCTURES, outputs, MODEL, options)
 
 
 def test_every_output_is_the_one_made_from_arrays(tmp_path, cine):
@@ -91,7 +91,7 @@ def test_every_output_is_the_one_made_from_arrays(tmp_path, cine):
     clip = read_clip(cine)
     masks = ClipInferer(SIZE, 4, progress=False)(torch.from_numpy(clip.frames), TwelveThresholds()).numpy()
     visible = clip.frames.max(axis=(0, 1))
-    study = Study(study_key(cine), masks, clip, tuple(STRUCTURES), MODEL, brightest=visible)
+    study = SegmentedStudy(masks, clip, tuple(STRUCTURES), MODEL, study_key(cine), brightest=visible)
     for write in WRITERS.values():
         write(study, expected)
     files = sorted(path.relative_to(expected) for path in expected.rglob("*") if path.is_file())
@@ -132,7 +132,7 @@ def test_a_film_that_turns_out_damaged_at_its_end_is_refused_and_the_next_one_do
 
 
 def test_what_cannot_hold_a_long_film_is_left_out_with_a_note(tmp_path, cine, monkeypatch):
-    monkeypatch.setattr(writers, "MOST_FRAMES", 10)
+    monkeypatch.setattr(writers, "MOST_NIFTI_FRAMES", 10)
     monkeypatch.setattr(writers, "MOST_REPORT_FRAMES", 9)
     monkeypatch.setattr(dicom_seg, "MOST_MASKS", 8 * 12)
     results = segment(cine, tmp_path, outputs=["nifti", "seg", "report", "areas"])

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bundle.inference.study_key import study_key
+from bundle.inference.folder import study_key
 
 
 def test_the_key_is_the_start_of_the_contents_sha256(tmp_path):

@@ -33,17 +33,9 @@ class MaskEnlarger:
         self._columns = _Axis(geometry.columns, column_scale / cell, grid_size)
 
     def __call__(self, logits: Tensor, out: Tensor | None = None) -> Tensor:
-        """Masks of some frames.
+        """Masks ``(B, S, rows, columns)`` bool of logits ``(B, S, grid_size, grid_size)`` float32 on the CPU.
 
-        Args:
-            logits: ``(B, S, grid_size, grid_size)`` float32 on the CPU.
-            out: Where the masks are written, all False; None: a new tensor.
-
-        Returns:
-            ``bool`` masks ``(B, S, rows, columns)`` of the film.
-
-        Raises:
-            ValueError: If the grid is another one.
+        ``out`` is where they are written, all False; None: a new tensor.
         """
         if logits.ndim != 4 or tuple(logits.shape[2:]) != (self.grid_size, self.grid_size):
             expected = f"(B, S, {self.grid_size}, {self.grid_size})"

@@ -1,19 +1,18 @@
-"""Choose a runtime, make its file if there is none, and load it."""
+"""One interface for every runtime: choose one, make its file if there is none, and load it."""
 
 import importlib.util
 import logging
 from importlib import import_module
-from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from bundle.export.checkpoint import load_weights
 from bundle.export.deploy import Exporter
 from bundle.export.formats import CoarseLogits
 from bundle.extras import needs_extra
-from bundle.inference.runtimes.runtime import Engine, Runtime
-from bundle.inference.runtimes.torch_engine import TorchEngine, TorchScriptEngine
-from bundle.segmentation.segmenter import Segmenter
+from bundle.inference.runtimes.engines import Engine, OnnxEngine, OpenVinoEngine, TorchEngine, processor_has_bfloat16
 
 PRECISIONS = {
     "torch": ("float32", "bfloat16"),
@@ -28,23 +27,54 @@ PACKAGES = {"torch": "torch", "torchscript": "torch", "onnx": "onnxruntime", "op
 logger = logging.getLogger(__name__)
 
 
+class Runtime(nn.Module):
+    """A segmenter that a runtime computes: called like ``Segmenter``, and without parameters.
+
+    :meth:`coarse` is the fast way: what the runtime itself gives, a sixteenth of the full-size logits, from which
+    ``MaskEnlarger`` makes masks of any size. ``forward`` enlarges it as ``Segmenter.forward`` does, outside the graph.
+    One thread may call it while others do other things; no two threads at once.
+    """
+
+    def __init__(self, engine: Engine, image_size: int, name: str, precision: str) -> None:
+        super().__init__()
+        self.engine = engine
+        self.image_size = image_size
+        self.name = name
+        self.precision = precision
+
+    def coarse(self, frames: Tensor) -> Tensor:  # (B, 1, size, size) in [0, 1] -> (B, S, size/4, size/4) on the CPU
+        """Logits before they are enlarged, float32, limited by presence.
+
+        Raises:
+            ValueError: If the frames have another shape.
+        """
+        expected = (1, self.image_size, self.image_size)
+        if frames.ndim != 4 or tuple(frames.shape[1:]) != expected or not len(frames):
+            raise ValueError(f"this runtime takes frames (B, {str(expected)[1:]}, got {tuple(frames.shape)}")
+        with torch.inference_mode():
+            return self.engine(frames.as_subclass(Tensor).to(torch.float32))
+
+    def forward(self, frames: Tensor) -> Tensor:  # (B, 1, size, size) in [0, 1] -> (B, S, size, size)
+        size = (self.image_size, self.image_size)
+        return F.interpolate(self.coarse(frames), size=size, mode="bilinear", align_corners=False)
+
+    def extra_repr(self) -> str:
+        """Runtime and precision, for logs."""
+        return f"{self.name}, {self.precision}, frames of {self.image_size} x {self.image_size}"
+
+
 def load_runtime(
-    segmenter: Segmenter,
-    checkpoint: str | Path,
+    exporter: Exporter,
     runtime: str = "auto",
     precision: str = "float32",
     num_threads: int | None = None,
     num_streams: int | None = 1,
-    cache_dir: str | Path | None = None,
-    calibration_datalist: str | Path | None = None,
     device: torch.device | str = "cpu",
-    num_calibration_frames: int = 64,
 ) -> Runtime:
     """Make a trained segmenter ready to run.
 
     Args:
-        segmenter: The architecture; its weights may be replaced by the checkpoint's.
-        checkpoint: The weights.
+        exporter: Knows the network, whose weights may be replaced by the checkpoint's, and keeps the exported files.
         runtime: "torch", "torchscript", "onnx", "openvino", or "auto": PyTorch on a GPU, else the first of OpenVINO,
             ONNX Runtime and PyTorch that is installed and offers the precision. The choice is logged.
         precision: "float32", "bfloat16", "int8", or "auto": bfloat16 on OpenVINO where the processor computes it, else
@@ -52,13 +82,7 @@ def load_runtime(
         num_threads: Threads of the runtime; None: as many as there are cores.
         num_streams: With OpenVINO, frames of a batch that are computed at the same time; None: as many as give the
             most frames per second.
-        cache_dir: Where exported files are kept; None: beside the checkpoint.
-        calibration_datalist: For int8, whose training frames it is calibrated on; None: synthetic ones.
         device: Only PyTorch runs on a GPU.
-        num_calibration_frames: For int8.
-
-    Returns:
-        The runtime; see there for how it is called.
 
     Raises:
         ValueError: If the runtime is unknown, or does not offer the precision or the device.
@@ -71,56 +95,35 @@ def load_runtime(
     precision = choose_precision(name) if precision == "auto" else precision
     _check(name, precision, device)
     logger.info("runtime: %s, %s%s", name, precision, " (chosen automatically)" if is_chosen else "")
+    image_size = exporter.network.image_size
     engine: Engine
     if name == "torch":
-        engine = TorchEngine(CoarseLogits(load_weights(segmenter, checkpoint)), device, precision, num_threads)
-    else:
-        stored = "int8" if precision == "int8" else "float32"
-        exporter = Exporter(segmenter, checkpoint, cache_dir, calibration_datalist, num_calibration_frames)
-        path = exporter.export(name, stored)
-        engine = load_engine(name, path, segmenter.image_size, precision, num_threads, num_streams)
-    return Runtime(engine, segmenter.image_size, name, precision)
-
-
-def load_engine(
-    name: str, path: Path, image_size: int, precision: str, num_threads: int | None, num_streams: int | None = 1
-) -> Engine:
-    """An exported file, ready to run.
-
-    Args:
-        name: "torchscript", "onnx" or "openvino".
-        path: The exported file.
-        image_size: Side of the frames.
-        precision: As for :func:`load_runtime`.
-        num_threads: As for :func:`load_runtime`.
-        num_streams: As for :func:`load_runtime`.
-    """
+        network = CoarseLogits(load_weights(exporter.network, exporter.checkpoint))
+        return Runtime(TorchEngine(network, device, precision, num_threads), image_size, name, precision)
+    path = exporter.export(name, "int8" if precision == "int8" else "float32")
     if name == "torchscript":
-        return TorchScriptEngine(path, num_threads)
-    if name == "onnx":
-        from bundle.inference.runtimes.onnx_engine import OnnxEngine
-
-        return OnnxEngine(path, num_threads)
-    from bundle.inference.runtimes.openvino_engine import OpenVinoEngine
-
-    return OpenVinoEngine(path, image_size, precision, num_threads, num_streams)
+        engine = TorchEngine.of_torchscript(path, num_threads)
+    elif name == "onnx":
+        engine = OnnxEngine(path, num_threads)
+    else:
+        engine = OpenVinoEngine(path, image_size, precision, num_threads, num_streams)
+    return Runtime(engine, image_size, name, precision)
 
 
 def choose_runtime(precision: str, device: torch.device) -> str:
     """The fastest runtime that is installed and offers a precision on a device."""
     if device.type != "cpu":
         return "torch"
-    candidates = [
-        name for name in ("openvino", "onnx", "torch") if precision in PRECISIONS[name] and is_installed(name)
-    ]
-    if not candidates:
+    names = ("openvino", "onnx", "torch")
+    found = next((name for name in names if precision in PRECISIONS[name] and is_installed(name)), None)
+    if found is None:
         raise ValueError(f"no installed runtime computes in {precision!r}; runtimes and precisions are {PRECISIONS}")
-    return candidates[0]
+    return found
 
 
 def choose_precision(name: str) -> str:
     """The fastest precision of a runtime that leaves the masks as good as they are."""
-    return "bfloat16" if name == "openvino" and is_installed(name) and _has_bfloat16() else "float32"
+    return "bfloat16" if name == "openvino" and is_installed(name) and processor_has_bfloat16() else "float32"
 
 
 def is_installed(runtime: str) -> bool:
@@ -137,11 +140,5 @@ def _check(name: str, precision: str, device: torch.device) -> None:
         raise ValueError(f"{name} runs on the CPU, got device {str(device)!r}: take runtime 'torch' for a GPU")
     with needs_extra("deploy", f"runtime {name}"):
         import_module(PACKAGES[name])
-    if name == "openvino" and precision == "bfloat16" and not _has_bfloat16():
+    if name == "openvino" and precision == "bfloat16" and not processor_has_bfloat16():
         raise RuntimeError("this processor does not compute bfloat16: take precision float32 or int8")
-
-
-def _has_bfloat16() -> bool:
-    from bundle.inference.runtimes.openvino_engine import processor_has_bfloat16
-
-    return processor_has_bfloat16()

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bundle.data.readers import read_clip
+from bundle.export.deploy import Exporter
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import segment_studies
 from bundle.inference.runtimes.enlarge import MaskEnlarger
-from bundle.inference.runtimes.load import PRECISIONS, load_runtime
-from bundle.inference.runtimes.runtime import Runtime
+from bundle.inference.runtimes.load import PRECISIONS, Runtime, load_runtime
 from bundle.laboratory.benchmarks.deployment_networks import other_networks
 from bundle.laboratory.benchmarks.record import Row
 from bundle.metrics.overlap import dice
@@ -94,7 +94,7 @@ def measure_stages(setting: Setting = Setting(), runtime: str = "auto") -> list[
         bench = _Bench(setting, Path(name))
         student = setting.students[0]
         segmenter, checkpoint = bench.segmenter(student)
-        loaded = load_runtime(segmenter, checkpoint, runtime, "auto", None, None, bench.folder)
+        loaded = load_runtime(Exporter(segmenter, checkpoint, bench.folder), runtime, "auto", num_streams=None)
         with torch.inference_mode():
             return bench.stage_rows(loaded, segmenter)
 
@@ -121,19 +121,12 @@ class _Bench:
         network, checkpoint = self.segmenter(student)
         is_trained = self.setting.trained(student) is not None
         num_frames = self.setting.num_calibration_frames if is_trained else 4
+        exporter = Exporter(network, checkpoint, self.folder, num_calibration_frames=num_frames)
         reference: float | None = None
         for name in self.setting.runtimes:
             for precision in PRECISIONS[name]:
                 try:
-                    runtime = load_runtime(
-                        network,
-                        checkpoint,
-                        name,
-                        precision,
-                        num_streams=None,
-                        cache_dir=self.folder,
-                        num_calibration_frames=num_frames,
-                    )
+                    runtime = load_runtime(exporter, name, precision, num_streams=None)
                 except RuntimeError as error:
                     print(f"{student}, {name}, {precision}: left out, {error}")  # noqa: T201 - a command's output
                     continue

@@ -9,10 +9,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, XRayRadiofluoroscopicImageStorage
 
-from bundle.inference.folder import find_studies
+from bundle.inference.folder import find_studies, study_key
 from bundle.inference.results import DONE, StudyResult, StudyResults
 from bundle.inference.study_dataset import StudyDataset
-from bundle.inference.study_key import study_key
 from bundle.laboratory.benchmarks.record import Row
 
 COUNTS = (1_000, 10_000)

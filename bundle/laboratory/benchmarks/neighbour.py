@@ -14,6 +14,7 @@ from statistics import median
 
 import torch
 
+from bundle.export.deploy import Exporter
 from bundle.export.model_card import load_segmenter
 from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks import training
@@ -151,7 +152,7 @@ def _prepare(work: str, cache: str, image_size: int, batch_size: int) -> tuple[C
         return training.TrainingStep(setting, training.Options(), steps=1).run, batch_size
     checkpoint = ROOT / "models" / "model.pt"
     segmenter = load_segmenter(checkpoint).eval()
-    runtime = load_runtime(segmenter, checkpoint, work.split(", ")[1], cache_dir=Path(cache))
+    runtime = load_runtime(Exporter(segmenter, checkpoint, Path(cache)), work.split(", ")[1])
     return partial(runtime.coarse, torch.rand(1, 1, segmenter.image_size, segmenter.image_size)), 1
 
 

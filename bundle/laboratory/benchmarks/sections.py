@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
+from bundle.export.deploy import Exporter
 from bundle.export.model_card import load_segmenter
 from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks.clicks import measure_clicks
@@ -115,7 +116,7 @@ def _streaming() -> list[Row]:
     segmenter = load_segmenter(checkpoint)
     curve = ROOT / "docs" / "figures" / "memory.json"
     with _folder() as name:
-        network = load_runtime(segmenter, checkpoint)
+        network = load_runtime(Exporter(segmenter, checkpoint))
         return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bundle.atomic import write_json
 from bundle.data.readers import FrameChunk, stream_clip
 from bundle.inference.predictor import ClipInferer, HasCoarseLogits
-from bundle.inference.run import segment_studies
+from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.spool import MaskSpool, PictureSpool
 from bundle.inference.writers import WRITERS
 from bundle.phantom.study import generate_study
@@ -141,7 +141,9 @@ def measure_streaming(
     inferer, counted = ClipInferer(image_size, chunk_frames, progress=False), _Counted(network, watch)
     output_dir = Path(folder) / "results"
     with watch.running(), _timed_writers(watch, outputs):
-        results = segment_studies(film, output_dir, counted, inferer, STRUCTURES, outputs, chunk_frames=chunk_frames)
+        results = segment_studies(
+            film, output_dir, counted, inferer, STRUCTURES, outputs, options=StudyOptions(chunk_frames)
+        )
     results.exit_if_refused()
     if curve_path is not None:
         write_json(curve_path, {**asdict(report), "outputs": list(outputs), "chunk_frames": chunk_frames})

@@ -7,7 +7,7 @@ PROGRAM = """
 import faulthandler, gc, signal, subprocess, sys, threading
 import numpy as np, openvino, torch
 from openvino import opset13 as ops
-from bundle.inference.runtimes.openvino_engine import OpenVinoEngine
+from bundle.inference.runtimes.engines import OpenVinoEngine
 
 faulthandler.enable()  # with Python's handlers: on a stack of their own
 signal.signal(signal.SIGCHLD, lambda *_: None)

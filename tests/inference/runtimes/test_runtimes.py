@@ -9,6 +9,7 @@ from monai.bundle import ConfigParser
 
 from bundle.data.readers import read_clip
 from bundle.export.checkpoint import load_weights
+from bundle.export.deploy import Exporter
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.runtimes import load as loading
 from bundle.inference.runtimes.enlarge import MaskEnlarger
@@ -52,7 +53,7 @@ def load(segmenter, checkpoint):
         if (name, precision) not in loaded:
             try:
                 loaded[name, precision] = load_runtime(
-                    segmenter, checkpoint, name, precision, num_threads=1, num_calibration_frames=8
+                    Exporter(segmenter, checkpoint, num_calibration_frames=8), name, precision, num_threads=1
                 )
             except RuntimeError as error:
                 pytest.skip(str(error))
@@ -118,13 +119,13 @@ def test_the_clip_inferer_takes_a_runtime_for_a_network(load, eager, frames, nam
 @pytest.mark.parametrize("num_streams", [2, None])
 def test_streams_change_nothing(segmenter, checkpoint, load, frames, num_streams):
     expected = load("openvino").coarse(frames)
-    several = load_runtime(segmenter, checkpoint, "openvino", num_threads=2, num_streams=num_streams)
+    several = load_runtime(Exporter(segmenter, checkpoint), "openvino", num_threads=2, num_streams=num_streams)
     assert_same(several.coarse(frames), expected)
 
 
 def test_the_automatic_choice_is_said_in_the_log(segmenter, checkpoint, caplog):
     with caplog.at_level(logging.INFO):
-        runtime = load_runtime(segmenter, checkpoint, num_threads=1)
+        runtime = load_runtime(Exporter(segmenter, checkpoint), num_threads=1)
     assert f"runtime: {runtime.name}, float32 (chosen automatically)" in caplog.text
 
 
@@ -139,7 +140,7 @@ def test_the_automatic_precision_is_never_int8(monkeypatch):
     assert choose_precision("onnx") == choose_precision("torch") == "float32"
     monkeypatch.setattr(loading, "is_installed", lambda name: True)
     for has_bfloat16, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(loading, "_has_bfloat16", lambda has=has_bfloat16: has)
+        monkeypatch.setattr(loading, "processor_has_bfloat16", lambda has=has_bfloat16: has)
         assert choose_precision("openvino") == expected
 
 
@@ -154,7 +155,7 @@ def test_the_automatic_precision_is_never_int8(monkeypatch):
 )
 def test_what_no_runtime_offers_is_refused(segmenter, checkpoint, options, message):
     with pytest.raises(ValueError, match=message):
-        load_runtime(segmenter, checkpoint, **options)
+        load_runtime(Exporter(segmenter, checkpoint), **options)
 
 
 def test_the_real_time_config_segments_a_film(card, checkpoint, bundle_root, tmp_path):
