@@ -37,11 +37,9 @@ class BatchNormOverRanks(nn.BatchNorm2d):
 
 
 def share_batch_statistics(module: nn.Module) -> nn.Module:
-    """Replace the batch norms of a network, in place; names, parameters and buffers stay the same.
+    """Replace a network's batch norms in place; names, parameters and buffers stay the same.
 
-    Args:
-        module: On a GPU its batch norms become ``torch.nn.SyncBatchNorm`` (timm's for timm's), else
-            :class:`BatchNormOverRanks`.
+    On a GPU they become ``torch.nn.SyncBatchNorm`` (timm's for timm's), else :class:`BatchNormOverRanks`.
 
     Raises:
         ValueError: If a batch norm is of a kind that cannot be shared on a CPU.

@@ -21,10 +21,8 @@ class CheckpointError(OSError):
 class CheckpointFolder:
     """``last.pt``, ``previous.pt`` and ``best.pt``, each complete or not there.
 
-    A file is written under another name and flushed to the disk before it takes its place.
-
-    Args:
-        path: The folder; made when something is saved.
+    A file is written under another name and flushed to the disk before it takes its place. What cannot be written, or
+    read at all, raises :class:`CheckpointError`; the earlier files are still there.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -32,28 +30,16 @@ class CheckpointFolder:
         self.last, self.previous, self.best = (self.path / f"{name}.pt" for name in ("last", "previous", "best"))
 
     def save(self, content: Mapping[str, Any]) -> None:
-        """Write ``last.pt``; the one that was there becomes ``previous.pt``.
-
-        Raises:
-            CheckpointError: If it cannot be written; the earlier ones are still there.
-        """
+        """Write ``last.pt``; the one that was there becomes ``previous.pt``."""
         write_whole(self.last, lambda file: torch.save(content, file), keep=self.previous)
 
     def keep_as_best(self) -> None:
-        """Copy ``last.pt`` to ``best.pt``.
-
-        Raises:
-            CheckpointError: As ``save``.
-        """
+        """Copy ``last.pt`` to ``best.pt``."""
         with self.last.open("rb") as last:
             write_whole(self.best, lambda file: shutil.copyfileobj(last, file))
 
     def load(self) -> tuple[dict[str, Any], Path] | None:
-        """The last checkpoint that is whole, in memory, and its file; None if there are no checkpoints.
-
-        Raises:
-            CheckpointError: If there are some, and all are damaged.
-        """
+        """The last checkpoint that is whole, in memory, and its file; None if there are no checkpoints."""
         there = [path for path in (self.last, self.previous) if path.is_file()]
         for path in there:
             try:

@@ -4,6 +4,7 @@ The checkpoint holds all that the next step depends on. The order and the augmen
 follow from seed, epoch and index (:mod:`bundle.engines.sampler`), so that the step's number says where to go on.
 """
 
+import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any
 import ignite
 import ignite.distributed as idist
 import monai
+import numpy as np
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from tqdm import tqdm
 
-from bundle.engines.accumulation import ends_optimizer_step
 from bundle.engines.checkpoint_folder import CheckpointFolder
-from bundle.engines.random_state import RandomState
+from bundle.engines.optimizer import ends_optimizer_step
 from bundle.engines.sampler import EpochSampler
 from bundle.engines.stop_request import EXIT_STATUS, StopRequest
 
@@ -36,13 +38,11 @@ class Checkpoints:
 
     Args:
         folder: Folder of ``last.pt``, ``previous.pt`` and ``best.pt``.
-        objects: What is saved, by name: network, loss, optimizer, scheduler …; each has ``state_dict`` and
+        objects: What is saved, by name: network, loss, optimizer, schedule, random state …; each has ``state_dict`` and
             ``load_state_dict``. The trainer's own progress and its gradient scaler are added.
         sampler: Of the training loader.
-        batch_size: Frames per step and process.
         settings: What a run must have in common with the checkpoint that it goes on from: plain values by name, as from
             :func:`bundle.engines.running_config.run_settings`.
-        random_state: Random generators that steps draw from.
         stop: Requests to end the run.
         every: Time or steps between two checkpoints, such as "10 minutes" or "500 steps". There is one at the end, and
             one whenever validation is better than ever.
@@ -58,18 +58,16 @@ class Checkpoints:
         folder: str | Path,
         objects: Mapping[str, Any],
         sampler: EpochSampler,
-        batch_size: int,
         settings: Mapping[str, Any],
-        random_state: RandomState,
         stop: StopRequest,
         every: str = "10 minutes",
         resume: bool = True,
         validator: Any = None,
     ) -> None:
         self.folder = CheckpointFolder(folder)
-        self.objects, self.sampler, self.batch_size = dict(objects), sampler, batch_size
-        self.settings = {**settings, "processes": idist.get_world_size(), "batch_size": batch_size}
-        self.random_state, self.stop, self.resume, self.validator = random_state, stop, resume, validator
+        self.objects, self.sampler = dict(objects), sampler
+        self.settings = {**settings, "processes": idist.get_world_size(), "batch_size": sampler.batch_size}
+        self.stop, self.resume, self.validator = stop, resume, validator
         self._every_steps, self._every_seconds = parse_interval(every)
         self._saved_at_step, self._saved_at_time = 0, time.monotonic()
         self._stopped: str | None = None
@@ -101,7 +99,7 @@ class Checkpoints:
         self._come_last(engine)
         self._stopped = None
         self._saved_at_step, self._saved_at_time = 0, time.monotonic()
-        parts = {**self.objects, "trainer": engine, "random_state": self.random_state}
+        parts = {**self.objects, "trainer": engine}
         if engine.scaler is not None:
             parts["scaler"] = engine.scaler
         if self.validator is not None:
@@ -125,7 +123,7 @@ class Checkpoints:
         Checkpoint.load_objects(parts, checkpoint)
         engine.state.max_epochs, engine.state.epoch_length = max_epochs, epoch_length
         step, total = engine.state.iteration, max_epochs * epoch_length
-        self.sampler.start_at(step // epoch_length + 1, step % epoch_length * self.batch_size)
+        self.sampler.start_at(step // epoch_length + 1, step % epoch_length * self.sampler.batch_size)
         self._saved_at_step = step
         self._mend_best(engine, path)
         if step < total:
@@ -181,11 +179,7 @@ class Checkpoints:
 
 
 class BestMetric:
-    """The best validation so far, which MONAI keeps in the evaluator's state only.
-
-    Args:
-        validator: The evaluator.
-    """
+    """The best validation so far, which MONAI keeps in the evaluator's state only."""
 
     def __init__(self, validator: Any) -> None:
         self.validator = validator
@@ -202,11 +196,7 @@ class BestMetric:
 
 
 def parse_interval(text: str) -> tuple[int | None, float]:
-    """Steps (None if it is a time) and seconds of "500 steps", "10 minutes" and the like.
-
-    Raises:
-        ValueError: If the text is neither.
-    """
+    """Steps (None if it is a time) and seconds of "500 steps", "10 minutes" and the like."""
     number, _, unit = str(text).strip().partition(" ")
     unit = unit if unit.endswith("s") else unit + "s"
     if number.isdecimal() and int(number) > 0:
@@ -221,7 +211,7 @@ def check_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Pa
     """Refuse a checkpoint of another configuration.
 
     Raises:
-        ValueError: Naming what differs.
+        ValueError: Naming what differs, with both values.
     """
     names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
     if names:
@@ -240,11 +230,7 @@ def _difference(name: str, saved: Any, wanted: Any) -> str:
 
 
 def check_finite(checkpoint: Mapping[str, Any], last: Path) -> None:
-    """Keep weights that are not finite out of the checkpoints.
-
-    Raises:
-        ValueError: Naming the first such tensor.
-    """
+    """Keep weights that are not finite out of the checkpoints, and name the first such tensor."""
     for part in ("network", "loss"):
         for name, value in checkpoint.get(part, {}).items():
             if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
@@ -265,3 +251,43 @@ def in_any_process(*claims: bool) -> tuple[bool, ...]:
 def versions() -> dict[str, str]:
     """Versions of what computed the checkpoint, for the record."""
     return {"torch": str(torch.__version__), "monai": monai.__version__, "ignite": ignite.__version__}
+
+
+class RandomState:
+    """Python's, NumPy's and PyTorch's global generators, on every GPU, and generators of our own by name.
+
+    With several processes each has its own states; a checkpoint holds all of them, in order of rank.
+    """
+
+    def __init__(self, generators: Mapping[str, torch.Generator] | None = None) -> None:
+        self.generators = dict(generators or {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of all processes; called in all of them."""
+        if idist.get_world_size() == 1:
+            return {"ranks": [self._capture()]}
+        ranks: list[Any] = [None] * idist.get_world_size()
+        dist.all_gather_object(ranks, self._capture())
+        return {"ranks": ranks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to this process's states."""
+        own = state["ranks"][idist.get_rank()]
+        random.setstate(own["python"])
+        name, keys, *position = own["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002 - as below
+        torch.set_rng_state(own["torch"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(own["cuda"])
+        for generator_name, generator in self.generators.items():
+            generator.set_state(own["generators"][generator_name])
+
+    def _capture(self) -> dict[str, Any]:
+        name, keys, *position = np.random.get_state()  # noqa: NPY002 - MONAI's and others' draws use the global one
+        return {
+            "python": random.getstate(),
+            "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *position),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }

@@ -28,13 +28,8 @@ OPTION = re.compile(r"--|-[a-zA-Z]")
 class CommandLine(NamedTuple):
     """One bundle command.
 
-    Attributes:
-        run_ids: What it runs.
-        configs: Config files, the base first.
-        args_file: Name of the file of further arguments; empty without one.
-        args: Overrides from that file, by key.
-        overrides: Overrides from the command line itself, as MONAI gets them.
-        texts: The same, as they were typed; None where a key came without a value.
+    ``overrides`` are those of the command line itself as MONAI gets them, ``texts`` the same as they were typed: None
+    where a key came without a value. ``args`` are from the file of further arguments; its name is empty without one.
     """
 
     run_ids: set[str]

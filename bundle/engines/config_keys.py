@@ -50,7 +50,7 @@ def is_expression(value: Any) -> bool:
 def check_keys(
     configs: Sequence[Path], overrides: Mapping[str, Any] | None = None, run_ids: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Merge configs and overrides as MONAI does, and refuse keys that would have no effect, and values of another kind.
+    """Merge configs and overrides as MONAI does, and refuse keys without effect, and values of another kind.
 
     A key of an overlay counts if a config below defines it, if anything refers to it or to the table that it is an
     entry of, or if it is an argument of the component that it is put into.
@@ -78,20 +78,7 @@ def check_keys(
 def check_overrides(
     overrides: Mapping[str, Any], merged: Mapping[str, Any], run_ids: Iterable[str] = (), source: str = COMMAND_LINE
 ) -> dict[str, Any]:
-    """The same for values that change single keys of a merged config.
-
-    Args:
-        overrides: Values by key.
-        merged: The config that they change.
-        run_ids: As for :func:`check_keys`.
-        source: Where the values are from, for the message.
-
-    Returns:
-        The config with them.
-
-    Raises:
-        ValueError: As for :func:`check_keys`.
-    """
+    """The same for values, from ``source``, that change single keys of a merged config; returns it with them."""
     for key in overrides:
         if key.startswith("+"):
             raise ValueError(f"{key!r} in {source} would have no effect: '+' adds to a list in a config file only")
@@ -100,11 +87,11 @@ def check_overrides(
 
 
 def check_files(files: Iterable[str | Path]) -> None:
-    """Refuse a run whose files are not there, or are none.
+    """Refuse a run whose files are not there, naming every one, or are folders.
 
     Raises:
-        FileNotFoundError: Naming every missing file.
-        ValueError: Naming a folder where a file is expected.
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is a folder.
     """
     paths = [Path(file) for file in files]
     missing = [str(path) for path in paths if not path.exists()]
@@ -183,6 +170,8 @@ def _is_argument(key: str, known: Mapping[str, Any], layer: Mapping[str, Any]) -
         value = own.get(parent)
         if isinstance(value, Mapping) and "_target_" in value:
             return True  # the overlay brings this component whole; building it checks its arguments
+        if isinstance(value, Mapping) and all(isinstance(entry, Mapping) for entry in value.values()):
+            return True  # or a table of components, in place of what was there
         target = known.get(f"{parent}{SEPARATOR}_target_")
         if isinstance(target, str):
             return _accepts(target, parts[depth])

@@ -1,22 +1,19 @@
 """Validation of phase 1: how much of each teacher the student has learned, and whether its embedding has collapsed."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from ignite.engine import Engine
-from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from monai.metrics import compute_embedding_collapse
 from monai.utils import CommonKeys
 from torch import Tensor
 
-from bundle.engines.dealt_batches import frames_of
+from bundle.engines.validation import OverBatches
 from bundle.losses.distillation import DistillationLoss
-from bundle.ranks import gather_in_turn
 
 MEASURED = "measured"
 """Entry of an evaluated batch's target that keeps what was measured of it."""
@@ -45,37 +42,6 @@ def distillation_metrics(loss: DistillationLoss) -> dict[str, Metric]:
         name: OverBatches(partial(_measured, loss, name), unexplained if name.startswith("val_unexplained_") else _mean)
         for name in names
     }
-
-
-class OverBatches(Metric):
-    """What all batches give together; with several processes, to the last bit, as in one (see :class:`DealtBatches`).
-
-    Args:
-        value: From the evaluator's output for a batch to what is kept of it.
-        combine: From what is kept of all batches, in order, to the metric.
-    """
-
-    def __init__(self, value: Callable[[Any], Any], combine: Callable[[Sequence[Any]], float]) -> None:
-        super().__init__(output_transform=value)
-        self.combine = combine
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        self._values: list[tuple[Any, Any]] = []
-
-    def iteration_completed(self, engine: Engine) -> None:
-        """Called by the evaluator after each batch."""
-        self._values.append((frames_of(engine.state.batch), self._output_transform(engine.state.output)))
-
-    def update(self, output: Any) -> None:
-        """Not used: a batch is needed beside the output."""
-
-    def compute(self) -> float:
-        """The metric over the batches of all processes."""
-        values = gather_in_turn(self._values)
-        if not values:
-            raise NotComputableError("a metric needs at least one batch, got none")
-        return self.combine(values)
 
 
 def _mean(values: Sequence[float]) -> float:

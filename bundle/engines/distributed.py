@@ -1,39 +1,29 @@
-"""One training in several processes, started by ``torchrun``: what the ``multi_gpu_*.json`` overlays are made of."""
+"""One training in several processes, started by ``torchrun``; with one process all of this is idle."""
 
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 import ignite.distributed as idist
 import torch
 import torch.distributed as dist
-from monai.handlers import MLFlowHandler
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bundle.engines.batch_norm import share_batch_statistics
-from bundle.engines.example_pictures import ExamplePictures
-from bundle.engines.feature_pictures import FeaturePictures
-from bundle.engines.handlers import ProgressBar
-from bundle.engines.run_log import RunLog
 from bundle.one_line import report_in_one_line
 from bundle.ranks import gather, rank, world_size
 
 TORCHRUN = "torchrun --nproc_per_node=<processes> -m monai.bundle run ..."
-OF_FIRST_PROCESS = (RunLog, MLFlowHandler, ProgressBar, FeaturePictures, ExamplePictures)
 
 
 def process_device() -> torch.device:
-    """This process's own GPU, or the CPU on a machine without one.
-
-    Raises:
-        ValueError: If the machine has fewer GPUs than processes.
-    """
+    """This process's own GPU, or the CPU on a machine without one; fewer GPUs than processes are refused."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -73,14 +63,7 @@ def start_processes(device: torch.device, timeout_minutes: float = 60) -> None:
 def report_first_error(
     store: dist.Store, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Show an error as :func:`report_in_one_line` does, but only the first in all processes: others follow from it.
-
-    Args:
-        store: What the processes share; its entry ``count`` counts their errors.
-        kind: Class of the error.
-        error: The error.
-        trace: Where it was raised.
-    """
+    """Show an error as :func:`report_in_one_line` does, but only the first in all processes, counted in ``store``."""
     try:
         is_first = store.add("count", 1) == 1
     except RuntimeError:  # the process that held the store is gone
@@ -95,21 +78,23 @@ def end_processes() -> None:
         dist.destroy_process_group()
 
 
-def wait_for_first() -> None:
-    """Hold all processes but the first, until that one calls :func:`let_others_follow`; if it fails, end quietly.
+def has_several_processes() -> bool:
+    """Whether ``torchrun`` has started more processes than this one."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
-    What is between the two, such as making a data set, is done by the first, and found done by the others.
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """Hold all processes but the first until that one has left the block; if it fails in it, end quietly.
+
+    What is made in it, such as a data set, is made by the first, and found made by the others.
     """
-    if rank() == 0:
-        return
-    try:
-        gather(None)
-    except RuntimeError:
-        raise SystemExit(1) from None  # the first process has said why
-
-
-def let_others_follow() -> None:
-    """End of what the first process does before the others."""
+    if rank() > 0:
+        try:
+            gather(None)
+        except RuntimeError:
+            raise SystemExit(1) from None  # the first process has said why
+    yield
     if rank() == 0:
         gather(None)
 
@@ -122,7 +107,8 @@ def data_parallel(module: nn.Module, find_unused_parameters: bool = False) -> nn
 
     Args:
         module: Network, or loss with parameters of its own; its batch norms are replaced in place.
-        find_unused_parameters: Whether there are trainable parameters that a step does not use.
+        find_unused_parameters: Whether there are trainable parameters that a step does not use: without a teacher of a
+            fine grid the neck's maps at strides 4 and 8; SAM 2's mask prompts and object score.
     """
     if world_size() == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
@@ -131,11 +117,3 @@ def data_parallel(module: nn.Module, find_unused_parameters: bool = False) -> nn
     parallel = DistributedDataParallel(share_batch_statistics(module), find_unused_parameters=find_unused_parameters)
     parallel.broadcast_buffers = False  # after the start they stay equal: the batch statistics are shared
     return parallel
-
-
-def handlers_of_this_process(handlers: Sequence[Any]) -> list[Any]:
-    """All handlers in the first process; in the others those that neither log, nor draw, nor show progress.
-
-    Handlers that write together with the other processes, such as checkpoints, know themselves which one writes.
-    """
-    return [handler for handler in handlers if rank() == 0 or not isinstance(handler, OF_FIRST_PROCESS)]

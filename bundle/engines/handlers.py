@@ -1,24 +1,20 @@
 """Ignite handlers that MONAI does not have: a progress bar with the loss, an evaluation's report."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import IterationEvents
 from monai.utils import CommonKeys
-from torch import nn
 from tqdm import tqdm
 
-from bundle.engines.accumulation import ends_optimizer_step
 from bundle.keys import CLIP, FRAME, PATIENT, PIXEL_SPACING_MM, VALID
 from bundle.metrics.report import EvaluationTable
 from bundle.ranks import rank
 
 if TYPE_CHECKING:
-    from bundle.engines.evaluation_log import EvaluationLog  # MLflow, which whoever trains has
+    from bundle.engines.run_log import EvaluationLog  # MLflow, which whoever trains has
 
 
 def shared(handler: Any) -> Any:
@@ -48,6 +44,8 @@ class ProgressBar:
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the engine."""
+        if rank() > 0:
+            return
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -85,71 +83,6 @@ class ProgressBar:
     def _fail(self, engine: Engine, error: Exception) -> None:
         self._close(engine)
         raise error
-
-
-class GradientClipping:
-    """Limit the norm of the gradients before each optimizer step.
-
-    Args:
-        parameters: Parameters whose common norm is limited.
-        max_norm: Largest norm.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], max_norm: float) -> None:
-        self.parameters, self.max_norm = list(parameters), max_norm
-
-    def attach(self, engine: Engine) -> None:
-        """Called by MONAI with the engine."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
-
-    def _clip(self, engine: Any) -> None:
-        if not ends_optimizer_step(engine):
-            return
-        if engine.amp and engine.scaler is not None:
-            engine.scaler.unscale_(engine.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
-
-
-def logged_parameters(**parameters: Any) -> dict[str, str]:
-    """Parameters of a run for MLflow: numbers and names as they are, of a component its class, of tables the keys."""
-    return {name: _describe(value) for name, value in parameters.items()}
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_describe(entry)}" for key, entry in value.items())
-    if isinstance(value, str | int | float | bool | list | tuple) or value is None:
-        return str(value)
-    return type(value).__name__
-
-
-class StopOnNonFiniteLoss:
-    """Stop with the batch's clips and frames when the loss is no longer finite; nothing is saved after it.
-
-    Args:
-        last: File that the message names as the last good checkpoint, if it is there.
-    """
-
-    def __init__(self, last: str | Path | None = None) -> None:
-        self.last = None if last is None else Path(last)
-
-    def attach(self, engine: Engine) -> None:
-        """Called by MONAI with the engine."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._check)
-
-    def _check(self, engine: Engine) -> None:
-        output: Any = engine.state.output
-        loss = output[CommonKeys.LOSS].item()
-        if math.isfinite(loss):
-            return
-        batch: Any = engine.state.batch
-        frames = [f"{clip}:{int(frame)}" for clip, frame in zip(batch[CLIP], batch[FRAME], strict=True)]
-        is_saved = self.last is not None and self.last.is_file()
-        kept = f"the last good checkpoint is {self.last}" if is_saved else "no checkpoint has been saved yet"
-        raise ValueError(
-            f"the loss is {loss} at step {engine.state.iteration} (clip:frame {', '.join(frames)}); {kept}: lower the "
-            "learning rate, or look at these frames"
-        )
 
 
 class EvaluationReport:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import monai
 import torch
 from monai.bundle import ConfigParser
 
@@ -27,11 +28,18 @@ from bundle.engines.config_keys import (
     is_expression,
     is_text_key,
 )
+from bundle.engines.distributed import first_process_first, has_several_processes, start_processes
 from bundle.engines.folder_lock import hold_folder
-from bundle.engines.running_config import FILES, is_first_process, package_root, reachable, running_parser
+from bundle.engines.running_config import (
+    FILES,
+    TRAINER,
+    is_first_process,
+    package_root,
+    reachable,
+    run_settings,
+    running_parser,
+)
 from bundle.one_line import report_in_one_line
-
-SETTINGS = "checkpoints::settings"
 
 __all__ = ["check_command", "check_config", "check_files", "check_keys", "package_root", "preflight"]
 
@@ -66,9 +74,6 @@ def check_config() -> None:
 def check_command(argv: Sequence[str]) -> dict[str, Any]:
     """Check the configs and arguments of a bundle command; those of another program are not looked at.
 
-    Args:
-        argv: As in ``sys.argv``.
-
     Returns:
         By key, the values that were meant where MONAI gets others.
 
@@ -92,7 +97,8 @@ def preflight(output_dir: str | Path) -> None:
     """First step of every run, before anything is built.
 
     Looks for the files and the device that the run will need, takes ``output_dir`` for this run alone, and records the
-    merged config there as ``config.json``. Of several processes the first does so for all.
+    merged config there as ``config.json``. Then processes of ``torchrun`` join, the data list is made unless it is
+    there, and MLflow is tried. Of several processes the first does all that for the others.
 
     Args:
         output_dir: Folder of this run; made if it is not there.
@@ -103,48 +109,45 @@ def preflight(output_dir: str | Path) -> None:
     """
     check_config()
     running = running_parser()
-    if not is_first_process():
-        return
+    if is_first_process():
+        if running is not None:
+            _check_imports(running[0])
+            _check_inputs(*running)
+            _check_device(running[0])
+        hold_folder(output_dir)
+        if running is not None:
+            _check_resume(*running, Path(output_dir))
+            config = {key: value for key, value in running[0].get().items() if key != "_meta_"}
+            write_text(Path(output_dir) / "config.json", json.dumps(config, indent=2, default=str))
     if running is not None:
-        check_imports(running[0])
-        check_inputs(*running)
-        check_device(running[0])
-    hold_folder(output_dir)
-    if running is not None:
-        check_resume(*running, Path(output_dir))
-        config = {key: value for key, value in running[0].get().items() if key != "_meta_"}
-        write_text(Path(output_dir) / "config.json", json.dumps(config, indent=2, default=str))
+        _prepare_run(*running)
 
 
-def check_imports(parser: ConfigParser) -> None:
-    """Refuse a run whose config imports what is not there, such as a package of an extra.
+def _prepare_run(parser: ConfigParser, run_id: str) -> None:
+    """Join the other processes, if any; make what they would make at the same time: MLflow's tables, data list."""
+    read = reachable(parser, run_id.partition(SEPARATOR)[0])
+    if has_several_processes():
+        start_processes(parser.get_parsed_content("device"), parser.get("timeout_minutes", 60))
+    with first_process_first():
+        if "tracking_uri" in read:
+            from bundle.engines.tracking import prepare_tracking  # needs an extra that inference does without
 
-    MONAI keeps such an error until the name is used, which may be late in a run.
+            prepare_tracking(*(parser.get_parsed_content(key) for key in ("tracking_uri", "experiment_name")))
+        if "datalist" in read:
+            parser.get_parsed_content("datalist")
+    if has_several_processes() and "seed" in read:  # the first process may have drawn random numbers
+        monai.utils.set_determinism(seed=parser.get_parsed_content("seed"))
 
-    Args:
-        parser: Of the running config.
 
-    Raises:
-        OptionalImportError: As MONAI words it.
-    """
+def _check_imports(parser: ConfigParser) -> None:
+    """Refuse a config that imports what is not there: MONAI keeps such an error until the name is used."""
     for imported in parser.globals.values():
         if type(imported).__name__ == "_LazyRaise":
             imported()
 
 
-def check_inputs(parser: ConfigParser, run_id: str) -> None:
-    """Refuse a run whose input, checkpoints or data list are not there.
-
-    They are the entries with such names that the run refers to; a data list that the run makes itself is none.
-
-    Args:
-        parser: Of the running config.
-        run_id: What runs, or a step of it.
-
-    Raises:
-        ValueError: If no input is named, or a folder is named where a file is expected.
-        FileNotFoundError: Naming every file that is missing.
-    """
+def _check_inputs(parser: ConfigParser, run_id: str) -> None:
+    """Refuse a run whose input, checkpoints or data list, as entries that it refers to, are not there or not named."""
     read = reachable(parser, run_id.partition(SEPARATOR)[0])
     paths = {
         key: parser.get_parsed_content(key)
@@ -158,41 +161,26 @@ def check_inputs(parser: ConfigParser, run_id: str) -> None:
     check_files(files if source is None or Path(source).is_dir() else [source, *files])
 
 
-def check_resume(parser: ConfigParser, run_id: str, output_dir: Path) -> None:
+def _check_resume(parser: ConfigParser, run_id: str, output_dir: Path) -> None:
     """Refuse to go on from a checkpoint of another configuration, before anything is built or written.
 
     A checkpoint that cannot be read is left to the trainer, which may have an earlier one.
-
-    Args:
-        parser: Of the running config.
-        run_id: What runs, or a step of it.
-        output_dir: Folder of this run.
-
-    Raises:
-        ValueError: Naming what differs.
     """
     last = CheckpointFolder(output_dir / "checkpoints").last
-    is_training = SETTINGS in parser and "checkpoints" in reachable(parser, run_id.partition(SEPARATOR)[0])
+    is_training = "safe_run" in reachable(parser, run_id.partition(SEPARATOR)[0])
     if not is_training or not last.is_file() or not parser.get_parsed_content("resume"):
         return
     try:
         saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["settings"]
     except Exception:  # a damaged file can raise nearly anything
         return
-    wanted = parser.get_parsed_content(SETTINGS)
+    wanted = run_settings(TRAINER)
     of_trainer = {key: saved[key] for key in ("processes", "batch_size") if key in saved}
     check_settings(saved, {**wanted, **of_trainer}, last)
 
 
-def check_device(parser: ConfigParser) -> None:
-    """Refuse a device that this machine does not have.
-
-    Args:
-        parser: Of the running config.
-
-    Raises:
-        ValueError: Naming the device and those that are there.
-    """
+def _check_device(parser: ConfigParser) -> None:
+    """Refuse a device that this machine does not have, and name those that it has."""
     if "device" not in parser:
         return
     try:

@@ -5,16 +5,19 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from bundle.engines.config_keys import SEPARATOR, last_part
 from bundle.paths import ROOT
 
+TRAINER = "train::trainer"
+"""Entry of a config on which all of a training depends."""
 PLACES = ("dir", "root")
 FILES = ("checkpoint", "datalist")
 """Last words of the keys of files that are read: what counts is their content, as of ``pretrained`` if it is a file."""
@@ -45,17 +48,17 @@ MAY_DIFFER = {
 """Settings that change how long, how fast or where a run is, and not what it does; places (:data:`PLACES`) may, too."""
 
 
+LONGEST_SHOWN = 500
+"""Characters of a value that MLflow shows."""
+
+
 def package_root() -> str:
     """The bundle's root: the folder of configs and weights, wherever the run is started."""
     return str(ROOT)
 
 
 def running_parser() -> tuple[ConfigParser, str] | None:
-    """The parser that is evaluating the expression which has called this, and the entry that it is asked for.
-
-    Returns:
-        None outside of any config.
-    """
+    """The parser that evaluates the expression which has called this, and the entry asked for; None outside."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         caller = frame.f_locals.get("self")
@@ -84,7 +87,7 @@ def run_settings(root: str, may_differ: Iterable[str] = (), **more: Any) -> dict
     is the content, wherever they lie. :data:`MAY_DIFFER` is left out.
 
     Args:
-        root: The entry, such as ``train::trainer``.
+        root: The entry, such as :data:`TRAINER`.
         may_differ: Keys to leave out besides.
         more: Values to add.
 
@@ -100,6 +103,43 @@ def run_settings(root: str, may_differ: Iterable[str] = (), **more: Any) -> dict
     for key in sorted(reachable(parser, root)):
         settings |= dict(_values(parser, key, parser[key], left_out))
     return {**settings, **more}
+
+
+def built_settings(root: str) -> Callable[[], dict[str, str]]:
+    """What an entry of the running config is built from, for a person to read once it is built.
+
+    Returns:
+        A function that gives, by key, numbers and texts as they are, of a component its class, of a table its entries,
+        and of files a checksum; places are left out. Outside of a config it gives nothing.
+    """
+    running = running_parser()
+    if running is None:
+        return dict
+    parser, files = running[0], _checksums(run_settings(root))
+    keys = [key for key in sorted(reachable(parser, root)) if SEPARATOR not in key and _is_shown(key)]
+
+    def shown() -> dict[str, str]:
+        built = parser.ref_resolver.resolved_content
+        return {**{key: _describe(built[key]) for key in keys if key in built}, **files}
+
+    return shown
+
+
+def _is_shown(key: str) -> bool:
+    return _last_word(key) not in (*PLACES, *FILES, "pretrained", "uri", "name")
+
+
+def _checksums(settings: Mapping[str, Any]) -> dict[str, str]:
+    names = [key for key in settings if _last_word(key) in (*FILES, "pretrained") and "::handlers::" not in key]
+    return {name.replace(SEPARATOR, "/"): str(settings[name]) for name in names}
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_describe(entry)}" for key, entry in value.items())
+    if isinstance(value, str | int | float | bool | list | tuple | torch.device) or value is None:
+        return str(value)[:LONGEST_SHOWN]
+    return type(value).__name__
 
 
 def settings_id(root: str) -> str:
@@ -132,9 +172,9 @@ def _last_word(key: str) -> str:
 
 
 def content_of(value: Any) -> Any:
-    """What stands for a file's path in a run's settings: a checksum of its content, or of a folder's files'.
+    """What stands for a file's path in a run's settings: a checksum of its content and card, or of a folder's files.
 
-    The card beside a weights file counts with it. What is no path of a file is itself.
+    What is no path of a file is itself.
     """
     if not isinstance(value, str | Path) or not Path(value).exists():
         return json.loads(json.dumps(value, default=str))

@@ -6,14 +6,54 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
+from monai.data import DataLoader
 from monai.transforms import Randomizable
+from torch import Generator
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from bundle.data.clip import UnreadableStudyError
+from bundle.engines.stop_request import outlive_stop_signals
 
 UNREADABLE = "unreadable"
 """Entry of a batch: per item, why the frame that was meant could not be read; empty if it could."""
+
+
+def resumable_loader(
+    dataset: Any,
+    transform: Randomizable | None,
+    batch_size: int,
+    seed: int = 0,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch_factor: int = 2,
+) -> DataLoader:
+    """A training's data loader, which can go on from any step and gives the same frames with any number of workers.
+
+    Args:
+        dataset: The data set; its random transforms are drawn anew in every epoch.
+        transform: Those transforms, the very object that ``dataset`` applies; None if it draws by the epoch itself.
+        batch_size: Frames per step and process.
+        seed: Of order and transforms.
+        num_workers: Processes that prepare batches.
+        pin_memory: For a GPU: batches in memory from which they are copied while it computes.
+        prefetch_factor: Batches that each worker reads ahead.
+
+    Raises:
+        ValueError: As :class:`EpochSampler`.
+    """
+    return DataLoader(
+        dataset if transform is None else SeededDataset(dataset, transform, seed),
+        sampler=EpochSampler(dataset, seed, batch_size=batch_size),
+        batch_size=batch_size,
+        drop_last=True,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        pin_memory=pin_memory,
+        worker_init_fn=outlive_stop_signals,
+        generator=Generator(),
+    )
 
 
 class EpochIndex(int):
@@ -70,7 +110,7 @@ class EpochSampler(DistributedSampler):
                 f"give {remedy}, or a data list with more"
             )
         super().__init__(items, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
-        self._start = 0
+        self.batch_size, self._start = batch_size, 0
 
     def start_at(self, epoch: int, position: int) -> None:
         """Resume: the next pass is over the items of ``epoch`` from ``position`` (in this process's share) on."""
@@ -90,7 +130,7 @@ class SeededDataset(Dataset):
     """Draw an item's random transforms from seed, epoch and index alone: no matter which process comes to it, and when.
 
     Where a frame cannot be read the next one takes its place, and its entry ``unreadable`` says why; it is empty in all
-    others (:class:`bundle.engines.unreadable_frames.UnreadableFrames`).
+    others (:class:`bundle.engines.safe_run.UnreadableFrames`).
 
     Args:
         dataset: A data set of dictionaries with random transforms.

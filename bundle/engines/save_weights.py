@@ -11,6 +11,8 @@ from torch import nn
 
 from bundle.atomic import write_json
 from bundle.engines.checkpoint_folder import write_whole
+from bundle.losses.distillation import DistillationLoss
+from bundle.students.heads import with_inverses
 
 
 class SaveWeights:
@@ -35,3 +37,24 @@ class SaveWeights:
             if self.card is not None:
                 write_json(self.path.with_suffix(".json"), dict(self.card))
             write_whole(self.path, lambda file: torch.save(self.network.state_dict(), file))
+
+
+def save_heads(
+    heads: nn.ModuleDict, path: str | Path, loss: DistillationLoss, teachers: Mapping[str, Any], image_size: int
+) -> SaveWeights:
+    """Phase 1's ``heads.pt``: the heads with the inverses of their standardizers.
+
+    Args:
+        heads: A :class:`bundle.students.heads.ProjectionHead` per teacher.
+        path: The file.
+        loss: Of the training.
+        teachers: By name.
+        image_size: Side of the student's frames.
+    """
+    card = {
+        "fine_heads": all(head.is_fine for head in heads.values()),
+        "image_size": image_size,
+        "grid_sizes": {name: teacher.grid_size for name, teacher in teachers.items()},
+    }
+    standardizers: Mapping[str, Any] = dict(loss.standardizers.items())
+    return SaveWeights(with_inverses(heads, standardizers), path, card)

@@ -98,11 +98,7 @@ class TrackedRun:
         self.log_metrics({}, 0)
 
     def close(self, status: str | None = None) -> None:
-        """Say how it ended, and tell the person what is not in MLflow.
-
-        Args:
-            status: FINISHED or KILLED; None leaves status and time of the end as they are.
-        """
+        """Say how it ended, FINISHED or KILLED, if a status is given, and tell the person what is not in MLflow."""
         if status is not None:
             self._do("its status", self.client.set_terminated, self.run.info.run_id, status)
         lost = ([f"the last {len(self._waiting)} values"] if self._waiting else []) + self._lost

@@ -26,12 +26,9 @@ LONGEST_REASON = 160
 
 
 def sqlite_uri(path: str | Path) -> str:
-    """MLflow's address of a SQLite file, whatever characters its path has.
+    """MLflow's address of a SQLite file, which need not be there, whatever characters its path has.
 
     MLflow makes folders of the text after ``sqlite:///`` as it stands, quoted or not, unless the driver is named.
-
-    Args:
-        path: The file; it need not be there.
     """
     plain = Path(path).absolute().as_posix()
     quoted = plain.replace("%", "%25").replace("?", "%3F")
@@ -44,14 +41,10 @@ def effective_uri(uri: str) -> str:
 
 
 def prepare_tracking(uri: str, experiment_name: str) -> str:
-    """Refuse, before the work starts, an MLflow that cannot be written to; make what it lacks.
-
-    Args:
-        uri: Where MLflow is to log; see :func:`effective_uri`.
-        experiment_name: Made if it is not there.
+    """Refuse, before the work starts, an MLflow that cannot be written to; make the experiment and the tables it lacks.
 
     Returns:
-        The address that counts.
+        The address that counts, from :func:`effective_uri`.
 
     Raises:
         ValueError: Naming the address, what is wrong and the remedy.
@@ -70,11 +63,7 @@ def prepare_tracking(uri: str, experiment_name: str) -> str:
 
 @contextmanager
 def refusing(uri: str) -> Iterator[None]:
-    """Turn a failure of MLflow inside the block into one line.
-
-    Raises:
-        ValueError: Naming the address, what is wrong and the remedy.
-    """
+    """Turn a failure of MLflow inside the block into a ``ValueError`` of one line, with the remedy."""
     try:
         yield
     except (*FAILURES, ImportError) as error:
@@ -150,12 +139,7 @@ class RunAddress:
 
 
 def training_run(checkpoint: str | Path, output_dir: str | Path) -> RunAddress:
-    """The run of the training that made some weights; a new one in ``output_dir`` if none is known beside them.
-
-    Args:
-        checkpoint: The weights, in the training's folder.
-        output_dir: Of what is to be logged.
-    """
+    """The run of the training that made some weights; a new one in ``output_dir`` if none is known beside them."""
     known = RunAddress.read(Path(checkpoint).parent)
     file = None if known is None else _sqlite_file(known.tracking_uri)
     if known is not None and (file is None or file.exists()):

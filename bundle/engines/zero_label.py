@@ -42,11 +42,9 @@ Features = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ZeroLabelScores:
-    """What came out.
+    """Scores of every frame and structure, by prompt and source; a filled box answers boxes alone.
 
-    Attributes:
-        tables: Scores of every frame and structure, by prompt and source; a filled box answers boxes alone.
-        milliseconds: Time of each film's encoder, by ``teacher`` and ``student`` (with its head), taken in turn.
+    ``milliseconds`` are of each film's encoder, by ``teacher`` and ``student`` (with its head), taken in turn.
     """
 
     tables: dict[tuple[str, str], EvaluationTable]
@@ -75,33 +73,50 @@ class ZeroLabelScores:
         tqdm.write(f"milliseconds per film: {summary['milliseconds_per_film']}")
 
 
+@dataclass(frozen=True)
+class LabelledFilms:
+    """A section of a data list with labels; ``structures`` are all of the data list if None."""
+
+    datalist: str | Path
+    section: str
+    structures: Sequence[str] | None = None
+    finds_field_of_view: bool = True
+
+    def names(self) -> Sequence[str]:
+        """Names of the structures."""
+        return self.structures or read_datalist(Path(self.datalist))["structures"]
+
+    def load(self, size: int) -> Iterator[dict[str, Any]]:
+        """Frames and masks on a square of ``size`` pixels."""
+        items = load_datalist(self.datalist, self.section, self.names())
+        if not items:
+            raise ValueError(f"the section {self.section!r} of {self.datalist} has no frame")
+        load = LoadFramed(self.names(), finds_field_of_view=self.finds_field_of_view)
+        dataset = Dataset(items, Compose([load, Letterboxd(keys=[IMAGE, LABEL], size=size)]))
+        yield from (dataset[index] for index in range(len(dataset)))
+
+
 @torch.inference_mode()
 def zero_label_scores(
     distill_folder: str | Path,
-    datalist: str | Path,
-    section: str,
-    structures: Sequence[str] | None = None,
+    films: LabelledFilms,
     prompts: Sequence[str] = PROMPTS,
     sources: Sequence[str] = SOURCES,
     teacher: str = "lite_medsam",
     teachers: Mapping[str, Teacher] | None = None,
     decoder: TeacherDecoder | None = None,
-    finds_field_of_view: bool = True,
 ) -> ZeroLabelScores:
     """Prompt the teacher's decoder from the true masks, on the teacher's own features and on the student's of them.
 
     Args:
         distill_folder: Phase 1's ``output_dir``; its student gives the size of the frames, on which masks are compared.
-        datalist: Data list with labels.
-        section: Its section, of which nothing was trained on.
-        structures: Names of the structures; all of the data list if None.
+        films: What is scored.
         prompts: Of ``box`` and ``click``.
         sources: Of ``teacher``, ``student`` and ``filled box``.
         teacher: Name in phase 1 of the teacher whose decoder it is.
         teachers: The teacher, and for SAM 2 those of its high-resolution features, by name, on their *own* grids;
             LiteMedSAM from its package if None.
         decoder: The teacher's decoder; LiteMedSAM's from its package if None.
-        finds_field_of_view: As in phase 1.
 
     Raises:
         FileNotFoundError: If phase 1's files or the data list are missing.
@@ -109,15 +124,14 @@ def zero_label_scores(
     """
     _check(prompts, PROMPTS, "prompts")
     _check(sources, SOURCES, "sources")
-    structures = structures or read_datalist(Path(datalist))["structures"]
     segmenters, size = load_segmenters(distill_folder, sources, teacher, teachers, decoder)
     answers = [
         (prompt, source) for prompt in prompts for source in sources if (prompt, source) != ("click", FILLED_BOX)
     ]
     scores = ZeroLabelScores(
-        {answer: EvaluationTable(structures) for answer in answers}, {name: [] for name in segmenters}
+        {answer: EvaluationTable(films.names()) for answer in answers}, {name: [] for name in segmenters}
     )
-    for number, film in enumerate(tqdm(_films(datalist, section, structures, size, finds_field_of_view), desc="films")):
+    for number, film in enumerate(tqdm(films.load(size), desc="films")):
         features = {}
         for name, segmenter in segmenters.items():
             start = time.perf_counter()
@@ -182,20 +196,6 @@ def _masks(
 
 def _teachers_features(teachers: Mapping[str, Teacher], frames: Tensor) -> Features:
     return {name: teacher(frames) for name, teacher in teachers.items()}
-
-
-def _films(
-    datalist: str | Path, section: str, structures: Sequence[str], size: int, finds_field_of_view: bool
-) -> Iterator[dict[str, Any]]:
-    transforms = [
-        LoadFramed(structures, finds_field_of_view=finds_field_of_view),
-        Letterboxd(keys=[IMAGE, LABEL], size=size),
-    ]
-    items = load_datalist(datalist, section, structures)
-    if not items:
-        raise ValueError(f"the section {section!r} of {datalist} has no frame")
-    dataset = Dataset(items, Compose(transforms))
-    yield from (dataset[index] for index in range(len(dataset)))
 
 
 def _check(given: Sequence[str], known: Sequence[str], what: str) -> None:

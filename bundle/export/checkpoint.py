@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 from tqdm import tqdm
 
+from bundle.segmentation.teacher_decoder import start_decoder
 from bundle.weights import check_card, find_card, load_strict, read_state_dict
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -43,3 +44,16 @@ def _say_changes(path: Path, settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         if card.get(name, value) != value:
             tqdm.write(f"note: goes on with {name} {value}; {path} was trained with {card[name]}")
+
+
+def start_weights(network: Network, checkpoint: str | Path | None, decoder_checkpoint: str | Path | None) -> Network:
+    """What phase 2 begins with: a whole segmenter's weights, at any image size, or else a teacher's decoder, if any.
+
+    Args:
+        network: Changed in place.
+        checkpoint: As for :func:`load_weights`.
+        decoder_checkpoint: As for :func:`bundle.segmentation.teacher_decoder.start_decoder`.
+    """
+    if checkpoint is not None:
+        return load_weights(network, checkpoint, may_differ=["image_size"])
+    return start_decoder(network, decoder_checkpoint)  # type: ignore[arg-type,return-value]

@@ -133,7 +133,7 @@ class EvaluationTable:
         """The whole evaluation as plain values; None where nothing can be said.
 
         Several processes call it together, after batches were dealt to them in turn
-        (:class:`bundle.engines.dealt_batches.DealtBatches`): from then on each has the frames of all.
+        (:class:`bundle.engines.validation.DealtBatches`): from then on each has the frames of all.
         """
         self._gather()
         if not self.scores:

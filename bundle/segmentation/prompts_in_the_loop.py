@@ -41,6 +41,11 @@ class PromptsInTheLoop(nn.Module):
         self.weight, self.num_frames = weight, num_frames
         self.dice = DiceLoss(sigmoid=True)
 
+    @property
+    def latest(self) -> dict[str, float]:
+        """Terms of the latest call, for the log."""
+        return self.distillation.latest
+
     def forward(self, pred: Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
         """Compute the loss; arguments as of :class:`DistillationLoss`."""
         total = self.distillation(pred, target)

@@ -1,12 +1,13 @@
 """Statistics of the stored features: merged from the shards, without running a teacher."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from bundle.losses.fit import empty_statistics
+from bundle.losses.fit import empty_statistics, fit_standardizers
 from bundle.losses.statistics import FeatureStatistics, save_statistics
 from bundle.ranks import rank
 from bundle.store.dataset import StoredViews
@@ -31,6 +32,19 @@ def save_stored_statistics(
         labelled[name].merge(measured)
     save_statistics(labelled, path)
     return Path(path)
+
+
+def stored_standardizers(
+    views: StoredViews,
+    teachers: Mapping[str, nn.Module],
+    kind: Callable[..., Any],
+    path: str | Path,
+    frames_id: str | None = "",
+) -> dict[str, nn.Module]:
+    """As :func:`bundle.losses.fit.fit_standardizers`, from the training views' stored features; no teacher runs."""
+    if frames_id is not None:  # else the file's statistics of whatever frames
+        save_stored_statistics(views, teachers, path, frames_id)
+    return fit_standardizers(teachers, (), kind, path, None, frames_id)
 
 
 def stored_statistics(views: StoredViews, teachers: Mapping[str, nn.Module]) -> dict[str, FeatureStatistics]:

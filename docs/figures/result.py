@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from bundle.engines.example_pictures import draw_examples
+from bundle.engines.pictures import draw_examples
 from bundle.phantom import generate_study
 from bundle.structures import STRUCTURES
 

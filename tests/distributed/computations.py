@@ -14,10 +14,9 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice
 from torch import nn
 
-from bundle.engines.dealt_batches import DealtBatches
 from bundle.engines.distillation_metrics import distillation_metrics
 from bundle.engines.distributed import data_parallel, end_processes, start_processes
-from bundle.engines.mean_dice import MeanDiceOverRanks
+from bundle.engines.validation import DealtBatches, MeanDiceOverRanks
 from bundle.losses import balance
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
@@ -201,7 +200,7 @@ def validation(num_frames: int) -> dict:
         decollate=False,
     )
     distillation.run()
-    dice = MeanDiceOverRanks(dice_masks)
+    dice = MeanDiceOverRanks()
     table = EvaluationTable(STRUCTURES)
     segmentation = SupervisedEvaluator(
         device=torch.device("cpu"),

@@ -27,7 +27,7 @@ def run(torchrun, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def distilled(run) -> Path:
-    result, folder = run("distill", "smoke", "multi_gpu_distill", output="distill")
+    result, folder = run("distill", "smoke", output="distill")
     assert result.returncode == 0, errors(result) or result.stderr[-6000:]
     return folder
 
@@ -63,13 +63,13 @@ def test_phase_1_writes_one_set_of_files(distilled):
 
 def test_phase_2_goes_on_from_it(run, distilled):
     checkpoint = str(distilled / "student.pt")
-    result, folder = run("train", "smoke", "multi_gpu_train", output="train", student_checkpoint=checkpoint)
+    result, folder = run("train", "smoke", output="train", student_checkpoint=checkpoint)
     assert result.returncode == 0, errors(result) or result.stderr[-6000:]
     check_one_set_of_files(folder, {"model.pt", "model.json"})
 
 
 def test_an_error_of_the_first_process_is_shown_once_and_ends_all(run, distilled):
-    result, _ = run("distill", "smoke", "multi_gpu_distill", output="failed", **{"datalist::num_train": "-1"})
+    result, _ = run("distill", "smoke", output="failed", **{"datalist::num_train": "-1"})
     assert result.returncode != 0
     assert errors(result) == [
         "error: a data set needs counts >= 0, no more than 100000 patients and at least one patient, "

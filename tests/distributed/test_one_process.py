@@ -6,8 +6,8 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from bundle.engines.batch_norm import BatchNormOverRanks, share_batch_statistics
-from bundle.engines.dealt_batches import DealtBatches
 from bundle.engines.distributed import data_parallel, start_processes
+from bundle.engines.validation import DealtBatches
 from bundle.ranks import gather_in_turn
 
 

@@ -17,10 +17,9 @@ from monai.handlers import ValidationHandler
 from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
-from bundle.engines.accumulation import StepSchedule
 from bundle.engines.checkpoint_folder import CheckpointError, CheckpointFolder, read_checkpoint
-from bundle.engines.checkpoints import Checkpoints, check_settings, parse_interval
-from bundle.engines.random_state import RandomState
+from bundle.engines.checkpoints import Checkpoints, RandomState, check_settings, parse_interval
+from bundle.engines.optimizer import StepSchedule
 from bundle.engines.sampler import EpochSampler, SeededDataset
 from bundle.engines.save_weights import SaveWeights
 from bundle.engines.stop_request import EXIT_STATUS, SIGNALS, StopRequest, outlive_stop_signals
@@ -42,7 +41,7 @@ class Training:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
         transform = Compose([RandGaussianNoised("image", prob=0.9, std=0.5)])
         dataset = CacheDataset(FRAMES, transform, progress=False)
-        sampler = EpochSampler(dataset)
+        sampler = EpochSampler(dataset, batch_size=2)
         loader = DataLoader(
             SeededDataset(dataset, transform),
             sampler=sampler,
@@ -64,11 +63,15 @@ class Training:
         settings = {"student": "small", **options.pop("settings", {})}
         self.checkpoints = Checkpoints(
             folder / "checkpoints",
-            {"network": self.network, "loss": nn.Module(), "optimizer": optimizer, "scheduler": schedule},
+            {
+                "network": self.network,
+                "loss": nn.Module(),
+                "optimizer": optimizer,
+                "schedule": schedule,
+                "random_state": RandomState(),
+            },
             sampler,
-            batch_size=2,
             settings=settings,
-            random_state=RandomState(),
             stop=StopRequest(folder / "stop"),
             validator=validator,
             **{"every": "1 steps", **options},

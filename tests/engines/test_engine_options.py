@@ -6,10 +6,8 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from bundle.engines.accumulation import StepSchedule
-from bundle.engines.handlers import GradientClipping
-from bundle.engines.precision import MixedPrecision
-from bundle.engines.weight_average import WeightAverage
+from bundle.engines.amp import MixedPrecision
+from bundle.engines.optimizer import GradientClipping, StepSchedule, WeightAverage
 
 CPU = torch.device("cpu")
 FRAMES = [{"image": torch.full((1,), float(i)), "label": torch.tensor([2.0 * i])} for i in (1, 2, 3, 4, 5)]
@@ -48,7 +46,7 @@ def test_accumulated_batches_step_like_one_large_batch():
 
 def test_clipping_limits_the_sum_of_accumulated_gradients():
     network = line()
-    clip = lambda _: GradientClipping(network.parameters(), max_norm=0.5)  # noqa: E731
+    clip = lambda _: GradientClipping(max_norm=0.5)  # noqa: E731
     train(network, [clip], lr=1.0, accumulation_steps=5)
     assert network.weight.item() == pytest.approx(1.5)
 

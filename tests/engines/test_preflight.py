@@ -273,11 +273,12 @@ def test_a_checkpoint_of_another_configuration_is_refused_before_anything_is_wri
     (tmp_path / "film.avi").touch()
     (tmp_path / "out" / "checkpoints").mkdir(parents=True)
     last = tmp_path / "out" / "checkpoints" / "last.pt"
-    torch.save({"settings": {"rate": 1, "processes": 2, "batch_size": 8}}, last)
+    torch.save({"settings": {"rate": 1, "train::trainer": "@rate", "processes": 2, "batch_size": 8}}, last)
     training = {
         "rate": 1,
-        "checkpoints": {"settings": {"rate": "@rate"}},
-        "run": ["$preflight(@output_dir)", "$(@input, @checkpoints)"],
+        "train": {"trainer": "@rate"},
+        "safe_run": "@train::trainer",
+        "run": ["$preflight(@output_dir)", "$(@input, @safe_run)"],
     }
     words = ["--input", "film.avi"]
     with pytest.raises(ValueError, match=r"last.pt is of another configuration \(rate 1, now 2\)"):

@@ -2,7 +2,7 @@
 
 import torch
 
-from bundle.engines.prepare_clips import PrepareTrackingBatch, PrepareTrackingEvaluation, full_size_masks
+from bundle.engines.prepare_batch import PrepareTrackingBatch, PrepareTrackingEvaluation, full_size_masks
 from bundle.segmentation.prompts import PromptSampler
 
 T, S = 4, 3

@@ -11,11 +11,9 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
-from bundle.engines.evaluation_log import EvaluationLog
 from bundle.engines.handlers import EvaluationReport
 from bundle.engines.prepare_batch import prepare_evaluation_batch
-from bundle.engines.provenance import git_commit
-from bundle.engines.run_log import RunLog
+from bundle.engines.run_log import EvaluationLog, RunLog, git_commit
 from bundle.engines.save_weights import SaveWeights
 from bundle.engines.tracking import RunAddress, prepare_tracking, sqlite_uri, training_run
 from bundle.weights import file_sha256
@@ -56,7 +54,9 @@ class Constant(nn.Module):
 class Training:
     """Two epochs of three steps each, with a validation after each."""
 
-    def __init__(self, uri: str, folder: Path, experiment: str = "train", begin=lambda _engine: None) -> None:
+    def __init__(
+        self, uri: str, folder: Path, experiment: str = "train", begin=lambda _engine: None, pictures=None
+    ) -> None:
         self.folder = folder
         network, loss = Constant(), Loss()
         validator = SupervisedEvaluator(
@@ -69,18 +69,14 @@ class Training:
         validator.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(val_loss=0.5))
         card = {"image_size": 8, "structures": ["bolus", "C5 C6"]}
         log = RunLog(
-            tracking_uri=uri,
-            experiment_name=experiment,
-            run_name=None,
+            RunAddress(uri, experiment),
             output_dir=folder,
-            parameters={"batch_size": 1},
             datalist=datalist(folder),
-            loss=loss,
-            log_every=1,
             validator=validator,
-            artifacts=["config.json", "nothing.txt"],
+            log_every=1,
             weights=["model.pt"],
         )
+        log.parameters = lambda: {"batch_size": 1}
         (folder / "config.json").write_text("{}")
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
@@ -182,6 +178,15 @@ def test_which_model(training, uri, record):
     assert names == {"model/model.pt", "model/model.json"}
     assert record.data.tags["model_sha256"] == file_sha256(training.folder / "model.pt")
     assert "config.json" in {artifact.path for artifact in client.list_artifacts(record.info.run_id)}
+
+
+@pytest.mark.parametrize(
+    ("marked", "tracked"), [({"synthetic": True}, True), ({"synthetic": False}, False), ({}, False)]
+)
+def test_pictures_of_patients_do_not_go_to_mlflow(tmp_path, marked, tracked):
+    path = datalist(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **marked}))
+    assert RunLog(RunAddress("sqlite:///x.db", "train"), tmp_path, path, validator=None).pictures is tracked
 
 
 def test_how_good_on_the_test(uri, record):

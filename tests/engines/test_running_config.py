@@ -10,6 +10,8 @@ from monai.bundle import ConfigParser
 from bundle.engines.checkpoints import check_settings
 from bundle.engines.running_config import (
     MAY_DIFFER,
+    TRAINER,
+    built_settings,
     content_of,
     package_root,
     reachable,
@@ -18,10 +20,11 @@ from bundle.engines.running_config import (
 )
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TRAINING = f"$run_settings('{TRAINER}')"
 RUNS = {
-    "phase 1": (["distill.json"], "checkpoints::settings"),
-    "phase 2": (["train.json", "no_distillation.json"], "checkpoints::settings"),
-    "memory": (["train_memory.json"], "checkpoints::settings"),
+    "phase 1": (["distill.json"], "settings"),
+    "phase 2": (["train.json", "no_distillation.json"], "settings"),
+    "memory": (["train.json", "train_memory.json"], "settings"),
     "inference": (["inference.json"], "results::settings"),
 }
 
@@ -45,6 +48,9 @@ def settings(run: str, files: dict[str, str], **changes) -> dict:
     parser.read_meta({"version": "1"})
     given = {key: value for key, value in files.items() if key in parser}
     parser.update({**given, **changes})
+    if key == "settings":
+        parser[key] = TRAINING
+        parser.globals["run_settings"] = run_settings
     return parser.get_parsed_content(key)
 
 
@@ -69,7 +75,7 @@ def differences(run: str, files: dict[str, str], **changes) -> list[str]:
         ("phase 2", {"gradient_clip": 1.0}),
         ("phase 2", {"encoder_training": "frozen"}),
         ("phase 2", {"structures": ["tongue"]}),
-        ("phase 2", {"train::random_transforms::1::gamma": [0.9, 1.1]}),
+        ("phase 2", {"random_gamma": [0.9, 1.1]}),
         ("phase 2", {"seed": 1}),
         ("memory", {"presence_weight": 0.1}),
         ("memory", {"warmup": 0.2}),
@@ -172,6 +178,25 @@ def test_settings_are_asked_for_in_a_config():
     assert running_parser() is None
     with pytest.raises(ValueError, match="is for an expression of a config"):
         run_settings("train::trainer")
+
+
+def test_what_a_run_is_built_from_is_shown_as_values_classes_and_checksums(files):
+    config = {
+        "output_dir": "secret",
+        "datalist": files["datalist"],
+        "rate": 0.1,
+        "names": ["x"],
+        "teachers": {"a": {"_target_": "torch.nn.ReLU"}},
+        "root": ["@output_dir", "@datalist", "@rate", "@names", "@teachers"],
+        "unread": 1,
+        "shown": "$built_settings('root')",
+    }
+    parser = ConfigParser(config)
+    parser.globals["built_settings"] = built_settings
+    shown = parser.get_parsed_content("shown")
+    parser.get_parsed_content("root")
+    values = {"rate": "0.1", "names": "['x']", "teachers": "a: ReLU", "datalist": content_of(files["datalist"])}
+    assert {key: value for key, value in shown().items() if key != "root"} == values
 
 
 def test_the_root_is_the_packages_wherever_it_is_started(monkeypatch, tmp_path):

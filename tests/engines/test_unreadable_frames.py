@@ -8,8 +8,8 @@ from monai.transforms import Compose, MapTransform, RandGaussianNoised
 from torch import nn
 
 from bundle.data.clip import UnreadableStudyError
+from bundle.engines.safe_run import UnreadableFrames
 from bundle.engines.sampler import EpochIndex, EpochSampler, SeededDataset
-from bundle.engines.unreadable_frames import UnreadableFrames
 
 FRAMES = [{"image": index} for index in range(10)]
 

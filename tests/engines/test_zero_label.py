@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.engines.zero_label import zero_label_scores
+from bundle.engines.zero_label import LabelledFilms, zero_label_scores
 from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
 from bundle.losses.standardize import Identity
 from bundle.segmentation.segmenter import make_decoder
@@ -61,7 +61,7 @@ def parts(tmp_path_factory):
     decoder = TeacherDecoder(*make_decoder(16, grid_size=16, image_size=SIZE, is_sam2=False))
     return {
         "distill_folder": folder,
-        "datalist": make_chest_xray_datalist(folder, folder, (0.34, 0.33, 0.33)),
+        "films": LabelledFilms(make_chest_xray_datalist(folder, folder, (0.34, 0.33, 0.33)), "test"),
         "teacher": "toy",
         "teachers": {"toy": Teacher("toy", Encoder(), "random")},
         "decoder": decoder,
@@ -69,7 +69,7 @@ def parts(tmp_path_factory):
 
 
 def test_every_part_is_prompted_and_every_source_is_scored(parts, tmp_path):
-    scores = zero_label_scores(section="test", **parts)
+    scores = zero_label_scores(**parts)
     assert list(scores.tables) == [
         ("box", "teacher"),
         ("box", "student"),
@@ -90,13 +90,13 @@ def test_every_part_is_prompted_and_every_source_is_scored(parts, tmp_path):
 
 
 def test_only_what_is_asked_for_is_run(parts):
-    scores = zero_label_scores(section="training", prompts=["box"], sources=["student"], **parts)
+    scores = zero_label_scores(prompts=["box"], sources=["student"], **parts)
     assert list(scores.tables) == [("box", "student")]
     assert list(scores.milliseconds) == ["student"]
 
 
 def test_unknown_words_are_refused(parts):
     with pytest.raises(ValueError, match=r"prompts must be of \['box', 'click'\].* got \['circle'\]"):
-        zero_label_scores(section="test", prompts=["circle"], **parts)
+        zero_label_scores(prompts=["circle"], **parts)
     with pytest.raises(ValueError, match=r"sources must be of"):
-        zero_label_scores(section="test", sources=[], **parts)
+        zero_label_scores(sources=[], **parts)

@@ -31,7 +31,7 @@ def segmenter(tmp_path) -> Segmenter:
 
 def train(folder: Path, epochs: int) -> ConfigWorkflow:
     workflow = ConfigWorkflow(
-        config_file=[str(ROOT / "configs" / "train_memory.json"), str(ROOT / "configs" / "smoke.json")],
+        config_file=[str(ROOT / "configs" / name) for name in ("train.json", "train_memory.json", "smoke.json")],
         meta_file=str(ROOT / "configs" / "metadata.json"),
         logging_file=False,
         run_id="training",

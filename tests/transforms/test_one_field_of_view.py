@@ -107,7 +107,7 @@ def test_distillation_and_evaluation_see_what_training_sees(recording, expected,
 
 def test_training_the_memory_sees_the_same(recording, expected):
     (clip,) = group_clips(load_datalist(recording / "datalist.json", "training", STRUCTURES))
-    loaded = parsed(["train_memory.json"], "load_clip")(clip)
+    loaded = parsed(["train.json", "train_memory.json"], "load_clip")(clip)
     torch.testing.assert_close(loaded["image"][:, None], expected, rtol=0, atol=0)
 
 

@@ -110,6 +110,12 @@ def load_runtime(
     return Runtime(engine, image_size, name, precision)
 
 
+def leave_cores_to(runtime: Runtime) -> None:
+    """Beside another runtime PyTorch only enlarges masks: more threads of it would be in the way."""
+    if runtime.name in ("onnx", "openvino"):
+        torch.set_num_threads(1)
+
+
 def choose_runtime(precision: str, device: torch.device) -> str:
     """The fastest runtime that is installed and offers a precision on a device."""
     if device.type != "cpu":

@@ -14,9 +14,8 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bundle.engines.handlers import GradientClipping
-from bundle.engines.precision import MixedPrecision
-from bundle.engines.weight_average import WeightAverage
+from bundle.engines.amp import MixedPrecision
+from bundle.engines.optimizer import GradientClipping, WeightAverage
 from bundle.losses.balance import AttentionEntropyFloor
 from bundle.losses.distances import Cosine, MeanSquared, WeightedSum
 from bundle.losses.distillation import DistillationLoss
@@ -111,7 +110,7 @@ class TrainingStep:
         parameters = [*self.network.parameters(), *self.loss.parameters()]
         handlers: list[Any] = [average]
         if options.gradient_clip is not None:
-            handlers.append(GradientClipping(self.network.parameters(), options.gradient_clip))
+            handlers.append(GradientClipping(options.gradient_clip))
         size = setting.batch_size // options.accumulation_steps
         batches = [make_batch(replace(setting, batch_size=size))] * (steps * options.accumulation_steps)
         self.trainer = SupervisedTrainer(

@@ -38,7 +38,7 @@ def make_shipped_memory(
         "dataset_dir": str(folder / "phantom"),
         "output_dir": str(folder / "train"),
     }
-    run_stages([Stage("train the memory", ["train_memory.json"], keys)])
+    run_stages([Stage("train the memory", ["train.json", "train_memory.json"], keys)])
     weights = in_half_precision(read_state_dict(folder / "train" / "memory.pt"))
     write_whole(target, lambda file: torch.save(weights, file))
     card = json.loads((folder / "train" / "memory.json").read_text()) | {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from bundle.engines.zero_label import FILLED_BOX, STUDENT, TEACHER, zero_label_scores
+from bundle.engines.zero_label import FILLED_BOX, STUDENT, TEACHER, LabelledFilms, zero_label_scores
 from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.studies.real_films import LUNG
 from bundle.laboratory.studies.record import DICE, HD95, RunRecord, Scores
@@ -38,7 +38,7 @@ def zero_label_records(
         sources: Of :func:`bundle.engines.zero_label.zero_label_scores`.
         prompts: Likewise.
     """
-    found = zero_label_scores(folder, datalist, "test", [LUNG], prompts, sources, teacher)
+    found = zero_label_scores(folder, LabelledFilms(datalist, "test", [LUNG]), prompts, sources, teacher)
     times = {
         f"milliseconds of {name}": round(median(values), 1) for name, values in found.milliseconds.items() if values
     }

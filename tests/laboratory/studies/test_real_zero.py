@@ -13,11 +13,11 @@ from bundle.metrics.report import EvaluationTable
 
 @pytest.fixture
 def scores(monkeypatch):
-    def score(_folder, _datalist, _section, structures, _prompts, sources, teacher):
+    def score(_folder, films, _prompts, sources, teacher):
         assert teacher == "lite_medsam"
         tables = {}
         for source in sources:
-            table = tables["box", source] = EvaluationTable(structures)
+            table = tables["box", source] = EvaluationTable(films.structures)
             label = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
             label[0, 0, 2:6, 2:6] = True
             table.update(label if source == "teacher" else torch.zeros_like(label), label, ["p1"], ["c"], [0])

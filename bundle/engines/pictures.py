@@ -1,24 +1,86 @@
-"""A picture of what an evaluation compares: frames with the labelled and the predicted outlines."""
+"""Pictures of a validation: what the student makes of each teacher, and labelled beside predicted outlines."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
+from torch import Tensor, nn
 
 from bundle.extras import needs_extra
 from bundle.keys import PATIENT
+from bundle.ranks import rank
 from bundle.structures import COLOURS
+from bundle.teachers.similarity import pca_picture
 
-with needs_extra("train", "an evaluation's pictures"):
+with needs_extra("train", "a validation's pictures"):
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
+
+TILE_SIZE = 128
+
+
+class FeaturePictures:
+    """Write ``features_<epoch>.png`` from the first validation batch.
+
+    Args:
+        standardizers: The loss's standardizers by teacher: the student imitates *standardized* features.
+        output_dir: Folder of the pictures.
+        num_frames: Frames to show, one per row.
+    """
+
+    def __init__(self, standardizers: nn.ModuleDict, output_dir: str | Path, num_frames: int = 4) -> None:
+        self.standardizers, self.output_dir, self.num_frames = standardizers, Path(output_dir), num_frames
+
+    def attach(self, engine: Engine) -> None:
+        """Called by MONAI with the engine."""
+        if rank() > 0:
+            return
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._write)
+
+    def _write(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        count = self.num_frames
+        features = {
+            name: (
+                standardizer(output[CommonKeys.LABEL]["features"][name][:count].float()),
+                output[CommonKeys.PRED]["features"][name][:count].float(),
+            )
+            for name, standardizer in self.standardizers.items()
+        }
+        figure = draw_features(output[CommonKeys.IMAGE][:count].cpu(), features)
+        _save(figure, self.output_dir / f"features_{engine.state.epoch:03d}.png", dpi=90)
+
+
+def draw_features(frames: Tensor, features: dict[str, tuple[Tensor, Tensor]]) -> plt.Figure:
+    """Frames beside teachers' and student's features.
+
+    Args:
+        frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
+        features: Per teacher its standardized features and the student's projection, both ``(B, C, h, w)``. The two
+            share their principal components and so their colours; columns of different teachers do not.
+    """
+    columns = [("frame", np.repeat(frames[:, 0].numpy()[..., None], 3, axis=-1))]
+    for name, pair in features.items():
+        picture = pca_picture({name: torch.cat([part.detach().cpu() for part in pair])}, TILE_SIZE) / 255
+        tiles = picture.reshape(2, len(frames), TILE_SIZE, TILE_SIZE, 3)
+        columns += [(name, tiles[0]), (f"student → {name}", tiles[1])]
+    figure, axes = plt.subplots(
+        len(frames), len(columns), figsize=(1.6 * len(columns), 1.7 * len(frames)), squeeze=False, layout="tight"
+    )
+    for column, (title, tiles) in enumerate(columns):
+        axes[0, column].set_title(title, fontsize=9)
+        for row, tile in enumerate(tiles):
+            axes[row, column].imshow(tile, interpolation="nearest")
+            axes[row, column].set_axis_off()
+    return figure
 
 
 class ExamplePictures:
@@ -36,6 +98,8 @@ class ExamplePictures:
 
     def attach(self, engine: Engine) -> None:
         """Called by MONAI with the engine."""
+        if rank() > 0:
+            return
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
@@ -52,10 +116,8 @@ class ExamplePictures:
                 self._examples[patient] = (count, frame, label, pred)
 
     def _write(self, _engine: Engine) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         figure = draw_examples([example[1:] for example in self._examples.values()], self.structures)
-        figure.savefig(self.output_dir / "examples.png", dpi=110, bbox_inches="tight", facecolor="black")
-        plt.close(figure)
+        _save(figure, self.output_dir / "examples.png", dpi=110, facecolor="black")
 
 
 def draw_examples(
@@ -87,6 +149,12 @@ def draw_examples(
     lines = [Line2D([], [], color=_colour(name, i), lw=3, label=names[i]) for i, name in enumerate(structures)]
     figure.legend(handles=lines, loc="outside lower center", ncols=6, fontsize=10, frameon=False, labelcolor="white")
     return figure
+
+
+def _save(figure: plt.Figure, path: Path, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", **options)
+    plt.close(figure)
 
 
 def _draw_outlines(axis: Any, values: np.ndarray, level: float, structures: Sequence[str]) -> None:

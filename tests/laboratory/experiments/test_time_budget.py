@@ -4,8 +4,8 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from bundle.engines import time_budget
-from bundle.engines.time_budget import TimeBudget
+from bundle.laboratory.experiments import time_budget
+from bundle.laboratory.experiments.time_budget import TimeBudget
 
 
 @pytest.fixture
