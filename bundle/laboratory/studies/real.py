@@ -30,6 +30,7 @@ STUDY = FOLDER / "real" / "study.json"
 TEACHERS = (ROOT / "configs" / "real_teachers.json", FOLDER / "real" / "teachers.json")
 """Teachers beside those of the other studies: the real ones, and their placebos."""
 
+RECORDS, PROBED = "real_results.json", "real_probe.json"
 FINE_TUNING, TUNING, TEACHERS_PROBE = "fine-tuning", "tuning", "probe of teachers"
 TEACHER_ZERO = f"{ZERO_LABELS}, teacher"
 TEST, ELSEWHERE, VALIDATION = "test", "hard_test", "validation"
@@ -209,7 +210,7 @@ class RealStudyRunner:
         self.planner = Planner(folder / "stages", Path(), scale, known, {UNLABELLED: films.unlabelled()})
         self.lists = self.planner.others
         self.probe = RealProbe(
-            films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name("real_probe.json")
+            films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name(PROBED)
         )
         self.stages = StageRunner(jobs)
         self._lock = threading.Lock()
@@ -248,9 +249,10 @@ class RealStudyRunner:
         tried = self.tried(arm)
         return max(tried, key=lambda rate: tried[rate]) if len(tried) == len(self.study.tuning.rates) else None
 
-    def keys(self) -> dict[tuple[str, str, int, int], str]:
-        """Of all wanted runs, by arm, task, seed and draw."""
-        return {wanted: self.plan(*wanted).key for wanted in self.study.wanted()}
+    def current(self) -> list[RunRecord]:
+        """Records but for fine-tunings of other configs, films or weights than today's."""
+        keys = {self.plan(*wanted).key for wanted in self.study.wanted()}
+        return [record for key, record in self.records.items() if record.study != FINE_TUNING or key in keys]
 
     def models(self) -> dict[str, str]:
         """Weights of the finished runs, by what each is."""

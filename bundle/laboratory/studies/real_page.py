@@ -8,7 +8,7 @@ from typing import Any
 from bundle.atomic import write_text
 from bundle.engines.zero_label import TEACHER
 from bundle.laboratory.studies.index import END, REAL, START
-from bundle.laboratory.studies.real import ELSEWHERE, TEST, RealStudy
+from bundle.laboratory.studies.real import ELSEWHERE, FINE_TUNING, TEST, RealStudy
 from bundle.laboratory.studies.real_curves import draw_curves
 from bundle.laboratory.studies.real_zero import ZERO_LABELS
 from bundle.laboratory.studies.record import DICE, HD95, RunRecord
@@ -100,26 +100,22 @@ def crossed(runs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     return best
 
 
-def write_real_page(
-    study: RealStudy,
-    records: Mapping[str, RunRecord],
-    probed: Mapping[str, Any],
-    target: Path,
-    keys: Mapping[tuple[str, str, int, int], str],
-) -> Path:
+def write_real_page(study: RealStudy, records: Iterable[RunRecord], probed: Mapping[str, Any], target: Path) -> Path:
     """Write ``real_teachers.md`` and its figures.
 
     Args:
         study: As it was fixed.
-        records: Of the fine-tunings, by key.
+        records: Of fine-tunings, which are known by arm, task, seed and draw (the last of these counts), and of
+            evaluations without labels.
         probed: Results of the frozen probe, by key.
         target: Folder.
-        keys: Of all runs that the study wants: arm, task, seed, draw -> key.
 
     Returns:
         Path of the page.
     """
-    wanted = {run: records[key] for run, key in keys.items() if key in records}
+    records, keys = list(records), list(study.wanted())
+    found = {(run.variant, run.task, run.seed, run.draw): run for run in records if run.study == FINE_TUNING}
+    wanted = {run: found[run] for run in keys if run in found}
     scores = Scores(wanted.values())
     claims, claimed = _claims(study, scores)
     tasks = [task for task in study.tasks if any(name == task for name, _ in scores.runs)]
@@ -132,7 +128,7 @@ def write_real_page(
     if draw_curves(study, scores, target):
         parts += ["## Curves\n", "![Dice against labelled films, and against minutes](real_teachers.svg)\n"]
     parts += _probe(study, probed)
-    parts += _zero_labels(study, [record for record in records.values() if record.study == ZERO_LABELS])
+    parts += _zero_labels(study, [record for record in records if record.study == ZERO_LABELS])
     parts += _times(wanted.values())
     return write_text(target / REAL, "\n".join(parts))
 
@@ -143,7 +139,7 @@ def _fixed(study: RealStudy) -> list[str]:
     return ["\n".join(lines) + "\n"]
 
 
-def _missing(study: RealStudy, keys: Mapping[Any, str], wanted: Mapping[Any, RunRecord]) -> list[str]:
+def _missing(study: RealStudy, keys: Iterable[tuple[str, str, int, int]], wanted: Mapping[Any, RunRecord]) -> list[str]:
     lines = []
     for number, block in enumerate(study.plan, start=1):
         runs = [run for run in keys if run[0] in block.arms and run[1] in block.tasks and run[3] in block.draws]

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -12,12 +12,16 @@ import psutil
 import torch
 
 from bundle.atomic import write_json
+from bundle.data.datalist import read_datalist
 from bundle.engines.stages import Stage
 from bundle.engines.stop_request import EXIT_STATUS
 from bundle.laboratory.studies.plan import PlannedStage, what_counts
 from bundle.laboratory.studies.schedule import Stopped
 from bundle.laboratory.studies.warm import WarmProcesses
 from bundle.paths import ROOT
+from bundle.store.digest import digest
+from bundle.store.views import file_fingerprint
+from bundle.text import read_json
 
 DONE, TIMES = "done.json", "seconds.json"
 
@@ -56,12 +60,16 @@ class StageRunner:
                     self._trainings.discard(stage.folder)
 
     def fill(self, stage: PlannedStage) -> None:
-        """Fill the store with the features of a stage's teachers."""
-        folder = stage.folder / "features"
-        if not (folder / DONE).is_file():
+        """Fill the store with the features of a stage's teachers; again, in seconds, if the films' files are others.
+
+        The store finds frames by their files' names, sizes and times, but features by content: after the same films
+        were copied anew, another filling teaches it the files, and its time is not counted as the teachers'.
+        """
+        folder, films = stage.folder / "features", _fingerprint(Path(stage.keys["datalist"]))
+        if not (folder / DONE).is_file() or read_json(folder / DONE).get("films") != films:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(stage.folder / "overlay.json", stage.keys)
-            self._run(stage.filling, folder)
+            self._run(stage.filling, folder, {"films": films})
 
     def evaluate(self, stage: PlannedStage, splits: Sequence[str]) -> None:
         """Evaluate what was trained."""
@@ -77,27 +85,38 @@ class StageRunner:
             for folder in self._trainings:
                 (folder / "stop").touch()
 
-    def _run(self, stage: Stage, folder: Path) -> None:
+    def _run(self, stage: Stage, folder: Path, done: Mapping[str, str] | None = None) -> None:
         """Raises ``Stopped`` if it was asked to stop, ``RuntimeError`` with its last words if it failed."""
         changed = [name for name, known in self._configs.items() if name in stage.configs and known != _content(name)]
         if changed:
             raise RuntimeError(f"{', '.join(changed)} changed since the study was started: start it again")
         times = folder / TIMES
         before = json.loads(times.read_text())["seconds"] if times.is_file() else []
-        write_json(times, {"seconds": [*before, None]})  # as it stays if all is killed
+        is_counted = not (folder / DONE).is_file()
+        if is_counted:
+            write_json(times, {"seconds": [*before, None]})  # as it stays if all is killed
         log, gpus, place = folder / "log.txt", torch.cuda.device_count(), self._places.get()
         try:
             environment = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else {}
             status, seconds = self._processes.run(stage.command(), ROOT, log, environment)
         finally:
             self._places.put(place)
-        write_json(times, {"seconds": [*before, seconds]})
+        if is_counted:
+            write_json(times, {"seconds": [*before, seconds]})
         if status == EXIT_STATUS:
             raise Stopped
         if status:
             lines = log.read_text(encoding="utf-8").strip().splitlines()
             raise RuntimeError(f"{stage.title} ended with status {status}: {lines[-1] if lines else ''} (all in {log})")
-        write_json(folder / DONE, {})
+        write_json(folder / DONE, done or {})
+
+
+def _fingerprint(datalist: Path) -> str:
+    """Of the films that a data list names for distillation, as the store knows them."""
+    content = read_datalist(datalist)
+    items = [item for section in ("training", "validation") for item in content.get(section, ())]
+    files = (file_fingerprint(datalist.parent / item["image"]) for item in items)
+    return digest(json.dumps(items), *files).hex()
 
 
 def _content(name: str | Path) -> Any:

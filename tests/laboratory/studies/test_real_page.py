@@ -9,7 +9,9 @@ import pytest
 from bundle.laboratory.studies.index import write_index
 from bundle.laboratory.studies.real import read_real_study
 from bundle.laboratory.studies.real_page import Scores, _rows, crossed, write_real_page
+from bundle.laboratory.studies.real_report import write_page_again
 from bundle.laboratory.studies.record import DICE, HD95, RunRecord
+from bundle.laboratory.studies.runner import write_records
 from tests.laboratory.studies.test_real import STUDY
 
 ARMS = {"random": 0.6, "medclip": 0.65, "rad_dino": 0.7, "both": 0.8}
@@ -46,9 +48,8 @@ def study(tmp_path):
 
 
 def page_of(study, records, tmp_path):
-    keys = {run: f"{run[0]} {run[1]} {run[2]} {run[3]}" for run in study.wanted()}
     probed = {"k": {"arm": "random", "seed": 0, "films": FILMS, "dice": {"9": [[[0.5, None]]], "2": [[[0.4, 0.2]]]}}}
-    return write_real_page(study, {record.key: record for record in records}, probed, tmp_path, keys).read_text()
+    return write_real_page(study, records, probed, tmp_path).read_text()
 
 
 ALL = [make_record(*run) for run in itertools.product(ARMS, range(3), range(3))]
@@ -95,6 +96,17 @@ def test_without_a_run_nothing_is_claimed(study, tmp_path):
     page = page_of(study, [], tmp_path)
     assert "- better than random: **could not be told here** (no run in common)." in page
     assert "36 of 36 runs are not there" in page
+
+
+def test_the_page_is_written_from_the_records_of_another_folder_alone(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no real_results\.json in .*: name the folder of the records"):
+        write_page_again(tmp_path)
+    given, target = tmp_path / "given", tmp_path / "target"
+    write_records({record.key: record for record in ALL}, given / "real_results.json")
+    page = write_page_again(given, target).read_text()
+    assert page.startswith("# Real teachers")
+    assert "runs are not there" in page
+    assert {path.name for path in given.iterdir()} == {"real_results.json"}
 
 
 def test_the_largest_crossed_part_by_hand():
