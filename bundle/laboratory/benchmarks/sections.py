@@ -1,36 +1,37 @@
 """Every benchmark of ``docs/benchmarks.md``: what it measures, and with which command."""
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 
 from bundle.export.model_card import load_segmenter
 from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks.clicks import measure_clicks
 from bundle.laboratory.benchmarks.deployment import measure_deployment, measure_stages
-from bundle.laboratory.benchmarks.epochs import measure_epochs
 from bundle.laboratory.benchmarks.finished import measure_finished
-from bundle.laboratory.benchmarks.generation import frames_per_second
-from bundle.laboratory.benchmarks.neighbour import measure_neighbour
 from bundle.laboratory.benchmarks.reading import measure_reading
 from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
 from bundle.laboratory.benchmarks.streaming import streaming_rows
-from bundle.laboratory.benchmarks.training import Setting, measure_training
 from bundle.laboratory.benchmarks.video import measure_video, shipped_tracker
-from bundle.laboratory.experiments.stored_views import compare_stored_views
 from bundle.laboratory.trials.kill_trials import run_kill_trials
 from bundle.laboratory.trials.store_kill_trials import run_store_trials
 from bundle.paths import ROOT
-from bundle.phantom.study import Domain
+from bundle.phantom.study import Domain, generate_study
 
 JSON_PATH = ROOT / "docs" / "benchmarks.json"
 PAGE_PATH = ROOT / "docs" / "benchmarks.md"
 
 
 def _phantom() -> list[Row]:
-    return [{"size": size, "frames/s": frames_per_second(size)} for size in (256, 512)]
+    generate_study(0, 64, 2)  # imports and caches
+    rows: list[Row] = []
+    for size in (256, 512):
+        start = time.perf_counter()
+        generate_study(0, size, 60)
+        rows.append({"size": size, "frames/s": 60 / (time.perf_counter() - start)})
+    return rows
 
 
 def _reading() -> list[Row]:
@@ -46,21 +47,6 @@ def _reading() -> list[Row]:
     ]
 
 
-def _epochs() -> list[Row]:
-    return [
-        {
-            "student": times.backbone,
-            "live, s": times.live_seconds,
-            "stored, s": times.stored_seconds,
-            "live / stored": times.speedup,
-            "FLOP ratio": times.compute_ratio,
-            "share of it": times.speedup / times.compute_ratio,
-            "waiting for data": times.waiting,
-        }
-        for times in measure_epochs()
-    ]
-
-
 def _folder() -> tempfile.TemporaryDirectory:
     """On the disk that trainings use."""
     (ROOT / "runs").mkdir(exist_ok=True)
@@ -69,16 +55,6 @@ def _folder() -> tempfile.TemporaryDirectory:
 
 def _named(row: Row) -> Row:
     return {name.replace("_", " "): value for name, value in row.items()}
-
-
-def _store_students() -> list[Row]:
-    with _folder() as name:
-        report = compare_stored_views(name)
-    return [
-        {"teachers": variant, **{f"{metric}, mean": mean(values[metric]) for metric in ("val_loss", "val_cosine")}}
-        | {f"val_loss, seed {seed}": value for seed, value in zip(report["seeds"], values["val_loss"], strict=True)}
-        for variant, values in report["variants"].items()
-    ]
 
 
 def _kills() -> list[Row]:
@@ -101,13 +77,6 @@ def _kills() -> list[Row]:
             "loss differs by": training["largest_loss_difference"],
         },
     ]
-
-
-def _training_step() -> list[Row]:
-    report = measure_training(Setting())
-    columns = {"name": "option", "images_per_second": "images/s", "ratio": "ratio", "lowest_ratio": "lowest"}
-    columns |= {"highest_ratio": "highest", "peak_memory_mb": "peak memory, MiB"}
-    return [{shown: option[key] for key, shown in columns.items()} for option in report["options"]]
 
 
 def _streaming() -> list[Row]:
@@ -149,24 +118,6 @@ SECTIONS = {
         ),
         measure=_reading,
     ),
-    "epochs": Section(
-        title="An epoch from the store against live full-size teachers",
-        text=(
-            "Phase 1 at 512 x 512, the same batches of 2 synthetic frames; teachers of the published architectures "
-            "with random weights. FLOP ratio: operations of teachers and student over the student's own (forward and "
-            "backward), which the speed-up would be if every operation took the same time. Medians of 3 epochs of 8 "
-            "frames."
-        ),
-        measure=_epochs,
-    ),
-    "store-students": Section(
-        title="Feature store: what the student loses",
-        text=(
-            "EfficientViT-B0, small teachers, 160 phantom frames of 20 patients at 128 x 128, 8 epochs, the same "
-            "validation frames and standardizers: loss and cosine of the validation."
-        ),
-        measure=_store_students,
-    ),
     "kills": Section(
         title="Killed with signal 9 at random moments, and given the same command again",
         text=(
@@ -175,25 +126,6 @@ SECTIONS = {
             "phases 1 and 2 in turn, with no and with two loader workers."
         ),
         measure=_kills,
-    ),
-    "training-step": Section(
-        title="Engine options of phase 1's step",
-        text=(
-            "EfficientViT-B0, 512 x 512, batch 4, features of full-size teachers given. Each option against the "
-            "default of its own round; above 1 is faster. What does not help is off by default."
-        ),
-        measure=_training_step,
-    ),
-    "neighbour": Section(
-        title="A busy neighbour",
-        text=(
-            "Frames per second alone and beside one process that computes without end: phase 1's step "
-            "(EfficientViT-B0, 256 x 256, batch 8, features of full-size teachers given), and the shipped model on "
-            "single frames of 512 x 512. libgomp's own: threads that wait for one another spin for 10 ms. Set before "
-            "PyTorch: briefly, as in every script and in the environment that `make` makes. Set after: as in "
-            "`python -m monai.bundle` elsewhere. Medians of 5 rounds in which the ways take turns, and of their ratios."
-        ),
-        measure=measure_neighbour,
     ),
     "deployment-stages": Section(
         title="Deployment: where the time of the real-time preset goes",
@@ -248,7 +180,7 @@ SECTIONS = {
 
 
 def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path: Path = PAGE_PATH) -> None:
-    """Measure some sections again; the others keep their figures.
+    """Measure some sections again; the others, also those of earlier versions, keep their figures.
 
     Raises:
         ValueError: If a name is unknown.
@@ -259,4 +191,5 @@ def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path:
     for name in names:
         section = measure_section(name, SECTIONS[name])
         record = load_record(json_path) | {name: section}
-        write_record({key: record[key] for key in SECTIONS if key in record}, json_path, page_path)
+        order = dict.fromkeys([*SECTIONS, *record])
+        write_record({key: record[key] for key in order if key in record}, json_path, page_path)
