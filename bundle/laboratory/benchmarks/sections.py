@@ -15,8 +15,7 @@ from bundle.laboratory.benchmarks.reading import measure_reading
 from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
 from bundle.laboratory.benchmarks.streaming import streaming_rows
 from bundle.laboratory.benchmarks.video import measure_video, shipped_tracker
-from bundle.laboratory.trials.kill_trials import run_kill_trials
-from bundle.laboratory.trials.store_kill_trials import run_store_trials
+from bundle.laboratory.trials.kill_trials import run_kill_trials, run_store_trials
 from bundle.paths import ROOT
 from bundle.phantom.study import Domain, generate_study
 
@@ -34,19 +33,6 @@ def _phantom() -> list[Row]:
     return rows
 
 
-def _reading() -> list[Row]:
-    return [
-        {
-            "file": speed.kind,
-            "bare decoder, frames/s": speed.bare,
-            "decode_clip": speed.in_process,
-            "read_clip": speed.read,
-            "read_clip / bare": speed.ratio,
-        }
-        for speed in measure_reading(num_frames=600)
-    ]
-
-
 def _folder() -> tempfile.TemporaryDirectory:
     """On the disk that trainings use."""
     (ROOT / "runs").mkdir(exist_ok=True)
@@ -59,24 +45,13 @@ def _named(row: Row) -> Row:
 
 def _kills() -> list[Row]:
     with _folder() as name:
-        store = run_store_trials(Path(name) / "store")
-        training = run_kill_trials(Path(name) / "training")
-    return [
-        {
-            "of": "the cache stage",
-            "runs": store["num_trials"],
-            "killed": store["num_killed"],
-            "equal": store["num_equal"],
-            "loss differs by": None,
-        },
-        {
-            "of": "both phases",
-            "runs": training["num_trials"],
-            "killed": training["num_killed"],
-            "equal": training["num_equal"],
-            "loss differs by": training["largest_loss_difference"],
-        },
-    ]
+        reports = {
+            "the cache stage": run_store_trials(Path(name) / "store"),
+            "both phases": run_kill_trials(Path(name) / "training"),
+        }
+    columns = {"runs": "num_trials", "killed": "num_killed", "equal": "num_equal"}
+    columns |= {"loss differs by": "largest_loss_difference"}
+    return [{"of": of} | {shown: report[key] for shown, key in columns.items()} for of, report in reports.items()]
 
 
 def _streaming() -> list[Row]:
@@ -85,7 +60,7 @@ def _streaming() -> list[Row]:
     curve = ROOT / "docs" / "figures" / "memory.json"
     with _folder() as name:
         network = load_runtime(segmenter, checkpoint)
-        return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
+        return streaming_rows(network, segmenter.image_size, name, curve_path=curve)
 
 
 def _clicks() -> list[Row]:
@@ -116,7 +91,7 @@ SECTIONS = {
             "decoding process. The best of three turns. Of short clips the fixed cost, about 10 ms a file, is a larger "
             "share."
         ),
-        measure=_reading,
+        measure=measure_reading,
     ),
     "kills": Section(
         title="Killed with signal 9 at random moments, and given the same command again",

@@ -8,7 +8,7 @@ from bundle.laboratory.studies.index import write_index
 from bundle.laboratory.studies.real import PROBED, RECORDS, RealStudyRunner, read_real_study
 from bundle.laboratory.studies.real_films import RealFilms
 from bundle.laboratory.studies.real_page import write_real_page
-from bundle.laboratory.studies.runner import read_records
+from bundle.laboratory.studies.record import read_records
 from bundle.text import read_json
 
 
@@ -23,17 +23,6 @@ def run_real_study(
     """Run what is missing, and write the page of what there is.
 
     Ctrl-C and SIGTERM stop as the end of the time does: running trainings save a checkpoint first.
-
-    Args:
-        jsrt: Folder of JSRT.
-        chest_xrays: Folder of the two hospitals' films.
-        folder: For lists, stages and the store.
-        output_dir: For records and page; the folder unless given.
-        jobs: Stages at the same time.
-        minutes: Time limit.
-
-    Returns:
-        Path of the page.
 
     Raises:
         RuntimeError: If stages failed: which, and why.
@@ -54,10 +43,6 @@ def run_real_study(
 
 def write_page_again(folder: Path, output_dir: Path | None = None) -> Path:
     """Write the page from records alone; neither films nor stages are needed.
-
-    Args:
-        folder: Of ``real_results.json`` and ``real_probe.json``, which are read and left as they are.
-        output_dir: For the page; the folder unless given.
 
     Raises:
         FileNotFoundError: If there are no records.

@@ -8,10 +8,9 @@ import pytest
 
 from bundle.laboratory.studies.index import write_index
 from bundle.laboratory.studies.real import read_real_study
-from bundle.laboratory.studies.real_page import Scores, _rows, crossed, write_real_page
+from bundle.laboratory.studies.real_page import FilmScores, _rows, crossed, write_real_page
 from bundle.laboratory.studies.real_report import write_page_again
-from bundle.laboratory.studies.record import DICE, HD95, RunRecord
-from bundle.laboratory.studies.runner import write_records
+from bundle.laboratory.studies.record import DICE, HD95, RunRecord, write_records
 from tests.laboratory.studies.test_real import STUDY
 
 ARMS = {"random": 0.6, "medclip": 0.65, "rad_dino": 0.7, "both": 0.8}
@@ -68,7 +67,7 @@ def test_the_verdict_of_the_primary_endpoint_comes_first_and_against_the_best_si
 
 
 def test_a_row_that_is_a_claim_has_the_claims_verdict_and_others_are_corrected_for_both(study):
-    scores, how = Scores(ALL), {"split": "test", "structures": ["heart"]}
+    scores, how = FilmScores(ALL), {"split": "test", "structures": ["heart"]}
     question = ("jsrt_2", "both", "random", "test", ("heart",))
     claim = replace(scores.answer(question), corrected_p_value=0.5, num_comparisons=7)
     claimed = {question: claim, ("jsrt_5", *question[1:]): claim}
@@ -104,7 +103,7 @@ def test_the_page_is_written_from_the_records_of_another_folder_alone(tmp_path):
     given, target = tmp_path / "given", tmp_path / "target"
     write_records({record.key: record for record in ALL}, given / "real_results.json")
     page = write_page_again(given, target).read_text()
-    assert page.startswith("# Real teachers")
+    assert page.startswith("# Agglomeration with real teachers")
     assert "runs are not there" in page
     assert {path.name for path in given.iterdir()} == {"real_results.json"}
 
@@ -116,6 +115,6 @@ def test_the_largest_crossed_part_by_hand():
 
 
 def test_a_film_without_a_value_is_left_out():
-    scores = Scores([make_record("random", 0, 0)])
+    scores = FilmScores([make_record("random", 0, 0)])
     assert scores.films("jsrt_2", "random", structures=["heart"], measure=HD95) == {}
     assert scores.films("jsrt_2", "random", measure=HD95)[0, 0, FILMS[0]] == 3.5

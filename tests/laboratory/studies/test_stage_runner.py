@@ -9,8 +9,7 @@ import pytest
 from bundle.engines.stop_request import EXIT_STATUS
 from bundle.laboratory.studies import stage_runner
 from bundle.laboratory.studies.plan import PlannedStage
-from bundle.laboratory.studies.schedule import Stopped
-from bundle.laboratory.studies.stage_runner import StageRunner, minutes
+from bundle.laboratory.studies.stage_runner import StageRunner, Stopped, minutes
 
 
 class Process:
