@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +25,7 @@ TEACHER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Okabe-Ito."""
 ARM_COLOURS = (INK, *TEACHER_COLOURS, "#E69F00", "#56B4E9", "#999999")
 MARKS = "osD^v<>P"
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "studies", "font.size": 9}
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "studies", "font.size": 9}
 
 
 def draw_weights(records: Sequence[RunRecord], order: Sequence[str], path: str | Path) -> Path | None:

@@ -100,16 +100,10 @@ def study_slices(
     seeds: Sequence[int],
     without_labels: Sequence[str | Path] = (),
 ) -> Path:
-    """Run what is missing, and write ``slices.json`` and ``slices.md``; or its last part alone.
+    """Run what is missing, and write ``slices.json`` and ``slices.md``, whose path is returned; or its last part alone.
 
-    Args:
-        folder: CT sub-volumes, as for :func:`bundle.laboratory.public_sets.ct_lesions.make_ct_lesion_datalist`.
-        work_dir: For volumes, data lists and trainings.
-        output_dir: For the results.
-        seeds: Of the trainings.
-        without_labels: Distillations from LiteMedSAM, as for
-            :func:`bundle.laboratory.studies.slices_zero.run_without_labels`. If given, only they are scored, to
-            ``slices_without_labels.json``; ``slices.json`` must be there.
+    With ``without_labels``, distillations as for :func:`run_without_labels`, only these are scored, and ``slices.json``
+    must be there. What is trained is kept in ``work_dir``.
 
     Raises:
         FileNotFoundError: If there are no sub-volumes, or phase 1's files or ``slices.json`` are missing.
