@@ -92,6 +92,7 @@ LIBRARIES = [
     "monai.handlers",
     "mlflow",
     "timm",
+    __name__,  # which the children read their task from
     "bundle.engines.handlers",
     "bundle.losses.distillation",
     "bundle.segmentation.segmenter",

@@ -95,7 +95,14 @@ def test_memory_of_child_processes_is_watched():
 
 
 def test_the_script_ends_with_1_when_a_rule_is_broken(bundle_root):
-    script = [sys.executable, str(bundle_root / "scripts" / "fuzz_studies.py"), "--count", "0", "--kinds", "NIfTI"]
+    script = [
+        sys.executable,
+        str(bundle_root / "scripts" / "laboratory" / "fuzz_studies.py"),
+        "--count",
+        "0",
+        "--kinds",
+        "NIfTI",
+    ]
     quick = {**os.environ, IN_PROCESS_VARIABLE: "1"}
     broken = subprocess.run([*script, "--seconds", "0"], capture_output=True, text=True, check=False, env=quick)
     assert broken.returncode == 1
