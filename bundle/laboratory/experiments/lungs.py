@@ -18,7 +18,6 @@ from bundle.engines.stages import Stage, children_cpu_seconds, peak_memory_gb, r
 from bundle.keys import IMAGE, VALID
 from bundle.laboratory.experiments.baseline import BASELINES, baseline_stages
 from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
-from bundle.losses.fit import weights_sha256
 from bundle.losses.statistics import FeatureStatistics
 from bundle.paths import ROOT
 from bundle.weights import weights_sha256

@@ -21,10 +21,10 @@ from bundle.laboratory.recipes.image_text import ImageTextContrast
 from bundle.laboratory.recipes.promptable import PromptableSegmentation
 from bundle.laboratory.recipes.self_distillation import SelfDistillation
 from bundle.teachers.base import Teacher
-from bundle.teachers.checkpoint import file_sha256
 from bundle.teachers.medclip import load_medclip, small_medclip
 from bundle.teachers.medsam2 import load_medsam2, small_medsam2
 from bundle.teachers.rad_dino import load_rad_dino, small_rad_dino
+from bundle.weights import file_sha256
 
 logger = logging.getLogger(__name__)
 

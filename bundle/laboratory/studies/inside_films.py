@@ -14,7 +14,7 @@ from bundle.laboratory.studies.networks import AFTER, BEFORE, HeldOutFrames, Net
 from bundle.laboratory.studies.readouts import read_student
 from bundle.laboratory.studies.real_films import load_films
 from bundle.paths import ROOT
-from bundle.students.card import find_card
+from bundle.weights import find_card
 
 SEED = 0
 """Of the random weights, where no student before is given."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bundle.engines.tracking import sqlite_uri
-from bundle.losses.collapse import THRESHOLD
+from bundle.losses.distillation import COLLAPSED
 from bundle.paths import ROOT
 from bundle.phantom import generate_study
 from bundle.segmentation.segmenter import Segmenter
@@ -138,7 +138,7 @@ def is_collapsed(curves: Mapping[str, Trace]) -> bool:
         return False
     steps = list(zip(*([value for _, value in curve] for curve in weights), strict=True))
     last = steps[-max(1, len(steps) // 4) :]
-    return any(all(values[index] > THRESHOLD * sum(values) for values in last) for index in range(len(weights)))
+    return any(all(values[index] > COLLAPSED * sum(values) for values in last) for index in range(len(weights)))
 
 
 IMAGE_SIZE = 512

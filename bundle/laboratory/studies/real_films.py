@@ -17,9 +17,9 @@ from bundle.data.labels import parse_label
 from bundle.data.make_datalist import split_by_patient
 from bundle.keys import IMAGE, LABEL
 from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist, make_jsrt_datalist
-from bundle.teachers.checkpoint import file_sha256
 from bundle.transforms.letterbox import Letterboxd
 from bundle.transforms.load import LoadFramed
+from bundle.weights import file_sha256
 
 LUNG = "lung"
 UNLABELLED = "unlabelled"

@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from bundle.atomic import write_json
 from bundle.engines.stages import Stage
 from bundle.engines.tracking import sqlite_uri
+from bundle.laboratory.trials.store_contents import contents, unfinished
 from bundle.paths import ROOT
-from bundle.store.contents import contents, unfinished
 
 PHASE_1, PHASE_2 = "phase 1", "phase 2"
 TOLERANCE = 1e-6
