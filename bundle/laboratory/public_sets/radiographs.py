@@ -87,5 +87,5 @@ def _make(
         patient_pattern=r"images/(.+)\.png",
         fractions=fractions,
         seed=seed,
-        about=ABOUT[what] if is_of_the_set else None,
+        **(ABOUT[what] if is_of_the_set else {}),
     )
