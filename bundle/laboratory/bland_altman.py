@@ -11,21 +11,13 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Agreement:
-    """Bias and 95% limits of agreement, in the unit of the measure.
+    """Bias and 95% limits of agreement, in the unit of the measure."""
 
-    Attributes:
-        bias: Mean of measured less reference.
-        lower: Lower limit, ``bias - 1.96 s`` with the standard deviation ``s`` of the differences (n - 1).
-        upper: Upper limit.
-        num_pairs: Number of pairs with both values.
-        num_left_out: Number of pairs without one of them.
-    """
-
-    bias: float
-    lower: float
-    upper: float
-    num_pairs: int
-    num_left_out: int
+    bias: float  # Mean of measured less reference
+    lower: float  # Lower limit, ``bias - 1.96 s`` with the standard deviation ``s`` of the differences (n - 1)
+    upper: float  # Upper limit
+    num_pairs: int  # Number of pairs with both values
+    num_left_out: int  # Number of pairs without one of them
 
 
 def bland_altman(measured: ArrayLike, reference: ArrayLike) -> Agreement:

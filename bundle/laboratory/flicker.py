@@ -12,10 +12,7 @@ from bundle.metrics.overlap import check_masks
 
 
 def frame_change(masks: Tensor) -> Tensor:
-    """Change between neighboring frames: 1 - Dice of a frame's mask and the next one's.
-
-    Args:
-        masks: Binary masks of a clip ``(T, S, H, W)``.
+    """Change between neighboring frames of binary masks ``(T, S, H, W)``: 1 - Dice of a mask and the next one.
 
     Returns:
         ``(T - 1, S)`` in [0, 1]: 0 where both masks are empty, 1 where one is.
@@ -33,11 +30,7 @@ def frame_change(masks: Tensor) -> Tensor:
 
 
 def flicker(pred: Tensor, label: Tensor) -> Tensor:
-    """Mean change of the prediction beyond that of the truth, between neighboring frames.
-
-    Args:
-        pred: Binary masks of a clip ``(T, S, H, W)``.
-        label: Binary masks ``(T, S, H, W)``, on the same grid.
+    """Mean change between neighboring frames of masks ``(T, S, H, W)``, the prediction's beyond the truth's.
 
     Returns:
         ``(S,)`` in [-1, 1]: above 0 the prediction changes more than the truth, which one sees as flicker; below 0 it
@@ -54,10 +47,6 @@ def flicker(pred: Tensor, label: Tensor) -> Tensor:
 
 def area_flicker(pred: Tensor, label: Tensor) -> Tensor:
     """Mean error of the area's change between neighboring frames, as a share of the structure's mean true area.
-
-    Args:
-        pred: Binary masks of a clip ``(T, S, H, W)``.
-        label: Binary masks ``(T, S, H, W)``, on the same grid.
 
     Returns:
         ``(S,)``, 0 or more; NaN where the label is empty throughout.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.laboratory.shipped.memory import make_shipped_memory
+from bundle.laboratory.shipped import make_shipped_memory
 from bundle.paths import ROOT
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.laboratory.shipped.model import START, make_shipped_model
+from bundle.laboratory.shipped import START, make_shipped_model
 from bundle.one_line import in_words
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bundle.data.datalist import check_datalist, read_datalist
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
 from bundle.laboratory.public_sets.ct_lesions import make_ct_lesion_datalist
-from bundle.laboratory.public_sets.jsrt import make_jsrt_datalist
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist, make_jsrt_datalist
 from bundle.one_line import in_words
 
 BUILDERS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.laboratory.recipes import catalogue, register, ship
+from bundle.laboratory.recipes import catalogue, register
 
 
 def main() -> None:
@@ -22,10 +22,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = arguments.output or Path("models/teachers") / f"{arguments.teacher}_small.safetensors"
-    frames = ship.find_frames(arguments.frames)
+    frames = catalogue.find_frames(arguments.frames)
     if arguments.teacher == "compare":
-        return print(json.dumps(register.compare(output.parent, frames)["pairwise_cka"], indent=2))
-    entry = ship.train_small_teacher(arguments.teacher, output, frames, steps=arguments.steps)
+        return print(json.dumps(register.compare_teachers(output.parent, frames)["pairwise_cka"], indent=2))
+    entry = catalogue.train_small_teacher(arguments.teacher, output, frames, steps=arguments.steps)
     register.register(output.parent, arguments.teacher, entry)
     return print(json.dumps(entry, indent=2))
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from bundle.engines.zero_label import LabelledFilms, zero_label_scores
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
 from bundle.losses.standardize import Identity
 from bundle.segmentation.segmenter import make_decoder
 from bundle.segmentation.teacher_decoder import TeacherDecoder

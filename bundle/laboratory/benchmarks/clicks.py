@@ -24,22 +24,16 @@ FIRST_SEED = 33_000_000
 """Patients of no data set."""
 
 NUM_CLICKS = 3
-Answer = Callable[[EncodedFrame, Prompt], Tensor]  # -> bool (H, W)
+PromptAnswer = Callable[[EncodedFrame, Prompt], Tensor]  # -> bool (H, W)
 
 
 @dataclass(frozen=True)
 class ClickScore:
-    """One way to get a mask.
+    """One way to get a mask."""
 
-    Attributes:
-        answer: How.
-        standard: Mean Dice over structures, on standard patients.
-        hard: On patients of the phantom's hard domain.
-    """
-
-    answer: str
-    standard: float
-    hard: float
+    answer: str  # How
+    standard: float  # Mean Dice over structures, on standard patients
+    hard: float  # On patients of the phantom's hard domain
 
 
 def measure_clicks(
@@ -48,19 +42,13 @@ def measure_clicks(
     num_frames: int = 3,
     size: int | None = None,
 ) -> list[ClickScore]:
-    """Compare automatic masks with prompted ones, and with corrections by up to three clicks.
+    """Compare automatic masks with prompted ones, and with corrections by up to three clicks, on both domains.
 
     A click falls into the middle of the largest wrong region, as interactive segmentation is evaluated (RITM, Sofiiuk
     et al. 2022). A box is the true mask's.
-
-    Args:
-        segmenter: Trained, in evaluation mode.
-        num_patients: Of each domain.
-        num_frames: Of each patient.
-        size: Rows and columns; the segmenter's input size if None.
     """
     size = segmenter.image_size if size is None else size
-    names: dict[str, Answer] = {
+    names: dict[str, PromptAnswer] = {
         "": lambda encoded, prompt: answer_prompt(segmenter, encoded, prompt).mask,
         ", by name": lambda encoded, prompt: answer_by_name(segmenter, encoded, prompt).mask,
     }
@@ -100,7 +88,7 @@ def next_click(pred: Tensor, label: Tensor) -> tuple[tuple[float, float], int]:
 
 
 def _answers(
-    structure: str, encoded: EncodedFrame, automatic: Tensor, label: Tensor, answer: Answer
+    structure: str, encoded: EncodedFrame, automatic: Tensor, label: Tensor, answer: PromptAnswer
 ) -> Iterator[tuple[str, Tensor]]:
     point, inside = next_click(torch.zeros_like(label), label)
     yield "a click on it", answer(encoded, Prompt(structure, 0, [point], [inside]))

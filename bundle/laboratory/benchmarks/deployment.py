@@ -1,4 +1,4 @@
-"""Speed and accuracy of the exported segmenter, runtime by runtime, and where the time of the real-time preset goes."""
+"""Speed and accuracy of the exported segmenter beside other networks, and where the real-time preset's time goes."""
 
 import tempfile
 import time
@@ -10,6 +10,8 @@ from statistics import median
 
 import numpy as np
 import torch
+from monai.networks.nets import BasicUNet, UNet
+from sam2.build_sam import build_sam2
 from torch import Tensor, nn
 
 from bundle.data.readers import read_clip
@@ -18,7 +20,6 @@ from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import segment_studies
 from bundle.inference.runtimes.enlarge import MaskEnlarger
 from bundle.inference.runtimes.load import PRECISIONS, Runtime, load_runtime
-from bundle.laboratory.benchmarks.deployment_networks import other_networks
 from bundle.laboratory.benchmarks.record import Row
 from bundle.metrics.overlap import dice
 from bundle.paths import ROOT
@@ -30,6 +31,61 @@ from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 from bundle.transforms.letterbox import LetterboxGeometry, letterbox
 
+SAM = "SAM 2.1 Hiera-T, 12 points"
+STRIDE = 16  # of SAM 2's image embedding
+
+
+class PromptedSam2(nn.Module):
+    """SAM 2.1 Hiera-T with random weights: one encoder pass, then a mask per structure from a point each.
+
+    All prompts of a frame go through the mask decoder as one batch, which is the fastest way it offers.
+    """
+
+    points: Tensor
+
+    def __init__(self, image_size: int, num_structures: int) -> None:
+        super().__init__()
+        grid = image_size // STRIDE
+        attention = "++model.memory_attention.layer"
+        overrides = [
+            f"++model.image_size={image_size}",
+            f"{attention}.self_attention.feat_sizes=[{grid},{grid}]",
+            f"{attention}.cross_attention.feat_sizes=[{grid},{grid}]",
+        ]
+        config = "configs/sam2.1/sam2.1_hiera_t.yaml"
+        self.model = build_sam2(config, device="cpu", hydra_overrides_extra=overrides, apply_postprocessing=False)
+        self.register_buffer("points", torch.linspace(0, image_size, num_structures)[:, None, None].repeat(1, 1, 2))
+
+    def forward(self, frames: Tensor) -> Tensor:  # (B, 1, S, S) -> (B, N, S/4, S/4)
+        return torch.cat([self._segment(frame[None]) for frame in frames])
+
+    def _segment(self, frame: Tensor) -> Tensor:
+        stride_4, stride_8, embedding = self.model.forward_image(frame.expand(-1, 3, -1, -1))["backbone_fpn"]
+        labels = torch.ones(self.points.shape[:2], dtype=torch.int32)
+        sparse, dense = self.model.sam_prompt_encoder(points=(self.points, labels), boxes=None, masks=None)
+        masks, *_ = self.model.sam_mask_decoder(
+            image_embeddings=embedding,
+            image_pe=self.model.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            repeat_image=True,
+            high_res_features=[stride_4, stride_8],
+        )
+        return masks.transpose(0, 1)
+
+
+def other_networks(image_size: int, num_structures: int) -> dict[str, nn.Module]:
+    """Networks of other projects, with random weights, from frames ``(B, 1, S, S)`` to logits."""
+    unet = UNet(2, 1, num_structures, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
+    networks = {
+        SAM: PromptedSam2(image_size, num_structures),
+        "MONAI UNet": unet,
+        "MONAI BasicUNet": BasicUNet(2, 1, num_structures),
+    }
+    return {name: network.eval() for name, network in networks.items()}
+
+
 STUDENTS = ("efficientvit_b0", "efficientvit_b1", "repvit_m0_9", "tiny_vit_5m_224")
 OUTPUTS = ("nifti", "areas", "measures")
 """What ``configs/realtime.json`` writes."""
@@ -37,30 +93,19 @@ HELD_OUT_SEEDS = range(800_000_000, 800_000_006)
 """Synthetic patients far from those of any data set."""
 BATCH_SIZE = 8
 FILM_SECONDS = 2.0
-SAM = "SAM 2.1 Hiera-T, 12 points"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured, and for how long.
+    """What is measured, and for how long."""
 
-    Attributes:
-        image_size: Side of the frames, and of the film.
-        students: timm backbones.
-        checkpoints: Trained weights of some of them; the others get random ones.
-        seconds: Of every timing.
-        num_calibration_frames: For int8 of trained weights; of random ones 4.
-        longest_film: Frames of the longest film.
-        runtimes: Which of them.
-    """
-
-    image_size: int = 512
-    students: Sequence[str] = STUDENTS
-    checkpoints: Mapping[str, Path] | None = None
-    seconds: float = 1.5
-    num_calibration_frames: int = 64
-    longest_film: int = 120
-    runtimes: Sequence[str] = tuple(PRECISIONS)
+    image_size: int = 512  # Side of the frames, and of the film
+    students: Sequence[str] = STUDENTS  # timm backbones
+    checkpoints: Mapping[str, Path] | None = None  # Trained weights of some of them; the others get random ones
+    seconds: float = 1.5  # Of every timing
+    num_calibration_frames: int = 64  # For int8 of trained weights; of random ones 4
+    longest_film: int = 120  # Frames of the longest film
+    runtimes: Sequence[str] = tuple(PRECISIONS)  # Which of them
 
     def trained(self, student: str) -> Path | None:
         """Where a student's weights are; by default the shipped model's."""

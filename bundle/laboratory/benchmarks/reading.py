@@ -1,17 +1,14 @@
 """How fast clips are read, decoding process included, against the bare decoder on the same file."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import cast
 
 import av
 import numpy as np
-import psutil
 import pydicom
 from PIL import Image
 from pydicom import uid
@@ -19,43 +16,16 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from bundle.data.readers import decode_clip, read_clip
-from bundle.data.worker import WORKER, Limits
+from bundle.laboratory.benchmarks.record import Row
 
 
-@dataclass(frozen=True)
-class ReadingSpeed:
-    """Frames per second of one file, the best of the repeats.
+def measure_reading(num_frames: int = 600, size: int = 512, repeats: int = 3) -> list[Row]:
+    """Write a moving pattern in five formats and read each; the ways take turns, and the best of the repeats counts.
 
-    Attributes:
-        kind: What the file is.
-        bare: The decoder alone: stored values, or luma, in a list.
-        in_process: ``decode_clip``: the whole clip in the calling process.
-        read: ``read_clip``: the whole clip, by way of the decoding process.
+    Returns:
+        Frames per second of the bare decoder (stored values, or luma, in a list), of ``decode_clip`` in this process,
+        of ``read_clip`` by way of the decoding process, and the share of the bare decoder's that this reaches.
     """
-
-    kind: str
-    bare: float
-    in_process: float
-    read: float
-
-    @property
-    def ratio(self) -> float:
-        """Share of the bare decoder's throughput that ``read_clip`` reaches."""
-        return self.read / self.bare
-
-
-def measure_reading(
-    num_frames: int = 200, size: int = 512, repeats: int = 3, is_cpu_time: bool = False
-) -> list[ReadingSpeed]:
-    """Write a moving pattern in five formats and read each; the runs of the three ways take turns.
-
-    Args:
-        num_frames: Frames of each file.
-        size: Rows and columns.
-        repeats: Runs, of which the best counts.
-        is_cpu_time: Count the CPU time of both processes instead of the time that passes: for a busy machine.
-    """
-    clock = _cpu_clock() if is_cpu_time else time.perf_counter
     frames = _moving_pattern(num_frames, size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,37 +36,21 @@ def measure_reading(
             ("H.264 in MP4", _video(folder / "h264.mp4", frames, "libx264"), _bare_pyav),
             ("MJPEG in AVI", _video(folder / "mjpeg.avi", frames, "mjpeg"), _bare_pyav),
         ]
-        return [_measure(kind, path, bare, num_frames, repeats, clock) for kind, path, bare in files]
+        return [_measure(kind, path, bare, num_frames, repeats) for kind, path, bare in files]
 
 
-def _measure(
-    kind: str,
-    path: Path,
-    bare: Callable[[Path], object],
-    num_frames: int,
-    repeats: int,
-    clock: Callable[[], float],
-) -> ReadingSpeed:
-    ways = (bare, decode_clip, read_clip)
-    best = [float("inf")] * len(ways)
+def _measure(kind: str, path: Path, bare: Callable[[Path], object], num_frames: int, repeats: int) -> Row:
+    ways = {"bare decoder, frames/s": bare, "decode_clip": decode_clip, "read_clip": read_clip}
+    best = dict.fromkeys(ways, 0.0)
     read_clip(path)  # starts the process and fills the disk's cache
     for _ in range(repeats):
-        for index, way in enumerate(ways):
-            start = clock()
+        for title, way in ways.items():
+            start = time.perf_counter()
             result = way(path)
-            best[index] = min(best[index], clock() - start)
+            best[title] = max(best[title], num_frames / (time.perf_counter() - start))
             del result
-    return ReadingSpeed(kind, *(num_frames / seconds for seconds in best))
-
-
-def _cpu_clock() -> Callable[[], float]:
-    decoder = psutil.Process(WORKER.call(os.getpid, limits=Limits(seconds=300, num_bytes=2**28)))
-
-    def seconds() -> float:
-        times = decoder.cpu_times()  # in steps of 10 ms
-        return time.process_time() + times.user + times.system
-
-    return seconds
+    bare_speed, _, read = best.values()
+    return {"file": kind, **best, "read_clip / bare": read / bare_speed}
 
 
 def _moving_pattern(num_frames: int, size: int) -> np.ndarray:  # (T, H, W) uint8

@@ -20,17 +20,11 @@ Row = Mapping[str, str | int | float | None]
 
 @dataclass(frozen=True)
 class Section:
-    """One benchmark.
+    """One benchmark."""
 
-    Attributes:
-        title: Heading.
-        text: What was measured, how to read it, and what it does not say.
-        measure: Gives the rows of the table; all have the same keys.
-    """
-
-    title: str
-    text: str
-    measure: Callable[[], Sequence[Row]]
+    title: str  # Heading
+    text: str  # What was measured, how to read it, and what it does not say
+    measure: Callable[[], Sequence[Row]]  # Gives the rows of the table; all have the same keys
 
 
 def measure_section(name: str, section: Section) -> dict[str, Any]:

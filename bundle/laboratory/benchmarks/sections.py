@@ -1,65 +1,39 @@
 """Every benchmark of ``docs/benchmarks.md``: what it measures, and with which command."""
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 
 from bundle.export.deploy import Exporter
 from bundle.export.model_card import load_segmenter
 from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks.clicks import measure_clicks
 from bundle.laboratory.benchmarks.deployment import measure_deployment, measure_stages
-from bundle.laboratory.benchmarks.epochs import measure_epochs
 from bundle.laboratory.benchmarks.finished import measure_finished
-from bundle.laboratory.benchmarks.generation import frames_per_second
 from bundle.laboratory.benchmarks.neighbour import measure_neighbour
 from bundle.laboratory.benchmarks.reading import measure_reading
 from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
 from bundle.laboratory.benchmarks.streaming import streaming_rows
 from bundle.laboratory.benchmarks.training import Setting, measure_training
 from bundle.laboratory.benchmarks.video import measure_video, shipped_tracker
-from bundle.laboratory.experiments.stored_views import compare_stored_views
-from bundle.laboratory.trials.kill_trials import run_kill_trials
-from bundle.laboratory.trials.store_kill_trials import run_store_trials
+from bundle.laboratory.trials.kill_trials import run_kill_trials, run_store_trials
 from bundle.paths import ROOT
-from bundle.phantom.study import Domain
+from bundle.phantom.study import Domain, generate_study
 
 JSON_PATH = ROOT / "docs" / "benchmarks.json"
 PAGE_PATH = ROOT / "docs" / "benchmarks.md"
 
 
 def _phantom() -> list[Row]:
-    return [{"size": size, "frames/s": frames_per_second(size)} for size in (256, 512)]
-
-
-def _reading() -> list[Row]:
-    return [
-        {
-            "file": speed.kind,
-            "bare decoder, frames/s": speed.bare,
-            "decode_clip": speed.in_process,
-            "read_clip": speed.read,
-            "read_clip / bare": speed.ratio,
-        }
-        for speed in measure_reading(num_frames=600)
-    ]
-
-
-def _epochs() -> list[Row]:
-    return [
-        {
-            "student": times.backbone,
-            "live, s": times.live_seconds,
-            "stored, s": times.stored_seconds,
-            "live / stored": times.speedup,
-            "FLOP ratio": times.compute_ratio,
-            "share of it": times.speedup / times.compute_ratio,
-            "waiting for data": times.waiting,
-        }
-        for times in measure_epochs()
-    ]
+    generate_study(0, 64, 2)  # imports and caches
+    rows: list[Row] = []
+    for size in (256, 512):
+        start = time.perf_counter()
+        generate_study(0, size, 60)
+        rows.append({"size": size, "frames/s": 60 / (time.perf_counter() - start)})
+    return rows
 
 
 def _folder() -> tempfile.TemporaryDirectory:
@@ -72,36 +46,15 @@ def _named(row: Row) -> Row:
     return {name.replace("_", " "): value for name, value in row.items()}
 
 
-def _store_students() -> list[Row]:
-    with _folder() as name:
-        report = compare_stored_views(name)
-    return [
-        {"teachers": variant, **{f"{metric}, mean": mean(values[metric]) for metric in ("val_loss", "val_cosine")}}
-        | {f"val_loss, seed {seed}": value for seed, value in zip(report["seeds"], values["val_loss"], strict=True)}
-        for variant, values in report["variants"].items()
-    ]
-
-
 def _kills() -> list[Row]:
     with _folder() as name:
-        store = run_store_trials(Path(name) / "store")
-        training = run_kill_trials(Path(name) / "training")
-    return [
-        {
-            "of": "the cache stage",
-            "runs": store["num_trials"],
-            "killed": store["num_killed"],
-            "equal": store["num_equal"],
-            "loss differs by": None,
-        },
-        {
-            "of": "both phases",
-            "runs": training["num_trials"],
-            "killed": training["num_killed"],
-            "equal": training["num_equal"],
-            "loss differs by": training["largest_loss_difference"],
-        },
-    ]
+        reports = {
+            "the cache stage": run_store_trials(Path(name) / "store"),
+            "both phases": run_kill_trials(Path(name) / "training"),
+        }
+    columns = {"runs": "num_trials", "killed": "num_killed", "equal": "num_equal"}
+    columns |= {"loss differs by": "largest_loss_difference"}
+    return [{"of": of} | {shown: report[key] for shown, key in columns.items()} for of, report in reports.items()]
 
 
 def _training_step() -> list[Row]:
@@ -117,7 +70,7 @@ def _streaming() -> list[Row]:
     curve = ROOT / "docs" / "figures" / "memory.json"
     with _folder() as name:
         network = load_runtime(Exporter(segmenter, checkpoint))
-        return [dict(row) for row in streaming_rows(network, segmenter.image_size, name, curve_path=curve)]
+        return streaming_rows(network, segmenter.image_size, name, curve_path=curve)
 
 
 def _clicks() -> list[Row]:
@@ -148,25 +101,7 @@ SECTIONS = {
             "decoding process. The best of three turns. Of short clips the fixed cost, about 10 ms a file, is a larger "
             "share."
         ),
-        measure=_reading,
-    ),
-    "epochs": Section(
-        title="An epoch from the store against live full-size teachers",
-        text=(
-            "Phase 1 at 512 x 512, the same batches of 2 synthetic frames; teachers of the published architectures "
-            "with random weights. FLOP ratio: operations of teachers and student over the student's own (forward and "
-            "backward), which the speed-up would be if every operation took the same time. Medians of 3 epochs of 8 "
-            "frames."
-        ),
-        measure=_epochs,
-    ),
-    "store-students": Section(
-        title="Feature store: what the student loses",
-        text=(
-            "EfficientViT-B0, small teachers, 160 phantom frames of 20 patients at 128 x 128, 8 epochs, the same "
-            "validation frames and standardizers: loss and cosine of the validation."
-        ),
-        measure=_store_students,
+        measure=measure_reading,
     ),
     "kills": Section(
         title="Killed with signal 9 at random moments, and given the same command again",
@@ -249,7 +184,7 @@ SECTIONS = {
 
 
 def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path: Path = PAGE_PATH) -> None:
-    """Measure some sections again; the others keep their figures.
+    """Measure some sections again; the others, also those of earlier versions, keep their figures.
 
     Raises:
         ValueError: If a name is unknown.
@@ -260,4 +195,5 @@ def run_benchmarks(names: Sequence[str], json_path: Path = JSON_PATH, page_path:
     for name in names:
         section = measure_section(name, SECTIONS[name])
         record = load_record(json_path) | {name: section}
-        write_record({key: record[key] for key in SECTIONS if key in record}, json_path, page_path)
+        order = dict.fromkeys([*SECTIONS, *record])
+        write_record({key: record[key] for key in order if key in record}, json_path, page_path)

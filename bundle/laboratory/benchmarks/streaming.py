@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from bundle.inference.predictor import ClipInferer, HasCoarseLogits
 from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.spool import MaskSpool, PictureSpool
 from bundle.inference.writers import WRITERS
+from bundle.laboratory.benchmarks.record import Row
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 
 PATTERN_FRAMES = 60
 """Different frames of a film; they are repeated."""
 
-FRAME_RATE = 30
+FRAME_RATE, CHUNK_FRAMES = 30, 8
 SAMPLE_SECONDS = 0.1
 CHILDREN_SECONDS = 2.0  # to look for processes takes long
 SEGMENT = "segment"
@@ -35,53 +37,37 @@ SEGMENT = "segment"
 
 @dataclass(frozen=True)
 class MemorySample:
-    """What this process and the decoding process hold.
+    """What this process and the decoding process hold."""
 
-    Attributes:
-        frames: Segmented so far.
-        stage: What was going on: "segment", or the output that was written.
-        seconds: Since the start.
-        resident_mb: Now.
-        peak_mb: Highest so far.
-    """
-
-    frames: int
-    stage: str
-    seconds: float
-    resident_mb: float
-    peak_mb: float
+    frames: int  # Segmented so far
+    stage: str  # What was going on: "segment", or the output that was written
+    seconds: float  # Since the start
+    resident_mb: float  # Now
+    peak_mb: float  # Highest so far
 
 
 @dataclass
 class StreamingReport:
-    """One film.
+    """One film."""
 
-    Attributes:
-        num_frames: Of the film.
-        size: Its rows and columns.
-        seconds: Per stage: "segment" (decoding, inference and putting away, which overlap), and each output.
-        samples: Memory, at the start, every so many frames, and at the end of every output.
-    """
-
-    num_frames: int
-    size: int
+    num_frames: int  # Of the film
+    size: int  # Its rows and columns
+    # Per stage: "segment" (decoding, inference and putting away, which overlap), and each output
     seconds: dict[str, float] = field(default_factory=dict)
+    # Memory, at the start, every so many frames, and at the end of every output
     samples: list[MemorySample] = field(default_factory=list)
 
-    def rows(self) -> list[dict[str, str | float | None]]:
+    def rows(self) -> list[Row]:
         """One row per stage, for a table."""
-        rows: list[dict[str, str | float | None]] = []
-        for stage, seconds in self.seconds.items():
-            resident = [sample.peak_mb for sample in self.samples if sample.stage == stage]
-            rows.append(
-                {
-                    "stage": stage,
-                    "ms per frame": 1000 * seconds / self.num_frames,
-                    "frames/s": self.num_frames / seconds,
-                    "peak memory so far, MiB": max(resident),
-                }
-            )
-        return rows
+        return [
+            {
+                "stage": stage,
+                "ms per frame": 1000 * seconds / self.num_frames,
+                "frames/s": self.num_frames / seconds,
+                "peak memory so far, MiB": max(sample.peak_mb for sample in self.samples if sample.stage == stage),
+            }
+            for stage, seconds in self.seconds.items()
+        ]
 
 
 def streaming_rows(
@@ -91,20 +77,11 @@ def streaming_rows(
     num_frames: int = 18_000,
     size: int = 512,
     curve_path: str | Path | None = None,
-) -> list[dict[str, str | float | None]]:
-    """The benchmark's table: each part of the way on its own, then a long film through all of it.
-
-    Args:
-        network: As for ``measure_streaming``.
-        image_size: As there.
-        folder: As there.
-        num_frames: As there.
-        size: As there.
-        curve_path: As there.
-    """
-    alone = measure_stages(network, image_size, folder, size=size)
+) -> list[Row]:
+    """The benchmark's table: each part of the way on its own, then a long film through all of it."""
+    alone = time_parts(network, image_size, folder, size=size)
     report = measure_streaming(network, image_size, folder, num_frames, size, curve_path=curve_path)
-    parts: list[dict[str, str | float | None]] = [
+    parts: list[Row] = [
         {"stage": f"{name}, alone", "ms per frame": value, "frames/s": 1000 / value, "peak memory so far, MiB": None}
         for name, value in alone.items()
     ]
@@ -118,62 +95,41 @@ def measure_streaming(
     num_frames: int = 18_000,
     size: int = 512,
     outputs: Sequence[str] = ("areas", "measures", "nifti", "overlay"),
-    chunk_frames: int = 8,
     sample_every: int = 1000,
     curve_path: str | Path | None = None,
 ) -> StreamingReport:
-    """Segment a synthetic film as ``configs/inference.json`` does, and watch time and memory.
-
-    Args:
-        network: Frames to logits, or a runtime.
-        image_size: Side of the network's input.
-        folder: Gets the film and the results.
-        num_frames: Length of the film; 18,000 are ten minutes at 30 frames/s.
-        size: Rows and columns of the film.
-        outputs: What is written, in this order.
-        chunk_frames: Frames that go through together.
-        sample_every: Frames between two samples of memory.
-        curve_path: JSON file for the samples, from which the figure is drawn; None: none.
-    """
+    """Segment a synthetic film as ``configs/inference.json`` does; samples of memory go to a JSON file."""
     film = write_film(Path(folder) / "film.mp4", num_frames, size)
     report = StreamingReport(num_frames, size)
     watch = _Watch(report, sample_every)
-    inferer, counted = ClipInferer(image_size, chunk_frames, progress=False), _Counted(network, watch)
-    output_dir = Path(folder) / "results"
+    inferer, output_dir = ClipInferer(image_size, CHUNK_FRAMES, progress=False), Path(folder) / "results"
+
+    def count(function: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+        output = function(frames)
+        watch.add_frames(len(frames))
+        return output
+
+    counted = _Watched(network, count)
     with watch.running(), _timed_writers(watch, outputs):
         results = segment_studies(
-            film, output_dir, counted, inferer, STRUCTURES, outputs, options=StudyOptions(chunk_frames)
+            film, output_dir, counted, inferer, STRUCTURES, outputs, options=StudyOptions(CHUNK_FRAMES)
         )
     results.exit_if_refused()
     if curve_path is not None:
-        write_json(curve_path, {**asdict(report), "outputs": list(outputs), "chunk_frames": chunk_frames})
+        write_json(curve_path, {**asdict(report), "outputs": list(outputs), "chunk_frames": CHUNK_FRAMES})
     return report
 
 
-def measure_stages(
-    network: nn.Module,
-    image_size: int,
-    folder: str | Path,
-    num_frames: int = 120,
-    size: int = 512,
-    chunk_frames: int = 8,
+def time_parts(
+    network: nn.Module, image_size: int, folder: str | Path, num_frames: int = 120, size: int = 512
 ) -> dict[str, float]:
-    """Milliseconds per frame of each part of the way to the masks on its own, without overlap.
-
-    Args:
-        network: Frames to logits, or a runtime.
-        image_size: Side of the network's input.
-        folder: Gets a film.
-        num_frames: Length of the film.
-        size: Rows and columns of the film.
-        chunk_frames: Frames that go through together.
-    """
+    """Milliseconds per frame of each part of the way to the masks on its own, without overlap."""
     film = write_film(Path(folder) / "stages.mp4", num_frames, size)
-    clock, inferer = _Clock(), ClipInferer(image_size, chunk_frames, progress=False)
-    timed_network = _Timed(network, clock)
+    clock, inferer = _Clock(), ClipInferer(image_size, CHUNK_FRAMES, progress=False)
+    timed_network = _Watched(network, partial(clock.time, "network"))
     kept = MaskSpool(folder, len(STRUCTURES), size, size), PictureSpool(folder, size, size)
     for is_warm in (False, True):  # the first turn starts the decoding process and warms up the network
-        chunks = clock.time("decoding", lambda: list(stream_clip(film, chunk_frames)))
+        chunks = clock.time("decoding", lambda: list(stream_clip(film, CHUNK_FRAMES)))
         for chunk in chunks:
             if isinstance(chunk, FrameChunk):
                 frames = clock.time("gray values", chunk.shown)
@@ -277,25 +233,6 @@ class _Watch:
         self._peak = max(self._peak, self._resident)
 
 
-class _Counted(nn.Module):
-    """A network that tells how many frames it has had."""
-
-    def __init__(self, network: nn.Module, watch: _Watch) -> None:
-        super().__init__()
-        self.network = network
-        self.watch = watch
-        if isinstance(network, HasCoarseLogits):
-            self.coarse = lambda frames: self._count(network.coarse, frames)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self._count(self.network, frames)
-
-    def _count(self, function: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-        output = function(frames)
-        self.watch.add_frames(len(frames))
-        return output
-
-
 class _Clock:
     """Adds up the time of calls by name."""
 
@@ -309,18 +246,17 @@ class _Clock:
         return value
 
 
-class _Timed(nn.Module):
-    """A network whose time is taken."""
+class _Watched(nn.Module):
+    """A network whose calls, for coarse logits too if it has them, go through another function."""
 
-    def __init__(self, network: nn.Module, clock: _Clock) -> None:
+    def __init__(self, network: nn.Module, call: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> None:
         super().__init__()
-        self.network = network
-        self.clock = clock
+        self.network, self.call = network, call
         if isinstance(network, HasCoarseLogits):
-            self.coarse = lambda frames: clock.time("network", network.coarse, frames)
+            self.coarse = lambda frames: call(network.coarse, frames)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.clock.time("network", self.network, frames)
+        return self.call(self.network, frames)
 
 
 @contextmanager

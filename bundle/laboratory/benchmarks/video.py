@@ -32,25 +32,15 @@ Masks = Tensor  # bool (T, S, H, W)
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One way of making masks, over all patients.
+    """One way of making masks, over all patients."""
 
-    Attributes:
-        masks: How the masks are made.
-        dice: Mean over patients, structures and frames but the first.
-        late_dice: Mean over the last quarter of the frames.
-        flicker: :func:`bundle.laboratory.flicker.flicker`, its mean.
-        area_flicker: :func:`bundle.laboratory.flicker.area_flicker`, its mean.
-        ms_per_frame: Time per frame of all structures together; None where nothing is computed.
-        ms_per_mask: Time per frame and structure.
-    """
-
-    masks: str
-    dice: float
-    late_dice: float
-    flicker: float
-    area_flicker: float
-    ms_per_frame: float | None
-    ms_per_mask: float | None
+    masks: str  # How the masks are made
+    dice: float  # Mean over patients, structures and frames but the first
+    late_dice: float  # Mean over the last quarter of the frames
+    flicker: float  # :func:`bundle.laboratory.flicker.flicker`, its mean
+    area_flicker: float  # :func:`bundle.laboratory.flicker.area_flicker`, its mean
+    ms_per_frame: float | None  # Time per frame of all structures together; None where nothing is computed
+    ms_per_mask: float | None  # Time per frame and structure
 
 
 @dataclass
@@ -81,11 +71,7 @@ class _Tally:
 
 
 def shipped_tracker(folder: Path) -> tuple[Segmenter, SAM2VideoPredictor]:
-    """The segmenter ``model.pt`` of a folder, as its ``model.json`` says, and the tracker with ``memory.pt``.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-    """
+    """The segmenter ``model.pt`` of a folder, as its ``model.json`` says, and the tracker with ``memory.pt``."""
     segmenter = load_segmenter(folder / "model.pt")
     return segmenter, load_tracker(segmenter, folder / "memory.pt")
 
@@ -98,29 +84,17 @@ def measure_video(
     size: int | None = None,
     domain: Domain = "standard",
 ) -> list[VideoScore]:
-    """Compare ways to make masks of the structures that a clip's first frame shows.
-
-    Args:
-        segmenter: Trained, in evaluation mode.
-        tracker: From :func:`bundle.segmentation.sam2.load_tracker`, trained on this segmenter.
-        num_patients: Synthetic patients, one swallow each.
-        num_frames: Frames, 15 a second, centered on the pharyngeal phase.
-        size: Rows and columns; the segmenter's input size if None.
-        domain: Of the patients.
-
-    Returns:
-        One row per way of making masks.
-    """
+    """Compare ways to make masks of the structures that a swallow's first frame shows; 15 frames a second."""
     size = segmenter.image_size if size is None else size
     ways: dict[str, Callable[[Tensor, Masks, list[int]], Masks]] = {
         "automatic, frame by frame": lambda clip, _, channels: automatic(segmenter, clip)[:, channels],
-        "carried from true masks of the first frame": lambda clip, label, channels: carried(
+        "carried from true masks of the first frame": lambda clip, label, channels: track_masks(
             segmenter, tracker, clip, masks_of(segmenter, label, channels)
         ),
-        "carried from automatic masks of the first frame": lambda clip, _, channels: carried(
+        "carried from automatic masks of the first frame": lambda clip, _, channels: track_masks(
             segmenter, tracker, clip, masks_of(segmenter, automatic(segmenter, clip[:1])[:, channels], channels)
         ),
-        "carried from a click on each structure": lambda clip, label, channels: carried(
+        "carried from a click on each structure": lambda clip, label, channels: track_masks(
             segmenter, tracker, clip, clicks_on(segmenter, label, channels)
         ),
         "true masks of the first frame, not moved": lambda _, label, channels: label[:1].expand_as(label),  # noqa: ARG005
@@ -140,7 +114,7 @@ def automatic(segmenter: Segmenter, clip: Tensor) -> Masks:
     return ClipInferer(segmenter.image_size, batch_size=1, progress=False)(clip, segmenter)
 
 
-def carried(segmenter: Segmenter, tracker: SAM2VideoPredictor, clip: Tensor, prompts: list[Prompt]) -> Masks:
+def track_masks(segmenter: Segmenter, tracker: SAM2VideoPredictor, clip: Tensor, prompts: list[Prompt]) -> Masks:
     """Masks of the prompted structures, in the order of the prompts."""
     session = ClipTracker(segmenter, tracker, clip)
     for prompt in prompts:

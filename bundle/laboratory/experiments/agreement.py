@@ -34,12 +34,8 @@ def measure_agreement(
 ) -> list[dict[str, Any]]:
     """Measure synthetic swallows from true and from predicted masks and compare both with their true motion.
 
-    Args:
-        network: Frames ``(B, 1, image_size, image_size)`` to logits of the 12 structures; None: true masks only.
-        image_size: Side of the network's input.
-        output_dir: Gets ``values.csv``, one row per patient and measure, and ``agreement.csv`` and ``.json``.
-        num_patients: Number of swallows, one per synthetic patient.
-        size: Rows and columns of the frames.
+    Without a network (frames to logits of the 12 structures), true masks only. ``output_dir`` gets ``values.csv``, one
+    row per patient and measure, and ``agreement.csv`` and ``.json``.
 
     Returns:
         Rows of ``agreement.csv``: Bland and Altman's bias and limits, in the measure's unit, and in how many swallows

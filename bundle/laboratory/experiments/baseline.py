@@ -18,9 +18,6 @@ BASELINES = {
 def run_baselines(output_dir: str | Path = ROOT / "runs" / "demo") -> dict[str, Any]:
     """Train every baseline on the demo's frames for as long as the demo trained in both phases, and evaluate it.
 
-    Args:
-        output_dir: The demo's folder; the demo is run first if it has not been.
-
     Returns:
         ``seconds`` of training, and per model ``mean_dice`` and ``dice`` per structure; also in ``baseline.json``.
     """

@@ -17,7 +17,7 @@ from bundle.engines.prepare_batch import PrepareDistillationBatch
 from bundle.engines.stages import Stage, children_cpu_seconds, peak_memory_gb, run_stages
 from bundle.keys import IMAGE, VALID
 from bundle.laboratory.experiments.baseline import BASELINES, baseline_stages
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
 from bundle.losses.statistics import FeatureStatistics
 from bundle.paths import ROOT
 from bundle.weights import weights_sha256
@@ -183,13 +183,7 @@ class PrepareCachedBatch(PrepareDistillationBatch):
 def fit_stored_standardizers(
     teachers: Mapping[str, nn.Module], frames: Iterable[Mapping[str, Any]], kind: Callable[..., nn.Module]
 ) -> dict[str, nn.Module]:
-    """One standardizer per teacher from the stored features of training frames.
-
-    Args:
-        teachers: The teachers that :class:`TeacherFeaturesd` ran.
-        frames: Batches of training patients with stored features and ``valid``.
-        kind: From statistics to a standardizer, as ``PhiS.from_statistics``.
-    """
+    """One standardizer per teacher from the stored features of training frames."""
     statistics = {
         name: FeatureStatistics(int(teacher.embed_dim), f"weights {weights_sha256(teacher)}")  # type: ignore[arg-type]
         for name, teacher in teachers.items()

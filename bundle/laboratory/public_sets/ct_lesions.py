@@ -35,17 +35,11 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class CtVolume:
-    """A sub-volume in memory.
+    """A sub-volume in memory."""
 
-    Attributes:
-        image: Slices ``(Z, Y, X)``, uint8, windowed by its authors.
-        mask: Lesion ``(Z, Y, X)``, uint8 0 or 1.
-        affine: ``(4, 4)``: from a voxel's ``(x, y, z)`` to NIfTI's right, front and top, in mm.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
+    image: np.ndarray  # Slices ``(Z, Y, X)``, uint8, windowed by its authors
+    mask: np.ndarray  # Lesion ``(Z, Y, X)``, uint8 0 or 1
+    affine: np.ndarray  # ``(4, 4)``: from a voxel's ``(x, y, z)`` to NIfTI's right, front and top, in mm
 
 
 def make_ct_lesion_datalist(
@@ -57,15 +51,8 @@ def make_ct_lesion_datalist(
 ) -> Path:
     """Write every sub-volume and its mask as NIfTI ``(X, Y, Z)`` with its spacing, and the data list, split by patient.
 
-    Args:
-        folder: Has ``CT_Lesion_<patient>_<study>_<series>_<slices>.npz``; all of a patient go into one section.
-        root: Gets ``images``, ``masks`` and ``datalist.json``.
-        fractions: Shares of the patients in training, validation and test.
-        seed: Of the draw that splits the patients.
-        field_mm: Cut a square of this side out of every slice, see :func:`crop`; None: whole slices.
-
-    Returns:
-        Path of ``datalist.json``.
+    ``folder`` has ``CT_Lesion_<patient>_<study>_<series>_<slices>.npz``; ``root`` gets ``images``, ``masks`` and
+    ``datalist.json``, whose path is returned. With ``field_mm``, slices are cut: :func:`crop`.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no sub-volume in it.
@@ -123,10 +110,6 @@ def crop(volume: CtVolume, field_mm: float) -> CtVolume:
     """Cut the same square out of every slice: around the middle of the lesion where its area is largest.
 
     So the place of the lesion is given, as by a reader's mark; where it would leave the slice, the square is moved in.
-
-    Args:
-        volume: With a lesion.
-        field_mm: Side of the square; at most a whole slice is cut out.
 
     Raises:
         ValueError: If the field is not positive, or there is no lesion.

@@ -10,8 +10,8 @@ import numpy as np
 from bundle.data.datalist import load_datalist, read_datalist
 from bundle.data.make_datalist import write_datalist
 from bundle.keys import FRAME, IMAGE, PATIENT, PIXEL_ASPECT, PIXEL_SPACING_MM
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
 from bundle.laboratory.public_sets.ct_lesions import make_ct_lesion_datalist
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
 
 ALL_TRAINING = (1.0, 0.0, 0.0)
 
@@ -29,15 +29,8 @@ def make_mixed_datalist(
 
     All patients of the two real sets may be drawn: what is distilled on this list must not be evaluated on them.
 
-    Args:
-        phantom_datalist: With the sections training and validation.
-        chest_xrays: Folder, as for :func:`bundle.laboratory.public_sets.chest_xrays.make_chest_xray_datalist`.
-        ct_lesions: Folder, as for :func:`bundle.laboratory.public_sets.ct_lesions.make_ct_lesion_datalist`.
-        root: Gets ``datalist.json``, and the CT slices as NIfTI.
-        seed: Of the draw of frames.
-
-    Returns:
-        Path of ``datalist.json``.
+    Both folders are as for :func:`make_chest_xray_datalist` and :func:`make_ct_lesion_datalist`; ``root`` gets
+    ``datalist.json``, whose path is returned, and the CT slices as NIfTI.
 
     Raises:
         FileNotFoundError: If the phantom's list or a folder is missing.

@@ -1,4 +1,4 @@
-"""Phantom frames for the recipes: made once, held in memory as bytes, drawn and augmented in batches."""
+"""Phantom frames for the recipes: held as bytes, drawn, cropped and augmented in batches; a probe of patches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from bundle.phantom.study import PhantomStudy, generate_study
@@ -191,3 +191,95 @@ def images_for(encoder: Any, frames: Tensor, size: int | None = None) -> Tensor:
     """Normalize frames ``(B, 1, H, H)`` for an encoder that trains, at its own input size unless told otherwise."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (encoder.mean, encoder.std))
     return prepare_images(frames, size or encoder.input_size, mean, std)
+
+
+def draw_crops(count: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Side and centre ``(B, 3)`` of random squares, in ``grid_sample``'s coordinates (the frame is [-1, 1])."""
+    uniform = torch.rand(3, count, generator=generator)
+    side = (area[0] + (area[1] - area[0]) * uniform[0]).sqrt()
+    return torch.stack([side, *((1 - side) * (2 * uniform[1:] - 1))], dim=1)
+
+
+def take_crops(image: Tensor, crops: Tensor, size: int) -> Tensor:  # (B, 1, H, W) -> (B, 1, size, size)
+    """Resample each frame's crop."""
+    return F.grid_sample(image, _to_frame(_centres(size), crops), align_corners=False)
+
+
+def cells_of(crops: Tensor, size: int, cells: int) -> Tensor:
+    """Index of the frame's cell in which each patch of crops ``(B, 3)`` lies, both row by row ``(B, size²)``.
+
+    Returns:
+        Index of the frame's cell, row by row, for each patch, row by row ``(B, size²)``.
+    """
+    places = (_to_frame(_centres(size), crops) + 1) / 2 * cells
+    columns, rows = places.long().clamp(0, cells - 1).flatten(1, 2).unbind(-1)
+    return rows * cells + columns
+
+
+def look_up(features: Tensor, crops: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Read features ``(B, C, h, w)`` of the crops ``other`` at the places that another crops' grid has in the frame.
+
+    Returns:
+        Features ``(B, h, w, C)`` on the asking grid, and whether each place ``(B, h, w)`` lies inside the other view.
+    """
+    places = _to_frame(_centres(features.shape[-1]), crops)
+    within = (places - other[:, None, None, 1:]) / other[:, None, None, :1]
+    found = F.grid_sample(features, within, padding_mode="border", align_corners=False)
+    return found.permute(0, 2, 3, 1), within.abs().amax(dim=-1) <= 1
+
+
+def _centres(size: int) -> Tensor:
+    """Centres ``(size, size, 2)`` of a grid's cells as column, row in [-1, 1]."""
+    at = (torch.arange(size) + 0.5) * 2 / size - 1
+    return torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1)
+
+
+def _to_frame(places: Tensor, crops: Tensor) -> Tensor:  # (h, w, 2), (B, 3) -> (B, h, w, 2)
+    return places * crops[:, None, None, :1] + crops[:, None, None, 1:]
+
+
+def probe_patches(
+    encoder: nn.Module, train: PhantomFrames, held_out: PhantomFrames, ridge: float = 1e-2
+) -> dict[str, float]:
+    """Fit one linear map from features to structures by ridge regression and score it on held-out patients.
+
+    Closed form, so that the number depends on the features and on nothing else.
+    """
+    features, labels = _tokens(encoder, train.every(4))
+    mean, scale = features.mean(0), features.std(0).clamp_min(1e-6)
+    weights = _ridge((features - mean) / scale, labels, ridge)
+    features, labels = _tokens(encoder, held_out)
+    scores = _with_bias((features - mean) / scale) @ weights
+    found = [s for s in range(labels.shape[1]) if labels[:, s].any()]
+    precisions = [_average_precision(scores[:, s], labels[:, s]) for s in found]
+    return {"patch_probe_average_precision": sum(precisions) / len(precisions)}
+
+
+@torch.no_grad()
+def _tokens(encoder: nn.Module, frames: PhantomFrames) -> tuple[Tensor, Tensor]:
+    """Features ``(N h w, C)`` and presence ``(N h w, S)``: does the structure cover 30% of the patch?"""
+    features, labels = [], []
+    for batch in frames.batches(16):
+        found = encoder(images_for(encoder, batch.image))
+        features.append(found.flatten(2).transpose(1, 2).flatten(0, 1))
+        covered = F.interpolate(batch.label, found.shape[-2:], mode="area") >= 0.3
+        labels.append(covered.flatten(2).transpose(1, 2).flatten(0, 1))
+    return torch.cat(features), torch.cat(labels).float()
+
+
+def _ridge(features: Tensor, labels: Tensor, ridge: float) -> Tensor:
+    features = _with_bias(features).double()
+    gram = features.T @ features
+    gram += ridge * len(features) * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram, features.T @ labels.double()).float()
+
+
+def _with_bias(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones(len(features), 1)], dim=1)
+
+
+def _average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Area under precision over recall."""
+    hits = labels[scores.argsort(descending=True)]
+    precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
+    return float((precision * hits).sum() / hits.sum())

@@ -17,12 +17,7 @@ from bundle.teachers.medsam2 import MedSAM2
 
 
 class PromptableSegmentation(nn.Module):
-    """An image encoder that learns to hold what a prompted mask decoder needs.
-
-    Args:
-        encoder: The encoder to train.
-        prompts_per_frame: Structures asked for in each frame of a batch.
-    """
+    """An image encoder that learns to hold what a prompted mask decoder needs."""
 
     def __init__(self, encoder: MedSAM2, prompts_per_frame: int = 4) -> None:
         super().__init__()

@@ -16,9 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.laboratory.recipes.frames import FrameBatch, PhantomFrames, images_for, jitter_gray
-from bundle.laboratory.recipes.probe import probe_patches
-from bundle.laboratory.recipes.views import cells_of, draw_crops, look_up, take_crops
+from bundle.laboratory.recipes.frames import (
+    FrameBatch,
+    PhantomFrames,
+    cells_of,
+    draw_crops,
+    images_for,
+    jitter_gray,
+    look_up,
+    probe_patches,
+    take_crops,
+)
 from bundle.teachers.rad_dino import RadDino
 
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05

@@ -1,21 +1,16 @@
-"""Evidence studies: variants trained with several seeds and compared on the same held-out synthetic patients.
+"""Evidence studies: variants trained with several seeds and compared on the same held-out patients.
 
-definition  studies, variants and scales, as JSON
-plan        from variants to commands, each known by what it depends on
-warm        commands in processes that are forked with the libraries loaded
-runner      runs what is missing, and records it
-traces      what a distillation logged: weights, losses
-knowledge   what a student's features know of each teacher
-costs       parameters, operations and speed of a student
-record      one finished run
-statistics  means, paired differences with their uncertainty, verdicts
-tables      what studies print: rows, differences, power, claims
-figures     weights of the teachers over a training
-report      the page of these studies, and how the claims fared
-index       the first page of the evidence, from the other pages
-inside      feature maps, feature space and CKA of teachers and student; failures of the model that ships. Its parts:
-            held_out, networks, feature_maps, embedding_map, layer_similarity, failures, failure_causes,
-            failure_pictures, failure_report
-slices      slice-wise students on real CT sub-volumes, scored on unseen patients; volume_masks, slices_zero,
-            slices_page
+definition     studies, variants and scales, as JSON
+plan           from variants to commands, each known by what it depends on
+stage_runner   commands in warm processes, as jobs that need each other
+runner, real   run what is missing of the synthetic studies, and of the study on real films, and record it
+record         one finished run
+readouts       what a student knows of its teachers, how they were weighed, what it costs
+statistics     means, paired differences with their uncertainty, verdicts
+tables, figures   what studies print and draw
+report, real_page, index   the pages of the synthetic studies and of the real one, and the first page of the evidence
+real_films, real_readouts, probe, real_report   of the study on real films
+inside, inside_films       feature maps, feature space and CKA of teachers and student; failures of the shipped model.
+               Their parts: networks, feature_space, layer_similarity, failures, failure_report
+slices         slice-wise students on real CT sub-volumes; volume_masks, slices_zero, slices_page
 """

@@ -23,27 +23,18 @@ processor time of the trainings."""
 
 @dataclass(frozen=True)
 class Phase:
-    """How a phase differs from its config.
+    """How a phase differs from its config."""
 
-    Attributes:
-        configs: Files below ``configs/``, the base first.
-        keys: The study's own overlay.
-        teachers: Names; None: those of the config.
-        share: Of the scale's epochs, for phases that follow each other and together take as many steps as one.
-        data: What is trained on, by name, of what the runner is given beside the phantom; None: the phantom.
-    """
-
-    configs: tuple[str, ...]
-    keys: Keys = field(default_factory=dict)
-    teachers: tuple[str, ...] | None = None
+    configs: tuple[str, ...]  # Files below ``configs/``, the base first
+    keys: Keys = field(default_factory=dict)  # The study's own overlay
+    teachers: tuple[str, ...] | None = None  # Names; None: those of the config
+    # Of the scale's epochs, for phases that follow each other and together take as many steps as one
     share: float = 1.0
+    # What is trained on, by name, of what the runner is given beside the phantom; None: the phantom
     data: str | None = None
 
     def overlay(self, teachers: Mapping[str, Any]) -> Keys:
         """The study's own keys, with the teachers spelled out.
-
-        Args:
-            teachers: How each is loaded, by name.
 
         Raises:
             ValueError: If a teacher is unknown.
@@ -58,81 +49,49 @@ class Phase:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to make a model.
+    """One way to make a model."""
 
-    Attributes:
-        name: For tables.
-        phase_1: The distillations, each from the student of the one before; none: random weights.
-        phase_2: The training with ground truth.
-    """
-
-    name: str
-    phase_1: tuple[Phase, ...]
-    phase_2: Phase
+    name: str  # For tables
+    phase_1: tuple[Phase, ...]  # The distillations, each from the student of the one before; none: random weights
+    phase_2: Phase  # The training with ground truth
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper or a reader says, in a form that the runs can answer.
+    """What the paper or a reader says, in a form that the runs can answer."""
 
-    Attributes:
-        text: In words.
-        variant: Name of a variant.
-        than: Name of the variant that it is compared with.
-        expected: "higher" or "equivalent".
-        of_paper: Whether the paper says so.
-    """
-
-    text: str
-    variant: str
-    than: str
-    expected: str
-    of_paper: bool = True
+    text: str  # In words
+    variant: str  # Name of a variant
+    than: str  # Name of the variant that it is compared with
+    expected: str  # "higher" or "equivalent"
+    of_paper: bool = True  # Whether the paper says so
 
 
 @dataclass(frozen=True)
-class Study:
-    """A table.
+class EvidenceStudy:
+    """A table."""
 
-    Attributes:
-        name: Of its file.
-        title: Its heading.
-        question: What is asked.
-        paper: What the paper claims of it, or that it claims nothing.
-        reference: The variant that the others are compared with.
-        variants: In the order of the table.
-        claims: Of the paper, as far as the variants can answer them, and others that a reader would make.
-        shows: What its table has beside scores: some of ``SHOWN``.
-    """
-
-    name: str
-    title: str
-    question: str
-    paper: str
-    reference: str
-    variants: tuple[Variant, ...]
+    name: str  # Of its file
+    title: str  # Its heading
+    question: str  # What is asked
+    paper: str  # What the paper claims of it, or that it claims nothing
+    reference: str  # The variant that the others are compared with
+    variants: tuple[Variant, ...]  # In the order of the table
+    # Of the paper, as far as the variants can answer them, and others that a reader would make
     claims: tuple[Claim, ...] = ()
-    shows: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()  # What its table has beside scores: some of ``SHOWN``
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the runs of all studies are.
+    """How large the runs of all studies are."""
 
-    Attributes:
-        name: "small" or "full".
-        seeds: Of the initial weights and the order of the frames; the data are the same.
-        data: Arguments of ``make_phantom_dataset``.
-        phase_1: Keys of every distillation.
-        phase_2: Keys of every training.
-        num_views: Of each frame in the feature store, from which the students are distilled; 0: from live teachers.
-    """
-
-    name: str
-    seeds: tuple[int, ...]
-    data: Keys
-    phase_1: Keys
-    phase_2: Keys
+    name: str  # "small" or "full"
+    seeds: tuple[int, ...]  # Of the initial weights and the order of the frames; the data are the same
+    data: Keys  # Arguments of ``make_phantom_dataset``
+    phase_1: Keys  # Keys of every distillation
+    phase_2: Keys  # Keys of every training
+    # Of each frame in the feature store, from which the students are distilled; 0: from live teachers
     num_views: int = 0
 
     def described(self) -> Keys:
@@ -149,11 +108,8 @@ def study_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json") if path not in (SCALES, TEACHERS))
 
 
-def read_study(path: str | Path) -> Study:
+def read_study(path: str | Path) -> EvidenceStudy:
     """A study of a file.
-
-    Args:
-        path: JSON, as in ``configs/laboratory/``; see ``docs/how-to/studies.md``.
 
     Raises:
         FileNotFoundError: If it is missing.
@@ -168,16 +124,9 @@ def read_study(path: str | Path) -> Study:
     claims, shows = content.get("claims", []), tuple(content.get("shows", []))
     if not set(shows) <= set(SHOWN):
         raise ValueError(f"{path}: shows must be some of {list(SHOWN)}, got {list(shows)}")
-    return Study(
-        name=path.stem,
-        title=content["title"],
-        question=content["question"],
-        paper=content["paper"],
-        reference=content["reference"],
-        variants=variants,
-        claims=tuple(_claim(entry, content["variants"], path) for entry in claims),
-        shows=shows,
-    )
+    words = {key: content[key] for key in ("title", "question", "paper", "reference")}
+    answered = tuple(_claim(entry, content["variants"], path) for entry in claims)
+    return EvidenceStudy(path.stem, **words, variants=variants, claims=answered, shows=shows)
 
 
 def read_scale(name: str, path: str | Path = SCALES) -> Scale:

@@ -50,14 +50,7 @@ How studies are defined and run: [studies](../how-to/studies.md). The statistics
 
 
 def write_index(folder: str | Path) -> Path:
-    """Write ``README.md`` from the pages that are there.
-
-    Args:
-        folder: Of the pages.
-
-    Returns:
-        Path of ``README.md``.
-    """
+    """Write ``README.md`` from the pages that are in a folder; its path."""
     folder = Path(folder)
     pages = [f"- [{title}]({name})" for name, title in OTHERS.items() if (folder / name).is_file()]
     others = "\n".join(["## Other pages", "", *pages, "", ""]) if pages else ""

@@ -12,12 +12,15 @@ from PIL import Image
 from bundle.atomic import atomic_path, write_text
 from bundle.export.model_card import load_segmenter
 from bundle.laboratory.studies.definition import Scale, read_scale
-from bundle.laboratory.studies.embedding_map import StructurePoints, draw_embeddings, nearest_table, structure_points
-from bundle.laboratory.studies.failure_pictures import draw_failures, worst_patients
-from bundle.laboratory.studies.failure_report import failures_section
+from bundle.laboratory.studies.failure_report import draw_failures, failures_section, worst_patients
 from bundle.laboratory.studies.failures import FAILED, LARGE, MISSED, SMALL, segment_patients
-from bundle.laboratory.studies.feature_maps import draw_feature_maps
-from bundle.laboratory.studies.held_out import DOMAINS, FIRST_SEED, HeldOutFrames, held_out_frames
+from bundle.laboratory.studies.feature_space import (
+    StructurePoints,
+    draw_embeddings,
+    draw_feature_maps,
+    nearest_table,
+    structure_points,
+)
 from bundle.laboratory.studies.layer_similarity import (
     LayerSimilarity,
     differences_only,
@@ -29,12 +32,16 @@ from bundle.laboratory.studies.layer_similarity import (
 from bundle.laboratory.studies.networks import (
     AFTER,
     BEFORE,
+    DOMAINS,
+    FIRST_SEED,
     SEED,
     STUDY,
     VARIANT,
     AllFeatures,
+    HeldOutFrames,
     Networks,
     all_features,
+    held_out_frames,
     load_networks,
 )
 from bundle.phantom.dataset import GENERATOR_VERSION
@@ -47,37 +54,19 @@ MAP_LAYERS = ("stride 4", "stride 8", "embedding")
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is looked at, in each domain.
+    """How much is looked at, in each domain."""
 
-    Attributes:
-        map_patients: Frames shown as feature maps, of a patient each.
-        feature_patients: For feature space and CKA.
-        failure_patients: For the failures.
-        num_frames: Of each patient.
-        worst: Frames in the gallery of failures, of a patient each.
-    """
-
-    map_patients: int = 2
-    feature_patients: int = 24
-    failure_patients: int = 40
-    num_frames: int = 4
-    worst: int = 3
+    map_patients: int = 2  # Frames shown as feature maps, of a patient each
+    feature_patients: int = 24  # For feature space and CKA
+    failure_patients: int = 40  # For the failures
+    num_frames: int = 4  # Of each patient
+    worst: int = 3  # Frames in the gallery of failures, of a patient each
 
 
 def look_inside(
     scale: str, folder: str | Path, output_dir: str | Path, model: str | Path, amounts: Amounts | None = None
 ) -> Path:
     """Distil the student if it is not there, measure, draw, and write the page.
-
-    Args:
-        scale: Name of the distillation's scale.
-        folder: For the distillation; what is done there is not done again.
-        output_dir: For ``inside.md`` and its figures, ``inside_*``.
-        model: The segmenter whose failures are shown, with its card.
-        amounts: The page's own unless given.
-
-    Returns:
-        Path of the page.
 
     Raises:
         FileNotFoundError: If the model or its card is missing.
@@ -95,7 +84,7 @@ def look_inside(
         patients = segment_patients(segmenter, domain, amounts.failure_patients, amounts.num_frames)
         shown = worst_patients(patients, amounts.worst)
         name = f"inside_failures_{domain}.png"
-        save_figure(draw_failures(shown, segmenter.structures), target / name, dpi=80)
+        write_figure(draw_failures(shown, segmenter.structures), target / name, dpi=80)
         alternative = f"The worst frames of the {domain} domain with true and predicted outlines"
         section = failures_section(patients, shown, segmenter.structures)
         parts.append(f"### {domain.capitalize()} domain\n\n![{alternative}]({name})\n\n{section}")
@@ -111,12 +100,12 @@ def _features_part(networks: Networks, scale: Scale, amounts: Amounts, target: P
     _draw_maps(networks, held, amounts, target / "inside_feature_maps.png")
     points = {domain: network_points(found[domain], frames) for domain, frames in held.items()}
     for domain, of_networks in points.items():
-        save_figure(draw_embeddings(of_networks), target / f"inside_feature_space_{domain}.png", dpi=110)
+        write_figure(draw_embeddings(of_networks), target / f"inside_feature_space_{domain}.png", dpi=110)
     grid_size = min(teacher.grid_size for teacher in networks.teachers.values())
     alike = {domain: layer_similarity(batches, grid_size) for domain, batches in found.items()}
     apart = {domain: layer_similarity(differences_only(batches), grid_size) for domain, batches in found.items()}
     titles = {name: TITLES.get(name, name) for name in networks.teachers}
-    save_figure(draw_similarity(alike, titles), target / "inside_cka.svg")
+    write_figure(draw_similarity(alike, titles), target / "inside_cka.svg")
     return FEATURES.format(
         nearest=nearest_table(points),
         cka=similarity_part(alike, titles),
@@ -142,7 +131,7 @@ def _draw_maps(networks: Networks, held: Mapping[str, HeldOutFrames], amounts: A
     groups = {"teachers": {TITLES.get(name, name): value for name, value in features.teachers.items()}}
     for name, layers in features.students.items():
         groups[f"student {name} distillation"] = {layer: layers[layer] for layer in MAP_LAYERS}
-    save_figure(draw_feature_maps(frames, groups, rows), path, dpi=110)
+    write_figure(draw_feature_maps(frames, groups, rows), path, dpi=110)
 
 
 def network_points(batches: list[AllFeatures], held: HeldOutFrames) -> dict[str, StructurePoints]:
@@ -152,7 +141,7 @@ def network_points(batches: list[AllFeatures], held: HeldOutFrames) -> dict[str,
     return {title: structure_points(maps, held.masks, held.patients) for title, maps in columns.items()}
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
+def write_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
     """Write SVG or PNG, by the path's suffix; the same figure is the same bytes."""
     is_vector = path.suffix == ".svg"
     metadata = {"Date": None, "Creator": None} if is_vector else {"Software": None}

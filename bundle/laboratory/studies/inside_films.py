@@ -1,25 +1,19 @@
 """A look inside on real films: feature space and CKA of teachers and of a student before and after; no picture."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from monai.bundle import ConfigParser
-from torch import Tensor
 
 from bundle.atomic import write_text
-from bundle.data.datalist import load_datalist, read_datalist
-from bundle.keys import IMAGE, LABEL
-from bundle.laboratory.studies.embedding_map import draw_embeddings, nearest_table
-from bundle.laboratory.studies.held_out import HeldOutFrames
-from bundle.laboratory.studies.inside import network_points, save_figure, similarity_part
-from bundle.laboratory.studies.knowledge import read_student
+from bundle.data.datalist import read_datalist
+from bundle.laboratory.studies.feature_space import draw_embeddings, nearest_table
+from bundle.laboratory.studies.inside import network_points, similarity_part, write_figure
 from bundle.laboratory.studies.layer_similarity import differences_only, draw_similarity, layer_similarity
-from bundle.laboratory.studies.networks import AFTER, BEFORE, Networks, all_features
+from bundle.laboratory.studies.networks import AFTER, BEFORE, HeldOutFrames, Networks, all_features
+from bundle.laboratory.studies.readouts import read_student
+from bundle.laboratory.studies.real_films import load_films
 from bundle.paths import ROOT
-from bundle.transforms.letterbox import Letterboxd
-from bundle.transforms.load import LoadFramed
 from bundle.weights import find_card
 
 SEED = 0
@@ -34,18 +28,7 @@ def look_inside_films(
     before: str | Path | None = None,
     section: str = "test",
 ) -> Path:
-    """Measure, draw, and write ``inside_<name of the data list>.md`` with its two figures.
-
-    Args:
-        datalist: Films with masks.
-        config: File with ``teachers``, as ``configs/real_teachers.json``.
-        after: ``student.pt`` of phase 1, with its card.
-        output_dir: For the page.
-        before: The same of another student of this backbone; None: random weights.
-        section: Of the data list.
-
-    Returns:
-        Path of the page.
+    """Measure, draw, and write ``inside_<name of the data list>.md`` with its two figures; its path.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -55,7 +38,8 @@ def look_inside_films(
     if not {"student_backbone", "image_size"} <= card.keys():
         raise ValueError(f"{Path(after).with_suffix('.json')} must say student_backbone and image_size, got {card}")
     structures = read_datalist(datalist)["structures"]
-    held = _films(datalist, section, structures, card["image_size"])
+    patients, frames, masks = load_films(datalist, section, structures, card["image_size"])
+    held = HeldOutFrames(frames, masks > 0.5, np.unique(patients, return_inverse=True)[1])
     parser = ConfigParser(ConfigParser.load_config_file(str(config)))
     parser["bundle_root"] = str(ROOT)
     teachers = parser.get_parsed_content("teachers")
@@ -69,8 +53,8 @@ def look_inside_films(
     titles = {teacher: teacher for teacher in teachers}
     alike = {name: layer_similarity(batches, grid_size)}
     points = {name: network_points(batches, held)}
-    save_figure(draw_embeddings(points[name], structures), target / f"inside_{name}_feature_space.png", dpi=110)
-    save_figure(draw_similarity(alike, titles), target / f"inside_{name}_cka.svg")
+    write_figure(draw_embeddings(points[name], structures), target / f"inside_{name}_feature_space.png", dpi=110)
+    write_figure(draw_similarity(alike, titles), target / f"inside_{name}_cka.svg")
     text = PAGE.format(
         name=name,
         films=len(held.frames),
@@ -82,19 +66,6 @@ def look_inside_films(
         differences=similarity_part({name: layer_similarity(differences_only(batches), grid_size)}, titles),
     )
     return write_text(target / f"inside_{name}.md", text)
-
-
-def _films(datalist: str | Path, section: str, structures: list[str], image_size: int) -> HeldOutFrames:
-    load = LoadFramed(structures), Letterboxd(keys=[IMAGE, LABEL], size=image_size)
-    frames, masks, patients = [], [], []
-    for entry in load_datalist(datalist, section, structures):
-        film: Any = entry
-        for transform in load:
-            film = transform(film)
-        frames.append(torch.as_tensor(film[IMAGE]).as_subclass(Tensor).float())
-        masks.append(torch.as_tensor(film[LABEL]).as_subclass(Tensor) > 0.5)
-        patients.append(entry["patient"])
-    return HeldOutFrames(torch.stack(frames), torch.stack(masks), np.unique(patients, return_inverse=True)[1])
 
 
 PAGE = """# A look inside on real films: {name}

@@ -9,31 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from bundle.laboratory.studies.networks import AFTER, BEFORE, LAYERS, AllFeatures, Features
+from bundle.laboratory.studies.networks import AFTER, BEFORE, LAYERS, AllFeatures, FeatureMaps
 from bundle.teachers.similarity import LinearCKA
 
 
 @dataclass(frozen=True)
 class LayerSimilarity:
-    """CKA over all positions of some frames.
+    """CKA over all positions of some frames."""
 
-    Attributes:
-        teachers: Names.
-        students: By ``BEFORE`` and ``AFTER``: student's layers, in the order of ``LAYERS``, by teachers ``(L, N)``.
-        between_teachers: ``(N, N)``.
-    """
-
-    teachers: tuple[str, ...]
+    teachers: tuple[str, ...]  # Names
+    # By ``BEFORE`` and ``AFTER``: student's layers, in the order of ``LAYERS``, by teachers ``(L, N)``
     students: Mapping[str, np.ndarray]
-    between_teachers: np.ndarray
+    between_teachers: np.ndarray  # ``(N, N)``
 
 
 def layer_similarity(batches: Iterable[AllFeatures], grid_size: int) -> LayerSimilarity:
     """Compare every layer with every teacher.
-
-    Args:
-        batches: Features of the same networks.
-        grid_size: Side of the common grid; see :class:`bundle.teachers.similarity.LinearCKA`.
 
     Raises:
         ValueError: If there is no batch.
@@ -56,12 +47,7 @@ def layer_similarity(batches: Iterable[AllFeatures], grid_size: int) -> LayerSim
 
 
 def draw_similarity(found: Mapping[str, LayerSimilarity], titles: Mapping[str, str]) -> Figure:
-    """Heat maps: a row per domain; columns: before, after, and the teachers among themselves.
-
-    Args:
-        found: By domain.
-        titles: Of the teachers, by name.
-    """
+    """Heat maps: a row per domain; columns: before, after, and the teachers among themselves."""
     figure = Figure(figsize=(9.4, 0.6 + 2.5 * len(found)), layout="constrained")
     panels = figure.subplots(len(found), 3, squeeze=False)
     for row, (domain, similarity) in zip(panels, found.items(), strict=True):
@@ -79,12 +65,7 @@ def draw_similarity(found: Mapping[str, LayerSimilarity], titles: Mapping[str, s
 
 
 def similarity_table(found: Mapping[str, LayerSimilarity], titles: Mapping[str, str]) -> str:
-    """Markdown: a row per layer and domain, ``before → after`` per teacher.
-
-    Args:
-        found: By domain.
-        titles: Of the teachers, by name.
-    """
+    """Markdown: a row per layer and domain, ``before → after`` per teacher."""
     teachers = next(iter(found.values())).teachers
     lines = [
         f"| domain | layer | {' | '.join(titles[name] for name in teachers)} |",
@@ -102,12 +83,7 @@ def similarity_table(found: Mapping[str, LayerSimilarity], titles: Mapping[str, 
 
 
 def similarity_in_words(similarity: LayerSimilarity, titles: Mapping[str, str]) -> str:
-    """What the numbers say, before → after: the embedding by teacher, then every layer in the mean of the teachers.
-
-    Args:
-        similarity: In one domain.
-        titles: Of the teachers, by name.
-    """
+    """What the numbers say, before → after: the embedding by teacher, then every layer in the mean of the teachers."""
     before, after = similarity.students[BEFORE], similarity.students[AFTER]
     teachers = [
         f"{titles[name]} {old:.2f} → {new:.2f}"
@@ -125,13 +101,9 @@ def similarity_in_words(similarity: LayerSimilarity, titles: Mapping[str, str]) 
 
 
 def differences_only(batches: Sequence[AllFeatures]) -> list[AllFeatures]:
-    """Features less their mean over all frames at the same position: what tells one frame from another.
+    """Features less their mean over all frames at the same position: what tells one frame from another."""
 
-    Args:
-        batches: Features of the same networks.
-    """
-
-    def centred(maps: Sequence[Features]) -> list[Features]:
+    def centred(maps: Sequence[FeatureMaps]) -> list[FeatureMaps]:
         means = {name: torch.cat([one[name] for one in maps]).mean(dim=0) for name in maps[0]}
         return [{name: value - means[name] for name, value in one.items()} for one in maps]
 

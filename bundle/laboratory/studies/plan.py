@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.engines.stages import Stage
-from bundle.laboratory.studies.definition import Keys, Phase, Scale, Study, Variant
+from bundle.laboratory.studies.definition import EvidenceStudy, Keys, Phase, Scale, Variant
 from bundle.paths import ROOT
 from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.weights import file_sha256
@@ -33,27 +33,16 @@ LIVE, STORED = ("distill.json",), ("distill.json", "stored_features.json")
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A command, and the folder of its results.
+    """A command, and the folder of its results."""
 
-    Attributes:
-        folder: Named by what the stage depends on.
-        configs: The config files, without the overlay.
-        keys: The overlay, which is written as ``folder / "overlay.json"``.
-        digest: SHA-256 of what the stage depends on.
-        fills: Whether it takes the teachers' features from the store, which is to be filled before.
-        teachers: From which it distils, by name; none of a training.
-        backbone: Of the student.
-        data: Name of what it is trained on; None: the phantom.
-    """
-
-    folder: Path
-    configs: tuple[str, ...]
-    keys: Keys
-    digest: str
-    fills: bool = False
-    teachers: tuple[str, ...] = ()
-    backbone: str = ""
-    data: str | None = None
+    folder: Path  # Named by what the stage depends on
+    configs: tuple[str, ...]  # The config files, without the overlay
+    keys: Keys  # The overlay, which is written as ``folder / "overlay.json"``
+    digest: str  # SHA-256 of what the stage depends on
+    fills: bool = False  # Whether it takes the teachers' features from the store, which is to be filled before
+    teachers: tuple[str, ...] = ()  # From which it distils, by name; none of a training
+    backbone: str = ""  # Of the student
+    data: str | None = None  # Name of what it is trained on; None: the phantom
 
     @property
     def filling(self) -> Stage:
@@ -75,19 +64,12 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Run:
-    """One model from beginning to end.
+    """One model from beginning to end."""
 
-    Attributes:
-        study: Name of the study.
-        variant: Name of the variant.
-        seed: Of initial weights, order and augmentation.
-        stages: Distillations, then the training; each starts from the student of the one before.
-    """
-
-    study: str
-    variant: str
-    seed: int
-    stages: tuple[PlannedStage, ...]
+    study: str  # Name of the study
+    variant: str  # Name of the variant
+    seed: int  # Of initial weights, order and augmentation
+    stages: tuple[PlannedStage, ...]  # Distillations, then the training; each starts from the student of the one before
 
     @property
     def key(self) -> str:
@@ -119,7 +101,7 @@ class Planner:
         weights = sorted((ROOT / "models" / "teachers").glob("*.safetensors"))
         self._given = [scale.data, GENERATOR_VERSION, [file_sha256(path) for path in weights]]
 
-    def runs(self, study: Study) -> list[Run]:
+    def runs(self, study: EvidenceStudy) -> list[Run]:
         """All runs of a study, seed by seed, so that every variant has one before any has two."""
         return [self.run(study.name, variant, seed) for seed in self.scale.seeds for variant in study.variants]
 

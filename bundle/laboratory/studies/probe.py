@@ -36,11 +36,7 @@ class Moments(NamedTuple):
 
 @torch.no_grad()
 def student_features(student: StudentEncoder, frames: Tensor) -> Tensor:
-    """A student's embedding and its map at stride 8, side by side on the grid.
-
-    Args:
-        student: In any mode; it is left in evaluation mode.
-        frames: ``(N, 1, H, W)`` in [0, 1].
+    """A student's embedding and its map at stride 8, side by side on the grid; it is left in evaluation mode.
 
     Returns:
         ``(N, GRID ** 2, 2 * embed_dim)``.
@@ -91,16 +87,16 @@ def probe(features: Tensor, truth: Tensor, labelled: Sequence[int], tested: Sequ
     left_out: list[Tensor] = []  # of each fold (penalties, thresholds, films, S)
     for fold, own in zip(folds, moments, strict=True):
         predicted = _predict(features[fold], _without(whole, own))
-        left_out.append(torch.stack([dice(predicted > threshold, truth[fold]) for threshold in THRESHOLDS], dim=1))
+        left_out.append(torch.stack([cell_dice(predicted > threshold, truth[fold]) for threshold in THRESHOLDS], dim=1))
     scores = torch.cat(left_out, dim=2).nanmean(dim=2).nan_to_num()  # (penalties, thresholds, S)
     best = scores.flatten(0, 1).argmax(dim=0)
     penalty, threshold = best // len(THRESHOLDS), best % len(THRESHOLDS)
     predicted = _predict(features[list(tested)], whole)
     chosen = torch.stack([predicted[number, :, :, place] for place, number in enumerate(penalty.tolist())], dim=-1)
-    return dice(chosen > torch.tensor(THRESHOLDS)[threshold], truth[list(tested)])
+    return cell_dice(chosen > torch.tensor(THRESHOLDS)[threshold], truth[list(tested)])
 
 
-def dice(predicted: Tensor, truth: Tensor) -> Tensor:  # (..., N, cells, S) bool, (N, cells, S) -> (..., N, S)
+def cell_dice(predicted: Tensor, truth: Tensor) -> Tensor:  # (..., N, cells, S) bool, (N, cells, S) -> (..., N, S)
     """Dice of cells with those more than half covered; NaN where there are none."""
     actual = truth > 0.5
     both = (predicted & actual).sum(dim=-2)

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -15,14 +15,11 @@ from bundle.engines.zero_label import STUDENT
 from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.studies.definition import FOLDER, Keys, Phase, Scale, Variant, read_variant, teacher_configs
 from bundle.laboratory.studies.plan import PlannedStage, Planner, Run
+from bundle.laboratory.studies.readouts import read_traces
 from bundle.laboratory.studies.real_films import UNLABELLED, RealFilms
-from bundle.laboratory.studies.real_probe import RealProbe
-from bundle.laboratory.studies.real_zero import TEACHER_ITSELF, ZERO_LABELS, zero_label_records
-from bundle.laboratory.studies.record import DICE, RunRecord
-from bundle.laboratory.studies.runner import read_records, read_scores, write_records
-from bundle.laboratory.studies.schedule import Job, run_jobs
-from bundle.laboratory.studies.stage_runner import StageRunner, minutes
-from bundle.laboratory.studies.traces import read_traces
+from bundle.laboratory.studies.real_readouts import TEACHER_ITSELF, ZERO_LABELS, RealProbe, zero_label_records
+from bundle.laboratory.studies.record import DICE, RunRecord, read_records, read_scores, write_records
+from bundle.laboratory.studies.stage_runner import Job, StageRunner, minutes, run_jobs
 from bundle.paths import ROOT
 from bundle.text import read_json
 
@@ -30,6 +27,7 @@ STUDY = FOLDER / "real" / "study.json"
 TEACHERS = (ROOT / "configs" / "real_teachers.json", FOLDER / "real" / "teachers.json")
 """Teachers beside those of the other studies: the real ones, and their placebos."""
 
+RECORDS, PROBED = "real_results.json", "real_probe.json"
 FINE_TUNING, TUNING, TEACHERS_PROBE = "fine-tuning", "tuning", "probe of teachers"
 TEACHER_ZERO = f"{ZERO_LABELS}, teacher"
 TEST, ELSEWHERE, VALIDATION = "test", "hard_test", "validation"
@@ -38,17 +36,11 @@ TEST, ELSEWHERE, VALIDATION = "test", "hard_test", "validation"
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, from how many films.
+    """What is learned, from how many films."""
 
-    Attributes:
-        films: Name of the set (:class:`bundle.laboratory.studies.real_films.RealFilms`).
-        labelled: Films with labels to learn from.
-        elsewhere: Sets that it is tested on, too.
-    """
-
-    films: str
-    labelled: int
-    elsewhere: tuple[str, ...] = ()
+    films: str  # Name of the set (:class:`bundle.laboratory.studies.real_films.RealFilms`)
+    labelled: int  # Films with labels to learn from
+    elsewhere: tuple[str, ...] = ()  # Sets that it is tested on, too
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -68,52 +60,30 @@ class Block:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the encoder's learning rate in phase 2 is chosen: on validation films, once for every arm.
+    """How the encoder's learning rate in phase 2 is chosen: on validation films, once for every arm."""
 
-    Attributes:
-        task: That is tried, with a seed and a draw that no run has both of.
-        seed: Of the distillation.
-        draw: Of the labelled films.
-        rates: That are tried.
-        structures: Whose mean Dice decides.
-        borrowed: Arms that take the choice of another, by name.
-    """
-
-    task: str
-    seed: int
-    draw: int
-    rates: tuple[float, ...]
-    structures: tuple[str, ...]
-    borrowed: dict[str, str]
+    task: str  # That is tried, with a seed and a draw that no run has both of
+    seed: int  # Of the distillation
+    draw: int  # Of the labelled films
+    rates: tuple[float, ...]  # That are tried
+    structures: tuple[str, ...]  # Whose mean Dice decides
+    borrowed: dict[str, str]  # Arms that take the choice of another, by name
 
 
 @dataclass(frozen=True)
 class RealStudy:
-    """The study as it was fixed before its runs.
+    """The study as it was fixed before its runs."""
 
-    Attributes:
-        text: Title, question, stop rule and endpoints, in words, for the page.
-        scale: Of all runs; its seeds are of the distillations.
-        steps: Of every fine-tuning, whatever the number of labelled films.
-        arms: By name.
-        tasks: By name.
-        plan: Blocks, the most important first.
-        tuning: Of the encoder's learning rate.
-        probe: Of the frozen probe: films, numbers of labelled ones, and of their draws.
-        zero_labels: Sets of films, and the teacher whose decoder answers.
-        claims: Which arm is compared with which, in which task.
-    """
-
-    text: Keys
-    scale: Scale
-    steps: int
-    arms: dict[str, Variant]
-    tasks: dict[str, Task]
-    plan: tuple[Block, ...]
-    tuning: Tuning
-    probe: Keys
-    zero_labels: Keys
-    claims: tuple[Keys, ...]
+    text: Keys  # Title, question, stop rule and endpoints, in words, for the page
+    scale: Scale  # Of all runs; its seeds are of the distillations
+    steps: int  # Of every fine-tuning, whatever the number of labelled films
+    arms: dict[str, Variant]  # By name
+    tasks: dict[str, Task]  # By name
+    plan: tuple[Block, ...]  # Blocks, the most important first
+    tuning: Tuning  # Of the encoder's learning rate
+    probe: Keys  # Of the frozen probe: films, numbers of labelled ones, and of their draws
+    zero_labels: Keys  # Sets of films, and the teacher whose decoder answers
+    claims: tuple[Keys, ...]  # Which arm is compared with which, in which task
 
     def wanted(self) -> Iterator[tuple[str, str, int, int]]:
         """Arm, task, seed and draw of every run, the most important first; none twice."""
@@ -135,20 +105,8 @@ def read_real_study(path: str | Path = STUDY) -> RealStudy:
         ValueError: If a block names an arm or a task that there is not, or an entry is missing or unknown.
     """
     path, content = Path(path), read_json(path)
-    needed = {
-        "text",
-        "seeds",
-        "num_views",
-        "phase_1",
-        "phase_2",
-        "arms",
-        "tasks",
-        "plan",
-        "tuning",
-        "probe",
-        "zero_labels",
-        "claims",
-    }
+    needed = {field.name for field in fields(RealStudy)} - {"scale", "steps"}
+    needed |= {"seeds", "num_views", "phase_1", "phase_2"}
     if got := {key for key in content if not key.startswith("_")} ^ needed:
         raise ValueError(f"{path}: expected the entries {sorted(needed)}, missing or unknown: {sorted(got)}")
     phase_2 = dict(content["phase_2"])
@@ -209,7 +167,7 @@ class RealStudyRunner:
         self.planner = Planner(folder / "stages", Path(), scale, known, {UNLABELLED: films.unlabelled()})
         self.lists = self.planner.others
         self.probe = RealProbe(
-            films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name("real_probe.json")
+            films, study.probe, scale.phase_1["image_size"], folder / "probe", self.path.with_name(PROBED)
         )
         self.stages = StageRunner(jobs)
         self._lock = threading.Lock()
@@ -248,9 +206,10 @@ class RealStudyRunner:
         tried = self.tried(arm)
         return max(tried, key=lambda rate: tried[rate]) if len(tried) == len(self.study.tuning.rates) else None
 
-    def keys(self) -> dict[tuple[str, str, int, int], str]:
-        """Of all wanted runs, by arm, task, seed and draw."""
-        return {wanted: self.plan(*wanted).key for wanted in self.study.wanted()}
+    def current(self) -> list[RunRecord]:
+        """Records but for fine-tunings of other configs, films or weights than today's."""
+        keys = {self.plan(*wanted).key for wanted in self.study.wanted()}
+        return [record for key, record in self.records.items() if record.study != FINE_TUNING or key in keys]
 
     def models(self) -> dict[str, str]:
         """Weights of the finished runs, by what each is."""
@@ -262,14 +221,7 @@ class RealStudyRunner:
         return found
 
     def run(self, time_limit_minutes: float | None = None) -> dict[str, str]:
-        """Run what is missing; every finished run is recorded at once.
-
-        Args:
-            time_limit_minutes: After them running trainings save a checkpoint, and nothing is begun any more.
-
-        Returns:
-            What failed, and why.
-        """
+        """Run what is missing; every finished run is recorded at once. Returns what failed, and why."""
         start = time.monotonic()
         limit = math.inf if time_limit_minutes is None else 60 * time_limit_minutes
         return run_jobs(
@@ -277,7 +229,6 @@ class RealStudyRunner:
             self.jobs,
             lambda: self._stop.is_set() or time.monotonic() - start > limit,
             self.stages.stop,
-            lambda line: print(line, flush=True),  # noqa: T201 - this is the command line
         )
 
     def stop(self) -> None:

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from bundle.atomic import write_json
-from bundle.data.datalist import SECTIONS, read_datalist
+from bundle.data.datalist import SECTIONS, load_datalist, read_datalist
 from bundle.data.labels import parse_label
 from bundle.data.make_datalist import split_by_patient
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
-from bundle.laboratory.public_sets.jsrt import make_jsrt_datalist
+from bundle.keys import IMAGE, LABEL
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist, make_jsrt_datalist
+from bundle.transforms.letterbox import Letterboxd
+from bundle.transforms.load import LoadFramed
 from bundle.weights import file_sha256
 
 LUNG = "lung"
@@ -30,7 +34,23 @@ SHARES = {
 }
 """Of the films, one of a patient each; those for training are the pool that labelled films are drawn from."""
 
-Item = Mapping[str, Any]
+FilmItem = Mapping[str, Any]
+
+
+def load_films(
+    datalist: str | Path, section: str, structures: Sequence[str], image_size: int
+) -> tuple[list[str], Tensor, Tensor]:
+    """Patients ``(N,)``, frames ``(N, 1, S, S)`` and masks ``(N, structures, S, S)`` of a data list's section."""
+    load = LoadFramed(structures), Letterboxd(keys=[IMAGE, LABEL], size=image_size)
+    patients, frames, masks = [], [], []
+    for entry in load_datalist(datalist, section, structures):
+        film: Any = entry
+        for transform in load:
+            film = transform(film)
+        patients.append(entry["patient"])
+        frames.append(torch.as_tensor(film[IMAGE]).as_subclass(Tensor).float())
+        masks.append(torch.as_tensor(film[LABEL]).as_subclass(Tensor))
+    return patients, torch.stack(frames), torch.stack(masks)
 
 
 class RealFilms:
@@ -39,8 +59,8 @@ class RealFilms:
     Sets are ``jsrt`` (five structures), ``jsrt_lungs`` (its lungs as one structure), ``montgomery`` and ``shenzhen``.
 
     Args:
-        jsrt: Folder, as for :func:`bundle.laboratory.public_sets.jsrt.make_jsrt_datalist`.
-        chest_xrays: Folder, as for :func:`bundle.laboratory.public_sets.chest_xrays.make_chest_xray_datalist`.
+        jsrt: Folder, as for :func:`bundle.laboratory.public_sets.radiographs.make_jsrt_datalist`.
+        chest_xrays: Folder, as for :func:`bundle.laboratory.public_sets.radiographs.make_chest_xray_datalist`.
         root: Gets the lists, and JSRT's lungs as one mask each.
 
     Raises:
@@ -94,7 +114,7 @@ class RealFilms:
         Raises:
             ValueError: If the pool has fewer films.
         """
-        sections: dict[str, Sequence[Item]] = dict(self.sections[films])
+        sections: dict[str, Sequence[FilmItem]] = dict(self.sections[films])
         sections["training"] = self.drawn(films, labelled, draw)
         if elsewhere:
             sections["hard_test"] = [item for name in elsewhere for item in self.sections[name]["test"]]
@@ -104,21 +124,21 @@ class RealFilms:
         """A list of the test films of some sets, with their lungs."""
         return self._write("unseen", [LUNG], {"test": [item for name in sets for item in self.sections[name]["test"]]})
 
-    def drawn(self, films: str, labelled: int, draw: int) -> list[Item]:
+    def drawn(self, films: str, labelled: int, draw: int) -> list[FilmItem]:
         """Films of a set's pool, drawn without repeats."""
         pool = self.sections[films]["training"]
         if not 0 < labelled <= len(pool):
             raise ValueError(f"{films} has {len(pool)} films to draw labelled ones from, got labelled={labelled}")
         return [pool[index] for index in np.random.default_rng(draw).permutation(len(pool))[:labelled]]
 
-    def _read(self, name: str, path: Path) -> list[Item]:
+    def _read(self, name: str, path: Path) -> list[FilmItem]:
         """Items of a list that was checked as it was written; it keeps a name of its own."""
         content = read_datalist(path)
         path.replace(self.root / f"{name}.json")
         self.structures[name] = content["structures"]
         return sorted((item for section in SECTIONS for item in content[section]), key=lambda item: item["image"])
 
-    def _lungs(self, item: Item) -> str:
+    def _lungs(self, item: FilmItem) -> str:
         name = f"lungs/{Path(item['image']).stem}.png"
         path = self.root / name
         if not path.is_file():
@@ -129,7 +149,7 @@ class RealFilms:
             Image.fromarray(np.uint8(255) * np.logical_or(*masks).astype(np.uint8)).save(path)
         return name
 
-    def _fingerprint(self, items: Sequence[Item]) -> str:
+    def _fingerprint(self, items: Sequence[FilmItem]) -> str:
         files = [
             file_sha256(path)
             for item in items
@@ -141,7 +161,7 @@ class RealFilms:
         }
         return hashlib.sha256(json.dumps([files, sections]).encode()).hexdigest()
 
-    def _write(self, name: str, structures: Sequence[str], sections: Mapping[str, Sequence[Item]]) -> Path:
+    def _write(self, name: str, structures: Sequence[str], sections: Mapping[str, Sequence[FilmItem]]) -> Path:
         content = {"name": name, "synthetic": False, "structures": list(structures), **sections}
         path = self.root / f"{name}.json"
         write_json(path, content)

@@ -7,13 +7,13 @@ from typing import Any
 
 from bundle.atomic import write_text
 from bundle.engines.zero_label import TEACHER
+from bundle.laboratory.studies.figures import draw_curves
 from bundle.laboratory.studies.index import END, REAL, START
-from bundle.laboratory.studies.real import ELSEWHERE, TEST, RealStudy
-from bundle.laboratory.studies.real_curves import draw_curves
-from bundle.laboratory.studies.real_zero import ZERO_LABELS
+from bundle.laboratory.studies.real import FINE_TUNING, TEST, RealStudy
+from bundle.laboratory.studies.real_readouts import ZERO_LABELS
 from bundle.laboratory.studies.record import DICE, HD95, RunRecord
 from bundle.laboratory.studies.statistics import Comparison, compare, correct, paired
-from bundle.laboratory.studies.tables import Row, claim_line, markdown_table, power_line, results_table
+from bundle.laboratory.studies.tables import VariantRow, claim_line, markdown_table, power_line, results_table
 
 AXES = ("distillation", "draw", "film")
 RANDOM, BEST_SINGLE = "random", "best single"
@@ -34,12 +34,8 @@ all pools without labels, those of the other hospital's pool among them; it saw 
 licensed for research and are not shown."""
 
 
-class Scores:
-    """Looks scores up in records.
-
-    Args:
-        records: Of all fine-tunings.
-    """
+class FilmScores:
+    """Looks scores up in records."""
 
     def __init__(self, records: Iterable[RunRecord]) -> None:
         self.runs: dict[tuple[str, str], list[RunRecord]] = {}
@@ -49,15 +45,7 @@ class Scores:
     def films(
         self, task: str, arm: str, split: str = TEST, structures: Sequence[str] | None = None, measure: str = DICE
     ) -> dict[Key, float]:
-        """Mean over structures of every film of every run; without films that have none of them.
-
-        Args:
-            task: Name.
-            arm: Name.
-            split: Tested films.
-            structures: Names; None: all.
-            measure: ``DICE`` or ``HD95``.
-        """
+        """Mean over structures of every film of every run; without films that have none of them."""
         found = {}
         for run in self.runs.get((task, arm), []):
             for film, values in run.splits[split][measure].items():
@@ -100,27 +88,12 @@ def crossed(runs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     return best
 
 
-def write_real_page(
-    study: RealStudy,
-    records: Mapping[str, RunRecord],
-    probed: Mapping[str, Any],
-    target: Path,
-    keys: Mapping[tuple[str, str, int, int], str],
-) -> Path:
-    """Write ``real_teachers.md`` and its figures.
-
-    Args:
-        study: As it was fixed.
-        records: Of the fine-tunings, by key.
-        probed: Results of the frozen probe, by key.
-        target: Folder.
-        keys: Of all runs that the study wants: arm, task, seed, draw -> key.
-
-    Returns:
-        Path of the page.
-    """
-    wanted = {run: records[key] for run, key in keys.items() if key in records}
-    scores = Scores(wanted.values())
+def write_real_page(study: RealStudy, records: Iterable[RunRecord], probed: Mapping[str, Any], target: Path) -> Path:
+    """Write ``real_teachers.md`` and its figures."""
+    records, keys = list(records), list(study.wanted())
+    found = {(run.variant, run.task, run.seed, run.draw): run for run in records if run.study == FINE_TUNING}
+    wanted = {run: found[run] for run in keys if run in found}
+    scores = FilmScores(wanted.values())
     claims, claimed = _claims(study, scores)
     tasks = [task for task in study.tasks if any(name == task for name, _ in scores.runs)]
     parts = [f"# {study.text['title']}\n", study.text["question"] + "\n", NOT + "\n"]
@@ -132,7 +105,7 @@ def write_real_page(
     if draw_curves(study, scores, target):
         parts += ["## Curves\n", "![Dice against labelled films, and against minutes](real_teachers.svg)\n"]
     parts += _probe(study, probed)
-    parts += _zero_labels(study, [record for record in records.values() if record.study == ZERO_LABELS])
+    parts += _zero_labels(study, [record for record in records if record.study == ZERO_LABELS])
     parts += _times(wanted.values())
     return write_text(target / REAL, "\n".join(parts))
 
@@ -143,7 +116,7 @@ def _fixed(study: RealStudy) -> list[str]:
     return ["\n".join(lines) + "\n"]
 
 
-def _missing(study: RealStudy, keys: Mapping[Any, str], wanted: Mapping[Any, RunRecord]) -> list[str]:
+def _missing(study: RealStudy, keys: Iterable[tuple[str, str, int, int]], wanted: Mapping[Any, RunRecord]) -> list[str]:
     lines = []
     for number, block in enumerate(study.plan, start=1):
         runs = [run for run in keys if run[0] in block.arms and run[1] in block.tasks and run[3] in block.draws]
@@ -155,7 +128,7 @@ def _missing(study: RealStudy, keys: Mapping[Any, str], wanted: Mapping[Any, Run
     return ["**Not run.**\n", "\n".join(lines) + "\n"] if lines else []
 
 
-def _claims(study: RealStudy, scores: Scores) -> tuple[list[str], dict[Question, Comparison]]:
+def _claims(study: RealStudy, scores: FilmScores) -> tuple[list[str], dict[Question, Comparison]]:
     """The claims in words, and their comparisons, corrected together."""
     asked: list[Question] = []
     for claim in study.claims:
@@ -176,7 +149,7 @@ def _claims(study: RealStudy, scores: Scores) -> tuple[list[str], dict[Question,
     return ["\n".join(lines) + "\n", power_line(corrected.values()) + "\n", words + "\n"], corrected
 
 
-def _task(study: RealStudy, scores: Scores, task: str, claimed: Mapping[Question, Comparison]) -> list[str]:
+def _task(study: RealStudy, scores: FilmScores, task: str, claimed: Mapping[Question, Comparison]) -> list[str]:
     wanted = study.tasks[task]
     parts = [f"## {task}: {wanted.labelled} labelled films of {wanted.films}\n"]
     primary = next(
@@ -198,12 +171,12 @@ def _task(study: RealStudy, scores: Scores, task: str, claimed: Mapping[Question
 
 def _rows(
     study: RealStudy,
-    scores: Scores,
+    scores: FilmScores,
     task: str,
     reference: str,
     how: Mapping[str, Any],
     claimed: Mapping[Question, Comparison],
-) -> list[Row]:
+) -> list[VariantRow]:
     """Of one table; what is also a claim has the claim's correction, so that the two cannot disagree."""
     asked = {arm: _question(task, arm, reference, how) for arm in study.arms if arm != reference}
     found = {question: comparison for question in asked.values() if (comparison := scores.answer(question))}
@@ -215,7 +188,7 @@ def _rows(
         means = [fmean(value for key, value in films.items() if key[:2] == run) for run in runs]
         if means:
             comparison = corrected.get(asked[arm]) if arm in asked else None
-            rows.append(Row(arm, means, comparison, "reference" if arm == reference else "–"))
+            rows.append(VariantRow(arm, means, comparison, "reference" if arm == reference else "–"))
     return rows
 
 
@@ -224,7 +197,7 @@ def _question(task: str, arm: str, than: str, how: Mapping[str, Any]) -> Questio
     return task, arm, than, how["split"], None if structures is None else tuple(structures)
 
 
-def _structures(study: RealStudy, scores: Scores, tasks: Sequence[str]) -> list[str]:
+def _structures(study: RealStudy, scores: FilmScores, tasks: Sequence[str]) -> list[str]:
     """Means per structure, of Dice and HD95."""
     parts: list[str] = []
     for task in tasks:
@@ -274,7 +247,7 @@ def _probe(study: RealStudy, probed: Mapping[str, Any]) -> list[str]:
 
 def _zero_labels(study: RealStudy, records: Sequence[RunRecord]) -> list[str]:
     """Against the teacher in the same decoder, film by film."""
-    scores, prompts = Scores(records), list(dict.fromkeys(record.task for record in records))
+    scores, prompts = FilmScores(records), list(dict.fromkeys(record.task for record in records))
     arms = list(dict.fromkeys(record.variant for record in records))
     parts = []
     for prompt in prompts:
@@ -316,6 +289,3 @@ def _times(records: Iterable[RunRecord]) -> list[str]:
         "arms and seeds that use them. *distillation*: once for all tasks and draws."
     )
     return ["## Time\n", text + "\n", markdown_table(["task", "arm", *STAGES], rows) + "\n"] if rows else []
-
-
-__all__ = ["ELSEWHERE", "Scores", "crossed", "write_real_page"]

@@ -1,8 +1,13 @@
 """One finished run of a study: a variant trained with one seed, and its scores on the held-out synthetic patients."""
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+from bundle.atomic import write_text
 
 DICE, HD95 = "dice", "hd95"
 """Names, within a split, of the Dice and of the HD95 in pixels."""
@@ -15,40 +20,26 @@ Scores = Mapping[str, Mapping[str, float | None]]
 class RunRecord:
     """What is kept of one run.
 
-    Args:
-        key: SHA-256 of everything that determines the run.
-        study: Name of the study.
-        variant: Name of what was trained.
-        seed: Of the training.
-        splits: Split -> ``"dice"`` (in [0, 1]) and ``"hd95"`` (pixels) -> scores.
-        measured: Further numbers, such as ``CPU minutes`` or ``parameters``; may be empty.
-        scale: What bounds the run, such as ``image_size``.
-        finished: Date and time, ISO 8601.
-        machine: Hardware, in words.
-        phases: Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
-            ``val_cosine`` by teacher (:mod:`bundle.laboratory.studies.traces`); ``unexplained`` by teacher
-            (:mod:`bundle.laboratory.studies.knowledge`).
-        task: On real films: what was learned, of how many labelled films.
-        draw: On real films: which labelled films.
-        names: Study and variant of every table in which it stands.
-
     Raises:
         ValueError: If a split has no patient, or a Dice is outside [0, 1].
     """
 
-    key: str
-    study: str
-    variant: str
-    seed: int
-    splits: Mapping[str, Mapping[str, Scores]]
-    measured: Mapping[str, float]
-    scale: Mapping[str, Any]
-    finished: str
-    machine: str
+    key: str  # SHA-256 of everything that determines the run
+    study: str  # Name of the study
+    variant: str  # Name of what was trained
+    seed: int  # Of the training
+    splits: Mapping[str, Mapping[str, Scores]]  # Split -> ``"dice"`` (in [0, 1]) and ``"hd95"`` (pixels) -> scores
+    measured: Mapping[str, float]  # Further numbers, such as ``CPU minutes`` or ``parameters``; may be empty
+    scale: Mapping[str, Any]  # What bounds the run, such as ``image_size``
+    finished: str  # Date and time, ISO 8601
+    machine: str  # Hardware, in words
+    # Of every distillation, in order: ``teachers``; ``curves`` of weights and entropy, ``val_loss`` and
+    # ``val_cosine`` by teacher (:mod:`bundle.laboratory.studies.readouts`); ``unexplained`` by teacher
+    # (:mod:`bundle.laboratory.studies.readouts`)
     phases: Sequence[Mapping[str, Any]] = ()
-    task: str = ""
-    draw: int = 0
-    names: Sequence[Sequence[str]] = ()
+    task: str = ""  # On real films: what was learned, of how many labelled films
+    draw: int = 0  # On real films: which labelled films
+    names: Sequence[Sequence[str]] = ()  # Study and variant of every table in which it stands
 
     def __post_init__(self) -> None:
         for split, scores in self.splits.items():
@@ -81,6 +72,32 @@ class RunRecord:
         if not needed <= set(content) <= known:
             raise ValueError(f"a run's record has the entries {sorted(known)}, got {sorted(content)}")
         return cls(**{**content, "names": tuple(map(tuple, content.get("names", ())))})
+
+
+def read_records(path: str | Path) -> dict[str, RunRecord]:
+    """Records of a file, by key; none if there is no file."""
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    records = [RunRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return {record.key: record for record in records}
+
+
+def write_records(records: dict[str, RunRecord], path: str | Path) -> None:
+    """Write records, one per line, so that an added run is an added line."""
+    lines = [json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) for record in records.values()]
+    write_text(Path(path), "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Dice and HD95 of ``metrics.csv``; in pixels, since some of the phantom's files have no pixel spacing."""
+    scores: dict[str, dict[str, dict[str, float | None]]] = {DICE: {}, HD95: {}}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for name, column in ((DICE, "dice"), (HD95, "hd95")):
+                value = round(float(row[column]), 4) if row[column] else None
+                scores[name].setdefault(row["patient"], {})[row["structure"]] = value
+    return scores
 
 
 def split_names(records: Sequence[RunRecord]) -> list[str]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from statistics import fmean
 
 from bundle.atomic import write_text
-from bundle.laboratory.studies.costs import describe_costs
 from bundle.laboratory.studies.definition import (
     FOLDER,
     Claim,
+    EvidenceStudy,
     Keys,
-    Study,
     read_scale,
     read_study,
     study_names,
@@ -21,11 +20,11 @@ from bundle.laboratory.studies.definition import (
 from bundle.laboratory.studies.figures import draw_weights
 from bundle.laboratory.studies.index import END, MACHINERY, START, write_index
 from bundle.laboratory.studies.plan import Planner
-from bundle.laboratory.studies.record import RunRecord, split_names
-from bundle.laboratory.studies.runner import TIME, StudyRunner, read_records, write_records
+from bundle.laboratory.studies.readouts import describe_costs, is_collapsed
+from bundle.laboratory.studies.record import RunRecord, read_records, split_names, write_records
+from bundle.laboratory.studies.runner import TIME, StudyRunner
 from bundle.laboratory.studies.statistics import Comparison, compare_pairs, count, score
-from bundle.laboratory.studies.tables import Row, claim_line, power_line, results_table, spread
-from bundle.laboratory.studies.traces import is_collapsed
+from bundle.laboratory.studies.tables import VariantRow, claim_line, power_line, results_table, spread
 
 PAGE = """# A check of the machinery, with small teachers and synthetic patients
 
@@ -68,19 +67,7 @@ def run_studies(
     runs_none: bool = False,
     public_sets: tuple[Path, Path] | None = None,
 ) -> Path:
-    """Run what is missing of some studies and write the report of all, also of what there is when runs have failed.
-
-    Args:
-        names: Of the studies to be run.
-        scale: Name of the scale.
-        folder: For data and trainings.
-        output_dir: For ``results.json`` and the pages.
-        jobs: Trainings at the same time.
-        runs_none: Whether only the report is written.
-        public_sets: Folders of chest X-rays and of CT lesions, for studies that ask for them.
-
-    Returns:
-        Path of the report's index.
+    """Run what is missing of some studies and write the report of all, also when runs failed; the index's path.
 
     Raises:
         ValueError: If a study or scale is unknown or malformed.
@@ -95,11 +82,13 @@ def run_studies(
         planner = Planner(folder / "stages", folder / "phantom", size, teacher_configs())
         records = name_records(studies, planner, read_records(path))
         write_records(records, path)
-        index = write_report(studies, planner, records, output_dir)
+        index = write_machinery(studies, planner, records, output_dir)
     return index
 
 
-def name_records(studies: Sequence[Study], planner: Planner, records: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+def name_records(
+    studies: Sequence[EvidenceStudy], planner: Planner, records: Mapping[str, RunRecord]
+) -> dict[str, RunRecord]:
     """Write into every record the studies and variants that it is a run of: configs change, and keys with them.
 
     A record whose key no study asks for keeps the names that it has.
@@ -111,7 +100,7 @@ def name_records(studies: Sequence[Study], planner: Planner, records: Mapping[st
     return {key: replace(run, names=tuple(names.get(key, run.names))) for key, run in records.items()}
 
 
-def found(study: Study, planner: Planner, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+def found(study: EvidenceStudy, planner: Planner, records: Mapping[str, RunRecord]) -> list[RunRecord]:
     """Runs of a study as it is defined now; if there is none, those that were recorded under its name."""
     runs = [run for run in planner.runs(study) if run.key in records]
     if runs:
@@ -125,20 +114,10 @@ def found(study: Study, planner: Planner, records: Mapping[str, RunRecord]) -> l
     ]
 
 
-def write_report(
-    studies: Sequence[Study], planner: Planner, records: Mapping[str, RunRecord], target: str | Path
+def write_machinery(
+    studies: Sequence[EvidenceStudy], planner: Planner, records: Mapping[str, RunRecord], target: str | Path
 ) -> Path:
-    """Write ``machinery.md``, if there is a run, its figures, and ``README.md``.
-
-    Args:
-        studies: To be written, in this order.
-        planner: Of the scale.
-        records: Of all runs, by key.
-        target: Folder.
-
-    Returns:
-        Path of ``README.md``.
-    """
+    """Write ``machinery.md``, if there is a run, its figures, and ``README.md``."""
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
     claims: dict[bool, list[str]] = {True: [], False: []}
@@ -171,7 +150,7 @@ def write_report(
     return write_index(target)
 
 
-def compare_study(study: Study, records: Sequence[RunRecord]) -> Tables:
+def compare_study(study: EvidenceStudy, records: Sequence[RunRecord]) -> Tables:
     """All comparisons of a study's table and of its claims, corrected together, on the first split."""
     if not records:
         return {}
@@ -186,7 +165,9 @@ def collapsed_runs(records: Sequence[RunRecord], variant: str) -> tuple[int, int
     return sum(known), len(known)
 
 
-def _section(study: Study, records: Sequence[RunRecord], comparisons: Tables, planner: Planner, target: Path) -> str:
+def _section(
+    study: EvidenceStudy, records: Sequence[RunRecord], comparisons: Tables, planner: Planner, target: Path
+) -> str:
     parts = [f"## {study.title}", f"{study.question} *The paper:* {study.paper}"]
     if not records:
         return "\n\n".join([*parts, "Not run."])
@@ -201,7 +182,9 @@ def _section(study: Study, records: Sequence[RunRecord], comparisons: Tables, pl
     return "\n\n".join(part for part in parts if part)
 
 
-def _row(study: Study, name: str, records: Sequence[RunRecord], comparisons: Tables, planner: Planner) -> Row:
+def _row(
+    study: EvidenceStudy, name: str, records: Sequence[RunRecord], comparisons: Tables, planner: Planner
+) -> VariantRow:
     runs = [run for run in records if run.variant == name]
     scored = score(records, name, split_names(records)[0])
     more = {}
@@ -215,7 +198,7 @@ def _row(study: Study, name: str, records: Sequence[RunRecord], comparisons: Tab
         (variant,) = [variant for variant in study.variants if variant.name == name]
         stage = planner.run(study.name, variant, planner.scale.seeds[0]).stages[-1]
         more |= {key: _number(value) for key, value in describe_costs(stage.backbone).items()}
-    return Row(
+    return VariantRow(
         name,
         list(scored.per_seed.values()) if scored else (),
         comparisons.get((name, study.reference)),
@@ -241,7 +224,7 @@ def _claim(claim: Claim, comparisons: Tables) -> str:
     return claim_line(claim.text, comparisons.get((claim.variant, claim.than)), claim.expected, claim.than)
 
 
-def _shared(studies: Sequence[Study], records: Sequence[RunRecord]) -> tuple[str, str]:
+def _shared(studies: Sequence[EvidenceStudy], records: Sequence[RunRecord]) -> tuple[str, str]:
     """Which runs stand in several tables, which therefore are not independent of each other: in short, and in full."""
     places: dict[str, dict[str, str]] = {}
     for run in records:

@@ -1,27 +1,20 @@
 """Run what is missing of studies: distil, train, evaluate, record. What is done is not done again."""
 
-import csv
 import json
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from mlflow import MlflowClient
-
-from bundle.atomic import write_json, write_text
-from bundle.engines.tracking import experiment_id, prepare_tracking, sqlite_uri
+from bundle.atomic import write_json
 from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.public_sets.mixed_modalities import make_mixed_datalist
-from bundle.laboratory.studies.definition import Keys, Scale, Study, teacher_configs
-from bundle.laboratory.studies.knowledge import TeacherProbe, read_student
+from bundle.laboratory.studies.definition import EvidenceStudy, Keys, Scale, teacher_configs
 from bundle.laboratory.studies.plan import SPLITS, PlannedStage, Planner, Run
-from bundle.laboratory.studies.record import DICE, HD95, RunRecord
-from bundle.laboratory.studies.stage_runner import StageRunner, minutes
-from bundle.laboratory.studies.statistics import score
-from bundle.laboratory.studies.traces import read_traces
+from bundle.laboratory.studies.readouts import TeacherProbe, read_student, read_traces
+from bundle.laboratory.studies.record import RunRecord, read_records, read_scores, write_records
+from bundle.laboratory.studies.stage_runner import Job, StageRunner, minutes, run_jobs
 from bundle.phantom import make_phantom_dataset
 from bundle.students.encoder import StudentEncoder
 
@@ -39,7 +32,7 @@ class StudyRunner:
     interrupted stage goes on from its checkpoint.
 
     Args:
-        folder: For data, stages and MLflow's file.
+        folder: For data and stages.
         records: JSON file of the records so far; what is in it is not run again.
         scale: Of every run.
         jobs: Runs at the same time; each gets its share of the cores (or ``OMP_NUM_THREADS``), and a GPU of its own if
@@ -68,9 +61,9 @@ class StudyRunner:
         self.stages = StageRunner(jobs)
         self._probe: TeacherProbe | None = None
         self._locks: dict[Path, threading.Lock] = {}
-        self._store_lock, self._probe_lock = threading.Lock(), threading.Lock()
+        self._store_lock, self._probe_lock, self._record_lock = (threading.Lock() for _ in range(3))
 
-    def run(self, studies: Sequence[Study]) -> None:
+    def run(self, studies: Sequence[EvidenceStudy]) -> None:
         """Run what is missing of some studies; every finished run is recorded at once.
 
         Raises:
@@ -79,23 +72,16 @@ class StudyRunner:
         runs = {run.key: run for study in studies for run in self.planner.runs(study)}
         missing = [run for key, run in runs.items() if key not in self.records and self._has_data(run)]
         self._locks = {stage.folder: threading.Lock() for run in missing for stage in run.stages}
-        failed: list[str] = []
-        with ThreadPoolExecutor(self.jobs) as pool:
-            pending = {pool.submit(self._do, run): run for run in missing}
-            for number, done in enumerate(as_completed(pending), start=1):
-                title = f"{pending[done].study}: {pending[done].variant}, seed {pending[done].seed}"
-                if error := done.exception():
-                    failed.append(f"{title}: {error}")
-                else:
-                    self._add(done.result())
-                print(f"[{number}/{len(missing)}] {title}{': FAILED' if error else ''}", flush=True)  # noqa: T201
+        jobs = {f"{run.study}: {run.variant}, seed {run.seed}": Job(partial(self._do, run)) for run in missing}
+        failed = run_jobs(jobs, self.jobs)
         if failed:
-            raise RuntimeError("\n".join([f"{len(failed)} of {len(missing)} runs failed:", *failed]))
+            why = [f"{name}: {error}" for name, error in failed.items()]
+            raise RuntimeError("\n".join([f"{len(failed)} of {len(missing)} runs failed:", *why]))
 
     def _has_data(self, run: Run) -> bool:
         return all(stage.data is None or stage.data in self.planner.others for stage in run.stages)
 
-    def _do(self, run: Run) -> RunRecord:
+    def _do(self, run: Run) -> None:
         for stage in run.stages:
             with self._locks[stage.folder]:
                 if stage.fills:
@@ -104,7 +90,7 @@ class StudyRunner:
                 self.stages.train(stage)
         last = run.stages[-1]
         self.stages.evaluate(last, SPLITS)
-        return RunRecord(
+        record = RunRecord(
             key=run.key,
             study=run.study,
             variant=run.variant,
@@ -116,6 +102,9 @@ class StudyRunner:
             machine=describe_machine(),
             phases=[self._describe(stage) for stage in run.stages[:-1]],
         )
+        with self._record_lock:
+            self.records[record.key] = record
+            write_records(self.records, self.path)
 
     def _describe(self, stage: PlannedStage) -> Keys:
         with self._locks[stage.folder]:
@@ -132,47 +121,7 @@ class StudyRunner:
                 self._probe = TeacherProbe(self.planner.teachers, self.scale.phase_1["image_size"])
             return {name: round(value, 4) for name, value in self._probe.unexplained(student).items()}
 
-    def _add(self, record: RunRecord) -> None:
-        self.records[record.key] = record
-        write_records(self.records, self.path)
-        uri = sqlite_uri(self.folder / "mlruns.db")
-        client = MlflowClient(prepare_tracking(uri, record.study))
-        number = experiment_id(client, uri, record.study)
-        run_id = client.create_run(number, run_name=f"{record.variant}, seed {record.seed}").info.run_id
-        for name, value in {"variant": record.variant, "seed": record.seed, "scale": self.scale.name}.items():
-            client.log_param(run_id, name, value)
-        for split in record.splits:
-            found = score([record], record.variant, split)
-            client.log_metric(run_id, f"{split}_dice", found.mean if found else float("nan"))
-        client.set_terminated(run_id)
-
 
 def _processor_time(run: Run) -> dict[str, float]:
     known = [value for stage in run.stages if (value := minutes(stage.folder)) is not None]
     return {TIME: round(sum(known), 2)} if len(known) == len(run.stages) else {}
-
-
-def read_records(path: str | Path) -> dict[str, RunRecord]:
-    """Records of a file, by key; none if there is no file."""
-    path = Path(path)
-    if not path.is_file():
-        return {}
-    records = [RunRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    return {record.key: record for record in records}
-
-
-def write_records(records: dict[str, RunRecord], path: str | Path) -> None:
-    """Write records, one per line, so that an added run is an added line."""
-    lines = [json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) for record in records.values()]
-    write_text(Path(path), "[\n" + ",\n".join(lines) + "\n]\n")
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """Dice and HD95 of ``metrics.csv``; in pixels, since some of the phantom's files have no pixel spacing."""
-    scores: dict[str, dict[str, dict[str, float | None]]] = {DICE: {}, HD95: {}}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for name, column in ((DICE, "dice"), (HD95, "hd95")):
-                value = round(float(row[column]), 4) if row[column] else None
-                scores[name].setdefault(row["patient"], {})[row["structure"]] = value
-    return scores

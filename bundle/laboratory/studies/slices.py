@@ -55,41 +55,25 @@ NEVER = 1000
 
 @dataclass(frozen=True)
 class VolumeScore:
-    """One way to get masks, on one sub-volume.
+    """One way to get masks, on one sub-volume."""
 
-    Attributes:
-        variant: How the student began, or that there is none.
-        masks: How they were got: automatically, or with the lesion's true 3-D box in every slice that it has; without
-            labels as in :mod:`bundle.laboratory.studies.slices_zero`.
-        seed: Of the training; without labels the number of the distillation.
-        section: "test" for a patient whom the model has not seen, "training" for one whom it has.
-        patient: Number of the patient.
-        volume: Name of the sub-volume.
-        slice_dice: Mean Dice of the slices that show the lesion.
-        volume_dice: Dice of all slices together, which also counts masks in slices without the lesion.
-        flicker: Change from slice to slice beyond the truth's: :func:`bundle.laboratory.flicker.flicker`.
-    """
-
-    variant: str
+    variant: str  # How the student began, or that there is none
+    # How they were got: automatically, or with the lesion's true 3-D box in every slice that it has; without labels
+    # as in :mod:`bundle.laboratory.studies.slices_zero`
     masks: str
-    seed: int
-    section: str
-    patient: str
-    volume: str
-    slice_dice: float
-    volume_dice: float
-    flicker: float
+    seed: int  # Of the training; without labels the number of the distillation
+    section: str  # "test" for a patient whom the model has not seen, "training" for one whom it has
+    patient: str  # Number of the patient
+    volume: str  # Name of the sub-volume
+    slice_dice: float  # Mean Dice of the slices that show the lesion
+    volume_dice: float  # Dice of all slices together, which also counts masks in slices without the lesion
+    flicker: float  # Change from slice to slice beyond the truth's: :func:`bundle.laboratory.flicker.flicker`
 
 
 def run_slices(folder: str | Path, work_dir: str | Path, seeds: Sequence[int] = (0, 1, 2)) -> dict[str, Any]:
     """Train on the slices of some patients and score all sub-volumes, fold by fold and seed by seed.
 
     What is trained is not trained again, as long as its configs, keys, data and weights are the same.
-
-    Args:
-        folder: CT sub-volumes, as for :func:`bundle.laboratory.public_sets.ct_lesions.make_ct_lesion_datalist`.
-        work_dir: For volumes, data lists and trainings.
-        seeds: Of the trainings; the folds are the same for all.
 
     Returns:
         ``scores``, each :class:`VolumeScore` as a dictionary, and how they were made.
@@ -105,7 +89,7 @@ def run_slices(folder: str | Path, work_dir: str | Path, seeds: Sequence[int] = 
     for seed in seeds:
         for fold, datalist in enumerate(make_folds(every, NUM_FOLDS)):
             target = work_dir / f"seed{seed}_fold{fold}"
-            cpu_seconds += sum(train(stage, every.parent) for stage in training_stages(datalist, target, seed))
+            cpu_seconds += sum(train_once(stage, every.parent) for stage in training_stages(datalist, target, seed))
             models = {variant: load_segmenter(target / _slug(variant) / "model.pt") for variant in VARIANTS}
             scores += score_volumes(partial(_all_masks, models), datalist, seed)
     return {
@@ -127,10 +111,6 @@ def run_slices(folder: str | Path, work_dir: str | Path, seeds: Sequence[int] = 
 
 def make_folds(every: Path, num_folds: int) -> list[Path]:
     """Data lists beside ``every``, each of which holds out other patients, so that every patient is held out once.
-
-    Args:
-        every: Data list with all patients in its training section.
-        num_folds: Patients are dealt to so many, in the order of their names.
 
     Raises:
         ValueError: If there are fewer patients than folds.
@@ -176,13 +156,8 @@ def training_stages(datalist: Path, target: Path, seed: int) -> list[Stage]:
     ]
 
 
-def train(stage: Stage, volumes: Path) -> float:
-    """Run a stage unless it has been run with the same configs, keys, data and weights; its processor time in s.
-
-    Args:
-        stage: A training.
-        volumes: Folder of the files that its data list names.
-    """
+def train_once(stage: Stage, volumes: Path) -> float:
+    """Run a training unless it was run with the same configs, keys, volumes and weights; its processor time in s."""
     done = Path(str(stage.overrides["output_dir"])) / "done.json"
     keys = {key: value for key, value in stage.overrides.items() if key != "output_dir"}
     files = [ROOT / "configs" / name for name in stage.configs] + sorted(volumes.rglob("*.nii.gz"))
@@ -200,13 +175,7 @@ def train(stage: Stage, volumes: Path) -> float:
 
 
 def score_volumes(masks_of: MasksOf, datalist: Path, seed: int) -> list[VolumeScore]:
-    """Segment every sub-volume slice by slice, and compare the masks with the true one on the CT's own pixels.
-
-    Args:
-        masks_of: Gives the masks of a sub-volume.
-        datalist: With sections ``test``, ``training``, or both, such as a fold.
-        seed: Of the trainings.
-    """
+    """Segment every sub-volume slice by slice, and compare the masks with the true one on the CT's own pixels."""
     scores = []
     content = read_datalist(datalist)
     for section in (HELD_OUT, TRAINED):

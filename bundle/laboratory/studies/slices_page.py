@@ -89,7 +89,7 @@ check, no claim. {machine}.
 
 LABELLESS_FILE = "slices_without_labels.json"
 
-Scores = Sequence[Mapping[str, Any]]
+VolumeScores = Sequence[Mapping[str, Any]]
 """Of :class:`bundle.laboratory.studies.slices.VolumeScore`, as dictionaries."""
 
 
@@ -100,19 +100,10 @@ def study_slices(
     seeds: Sequence[int],
     without_labels: Sequence[str | Path] = (),
 ) -> Path:
-    """Run what is missing, and write ``slices.json`` and ``slices.md``; or its last part alone.
+    """Run what is missing, and write ``slices.json`` and ``slices.md``, whose path is returned; or its last part alone.
 
-    Args:
-        folder: CT sub-volumes, as for :func:`bundle.laboratory.public_sets.ct_lesions.make_ct_lesion_datalist`.
-        work_dir: For volumes, data lists and trainings.
-        output_dir: For the results.
-        seeds: Of the trainings.
-        without_labels: Distillations from LiteMedSAM, as for
-            :func:`bundle.laboratory.studies.slices_zero.run_without_labels`. If given, only they are scored, to
-            ``slices_without_labels.json``; ``slices.json`` must be there.
-
-    Returns:
-        Path of ``slices.md``.
+    With ``without_labels``, distillations as for :func:`run_without_labels`, only these are scored, and ``slices.json``
+    must be there. What is trained is kept in ``work_dir``.
 
     Raises:
         FileNotFoundError: If there are no sub-volumes, or phase 1's files or ``slices.json`` are missing.
@@ -181,13 +172,13 @@ def slices_page(report: Mapping[str, Any]) -> str:
     )
 
 
-def findings(scores: Scores) -> list[str]:
+def findings(scores: VolumeScores) -> list[str]:
     """Sentences about the held-out patients; the p-values are corrected for the number of comparisons."""
     found = correct({names: compare(paired_table(scores, *names)) for names in COMPARISONS})
     return [_automatic(scores), *(_sentence(scores, *names, comparison) for names, comparison in found.items())]
 
 
-def paired_table(scores: Scores, variant: str, reference: str, measure: str) -> np.ndarray:
+def paired_table(scores: VolumeScores, variant: str, reference: str, measure: str) -> np.ndarray:
     """Variant less reference, asked by a box, on held-out patients ``(seeds, patients)``; mean over sub-volumes."""
     seeds, patients = (sorted({score[key] for score in scores}) for key in ("seed", "patient"))
 
@@ -198,7 +189,7 @@ def paired_table(scores: Scores, variant: str, reference: str, measure: str) -> 
     return np.array([[mean(variant, s, p) - mean(reference, s, p) for p in patients] for s in seeds])
 
 
-def _automatic(scores: Scores) -> str:
+def _automatic(scores: VolumeScores) -> str:
     def dice(variant: str, section: str) -> str:
         return _cell(_select(scores, variant=variant, masks=AUTOMATIC, section=section), "volume_dice")
 
@@ -209,7 +200,7 @@ def _automatic(scores: Scores) -> str:
     return f"Automatic masks have a 3-D Dice of {', '.join(told)}."
 
 
-def _sentence(scores: Scores, variant: str, reference: str, measure: str, comparison: Comparison) -> str:
+def _sentence(scores: VolumeScores, variant: str, reference: str, measure: str, comparison: Comparison) -> str:
     ours, theirs = (
         _cell(_select(scores, variant=name, masks=BOX, section=HELD_OUT), measure) for name in (variant, reference)
     )
@@ -220,7 +211,7 @@ def _sentence(scores: Scores, variant: str, reference: str, measure: str, compar
     )
 
 
-def _means_table(scores: Scores) -> str:
+def _means_table(scores: VolumeScores) -> str:
     rows = []
     for way, section in [(way, section) for section in SECTIONS for way in (BOX, AUTOMATIC)]:
         for variant in (*VARIANTS, ELLIPSOID):
@@ -230,7 +221,7 @@ def _means_table(scores: Scores) -> str:
     return _table(["patients", "masks", "student", *MEASURES.values()], rows)
 
 
-def _volumes_table(scores: Scores) -> str:
+def _volumes_table(scores: VolumeScores) -> str:
     rows = []
     for volume in sorted({score["volume"] for score in scores}):
         for variant in (*VARIANTS, ELLIPSOID):
@@ -239,7 +230,7 @@ def _volumes_table(scores: Scores) -> str:
     return _table(["sub-volume", "student", *MEASURES.values()], rows)
 
 
-def _cell(scores: Scores, measure: str) -> str:
+def _cell(scores: VolumeScores, measure: str) -> str:
     """Mean over patients and their sub-volumes, then ± between seeds."""
     means = []
     for seed in sorted({score["seed"] for score in scores}):
@@ -249,7 +240,7 @@ def _cell(scores: Scores, measure: str) -> str:
     return f"{fmean(means):.3f}" if len(means) < 2 else f"{fmean(means):.3f} ± {stdev(means):.3f}"
 
 
-def _select(scores: Scores, **of: str | int) -> Scores:
+def _select(scores: VolumeScores, **of: str | int) -> VolumeScores:
     return [score for score in scores if all(score[key] == value for key, value in of.items())]
 
 

@@ -13,7 +13,7 @@ from bundle.engines.zero_label import FILLED_BOX, SOURCES, STUDENT, filled, load
 from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.public_sets.ct_lesions import make_ct_lesion_datalist
 from bundle.laboratory.studies.slices import BOX, FIELD_MM, VolumeScore, score_volumes
-from bundle.laboratory.studies.volume_masks import MARGIN, Answer, VolumeBox, asked, carried
+from bundle.laboratory.studies.volume_masks import MARGIN, BoxAnswer, VolumeBox, asked, carried
 from bundle.segmentation.prompts import box_around
 from bundle.segmentation.teacher_decoder import TeacherSegmenter
 from bundle.text import read_json
@@ -27,11 +27,6 @@ ALL_TEST = (0.0, 0.0, 1.0)
 @torch.inference_mode()
 def run_without_labels(folder: str | Path, work_dir: str | Path, distillations: Sequence[str | Path]) -> dict[str, Any]:
     """Score LiteMedSAM, students distilled from it, and the filled box, on all sub-volumes.
-
-    Args:
-        folder: CT sub-volumes, as for :func:`bundle.laboratory.public_sets.ct_lesions.make_ct_lesion_datalist`.
-        work_dir: For volumes and their data list.
-        distillations: Phase 1's ``output_dir`` of each student, such as the study on real films leaves.
 
     Returns:
         ``scores``, each :class:`bundle.laboratory.studies.slices.VolumeScore` as a dictionary, and how they were made.
@@ -58,15 +53,7 @@ def run_without_labels(folder: str | Path, work_dir: str | Path, distillations: 
 def masks_without_labels(
     sources: Sequence[str], segmenters: Mapping[str, TeacherSegmenter], size: int, slices: Tensor, label: Tensor
 ) -> dict[tuple[str, str], Tensor]:
-    """Masks ``(Z, 1, H, W)``, bool, by source and way: the 3-D box, each slice's own, and carried.
-
-    Args:
-        sources: Of :data:`bundle.engines.zero_label.SOURCES`.
-        segmenters: The sources but for the filled box, which carries its box without a margin.
-        size: Side of the student's frames.
-        slices: ``(Z, 1, H, W)`` in [0, 1], with square pixels.
-        label: True masks, alike.
-    """
+    """Masks ``bool (Z, 1, H, W)`` by source and way: the 3-D box, each slice's own, carried; pixels are square."""
     own = {index: box_around(mask[0]) for index, mask in enumerate(label) if mask.any()}
     found = {}
     for source in sources:
@@ -81,7 +68,7 @@ def masks_without_labels(
     return found
 
 
-def _answer(segmenter: TeacherSegmenter, size: int, slices: Tensor) -> Answer:
+def _answer(segmenter: TeacherSegmenter, size: int, slices: Tensor) -> BoxAnswer:
     """Answers on the slices' own pixels; every slice is encoded once."""
     frames, geometry = letterbox(slices, size)
     features = [segmenter.encode(frame[None]) for frame in frames]

@@ -65,48 +65,29 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class VariantScore:
-    """A variant's Dice on one split.
+    """A variant's Dice on one split."""
 
-    Attributes:
-        mean: Over seeds.
-        sd: Sample standard deviation between seeds (n - 1); None with one seed.
-        per_seed: Seed -> mean over patients, by increasing seed.
-        num_patients: Patients with a score in any run.
-    """
-
-    mean: float
-    sd: float | None
-    per_seed: dict[int, float]
-    num_patients: int
+    mean: float  # Over seeds
+    sd: float | None  # Sample standard deviation between seeds (n - 1); None with one seed
+    per_seed: dict[int, float]  # Seed -> mean over patients, by increasing seed
+    num_patients: int  # Patients with a score in any run
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant less the reference; see the module for what is computed and why.
+    """A variant less the reference; see the module for what is computed and why."""
 
-    Attributes:
-        difference: Mean of the table.
-        sizes: Lengths of the table's axes by name, patients last; those of length 1 are not counted as random.
-        negligible: Differences within this, in the measure's own unit, are none.
-        standard_error: Of the difference; None with too few patients, as all that follows.
-        degrees_of_freedom: Of the standard error.
-        interval: 95%, by Student's t.
-        p_value: Two-sided.
-        patients_interval: 95%, patients resampled: of these trainings, not of the methods.
-        corrected_p_value: After Holm's correction.
-        num_comparisons: That the correction counted.
-    """
-
-    difference: float
+    difference: float  # Mean of the table
+    # Lengths of the table's axes by name, patients last; those of length 1 are not counted as random
     sizes: Mapping[str, int]
-    negligible: float = NEGLIGIBLE
-    standard_error: float | None = None
-    degrees_of_freedom: float = nan
-    interval: Interval | None = None
-    p_value: float | None = None
-    patients_interval: Interval | None = None
-    corrected_p_value: float | None = None
-    num_comparisons: int = 1
+    negligible: float = NEGLIGIBLE  # Differences within this, in the measure's own unit, are none
+    standard_error: float | None = None  # Of the difference; None with too few patients, as all that follows
+    degrees_of_freedom: float = nan  # Of the standard error
+    interval: Interval | None = None  # 95%, by Student's t
+    p_value: float | None = None  # Two-sided
+    patients_interval: Interval | None = None  # 95%, patients resampled: of these trainings, not of the methods
+    corrected_p_value: float | None = None  # After Holm's correction
+    num_comparisons: int = 1  # That the correction counted
 
     @property
     def fixed(self) -> list[str]:
@@ -163,11 +144,6 @@ def compare_pairs(
     records: Sequence[RunRecord], pairs: Iterable[tuple[str, str]], split: str
 ) -> dict[tuple[str, str], Comparison]:
     """Compare variants on one split, with p-values corrected for the number of all pairs.
-
-    Args:
-        records: Runs of the study.
-        pairs: Variant and what it is compared with, as in a table and in its claims; each counts once.
-        split: Name of the held-out patients.
 
     Returns:
         Pair -> comparison; without pairs that have no seed or no patient in common.
@@ -324,15 +300,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def judge(comparison: Comparison | None, expected: str) -> str:
-    """Whether a claim held.
-
-    Args:
-        comparison: Of the claim's variant with what it is compared with; None: without a run in common.
-        expected: ``"higher"`` or ``"equivalent"``.
-
-    Returns:
-        One of the four words above.
-    """
+    """Whether a claim, that is expected to be ``"higher"`` or ``"equivalent"``, held: one of the four words above."""
     word = TOO_FEW if comparison is None else verdict(comparison)
     if comparison is None or word in (TOO_FEW, OPEN):
         return OPEN_HERE
@@ -342,12 +310,7 @@ def judge(comparison: Comparison | None, expected: str) -> str:
 
 
 def explain(comparison: Comparison, reference: str) -> str:
-    """The verdict as a clause, with the numbers that it rests on.
-
-    Args:
-        comparison: With the reference.
-        reference: The reference's name.
-    """
+    """The verdict as a clause, with the numbers that it rests on."""
     word = verdict(comparison)
     if word == TOO_FEW or comparison.interval is None:
         return f"{word} ({', '.join(count(size, axis) for axis, size in comparison.sizes.items())})"

@@ -16,32 +16,19 @@ from bundle.laboratory.studies.statistics import (
 
 
 @dataclass(frozen=True)
-class Row:
-    """A variant in a table.
+class VariantRow:
+    """A variant in a table."""
 
-    Attributes:
-        name: Of the variant.
-        scores: One per run, each a mean over patients; none: not run.
-        comparison: With the table's reference, corrected for the whole table; None: there is none.
-        note: In its place, such as ``"reference"``.
-        more: Further columns, by their heading.
-    """
-
-    name: str
-    scores: Sequence[float] = ()
+    name: str  # Of the variant
+    scores: Sequence[float] = ()  # One per run, each a mean over patients; none: not run
+    # With the table's reference, corrected for the whole table; None: there is none
     comparison: Comparison | None = None
-    note: str = "–"
-    more: Mapping[str, str] = field(default_factory=dict)
+    note: str = "–"  # In its place, such as ``"reference"``
+    more: Mapping[str, str] = field(default_factory=dict)  # Further columns, by their heading
 
 
-def results_table(rows: Sequence[Row], measure: str = "Dice", of_these_trainings: bool = False) -> str:
-    """Scores, differences with their t-intervals, verdicts and power.
-
-    Args:
-        rows: Top to bottom.
-        measure: Heading of the scores.
-        of_these_trainings: Whether the interval of patients resampled alone is shown, too.
-    """
+def results_table(rows: Sequence[VariantRow], measure: str = "Dice", of_these_trainings: bool = False) -> str:
+    """Scores, differences with their t-intervals, verdicts and power."""
     alone = ["patients alone: of these trainings"] if of_these_trainings else []
     more = list(dict.fromkeys(name for row in rows for name in row.more))
     columns = ["variant", "runs", measure, "difference [95%]", *alone, "verdict", "power", *more]
@@ -87,14 +74,7 @@ def power_line(comparisons: Iterable[Comparison]) -> str:
 
 
 def claim_line(text: str, comparison: Comparison | None, expected: str, reference: str) -> str:
-    """A claim and what became of it, as an entry of a list.
-
-    Args:
-        text: The claim.
-        comparison: Of its variant with what it is compared with, corrected with the table; None: nothing in common.
-        expected: ``"higher"`` or ``"equivalent"``.
-        reference: What the variant is compared with.
-    """
+    """A claim and what became of it, as an entry of a list."""
     word = judge(comparison, expected)
     if comparison is None:
         return f"- {text}: **{word}** (no run in common)."
@@ -108,7 +88,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
 
-def _comparison_cells(row: Row, of_these_trainings: bool) -> list[str]:
+def _comparison_cells(row: VariantRow, of_these_trainings: bool) -> list[str]:
     found = row.comparison
     alone = [_interval(found.patients_interval) if found else "–"] if of_these_trainings else []
     if found is None:

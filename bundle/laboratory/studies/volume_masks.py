@@ -11,7 +11,7 @@ from bundle.segmentation.prompting import Prompt, answer_prompt, encode_frame
 from bundle.segmentation.prompts import box_around
 from bundle.segmentation.segmenter import Segmenter
 
-Answer = Callable[[int, Tensor], Tensor]
+BoxAnswer = Callable[[int, Tensor], Tensor]
 """Number of a slice, and a box in it ``(4,)``, left, top, right and bottom pixel -> mask ``(H, W)``, bool."""
 
 MARGIN = 0.1
@@ -20,17 +20,11 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class VolumeBox:
-    """The smallest box that holds a mask; first and last are both inside.
+    """The smallest box that holds a mask; first and last are both inside."""
 
-    Attributes:
-        slices: First and last.
-        rows: First and last.
-        columns: First and last.
-    """
-
-    slices: tuple[int, int]
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    slices: tuple[int, int]  # First and last
+    rows: tuple[int, int]  # First and last
+    columns: tuple[int, int]  # First and last
 
     @classmethod
     def around(cls, mask: Tensor) -> "VolumeBox":
@@ -54,12 +48,6 @@ class VolumeBox:
 def asked_by_box(segmenter: Segmenter, slices: Tensor, box: VolumeBox, structure: str) -> Tensor:
     """The segmenter's answer to the same box in every slice that the box has, each slice on its own.
 
-    Args:
-        segmenter: In evaluation mode.
-        slices: ``(Z, 1, H, W)`` in [0, 1], with square pixels.
-        box: Around the structure.
-        structure: Its name.
-
     Returns:
         Masks ``(Z, 1, H, W)``, bool; empty in the other slices.
     """
@@ -72,7 +60,7 @@ def asked_by_box(segmenter: Segmenter, slices: Tensor, box: VolumeBox, structure
     return asked(answer, box.boxes(), slices.shape)
 
 
-def asked(answer: Answer, boxes: Mapping[int, Tensor], shape: tuple[int, ...]) -> Tensor:
+def asked(answer: BoxAnswer, boxes: Mapping[int, Tensor], shape: tuple[int, ...]) -> Tensor:
     """The answer to each slice's box as masks of the shape ``(Z, 1, H, W)``; empty in slices without a box."""
     masks = torch.zeros(shape, dtype=torch.bool)
     for index, box in boxes.items():
@@ -80,7 +68,7 @@ def asked(answer: Answer, boxes: Mapping[int, Tensor], shape: tuple[int, ...]) -
     return masks
 
 
-def carried(answer: Answer, label: Tensor, margin: float = MARGIN) -> Tensor:
+def carried(answer: BoxAnswer, label: Tensor, margin: float = MARGIN) -> Tensor:
     """Only the middle slice's box is true; in both directions, the next one is around the mask in the slice before.
 
     Args:
@@ -116,15 +104,7 @@ def _widened(box: Tensor, margin: float, shape: tuple[int, ...]) -> Tensor:
 
 
 def ellipsoid(box: VolumeBox, shape: tuple[int, int, int]) -> Tensor:
-    """The ellipsoid that fills a box: what the box alone tells of a round lesion.
-
-    Args:
-        box: To be filled.
-        shape: ``Z, H, W`` of the volume.
-
-    Returns:
-        Mask ``(Z, 1, H, W)``, bool.
-    """
+    """The ellipsoid that fills a box ``(Z, 1, H, W)``: what the box alone tells of a round lesion."""
     distance = torch.zeros(shape)
     for axis, (first, last) in enumerate((box.slices, box.rows, box.columns)):
         along = (torch.arange(shape[axis]) - (first + last) / 2) / ((last - first + 1) / 2)

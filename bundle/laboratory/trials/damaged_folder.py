@@ -13,19 +13,13 @@ from bundle.data.readers import probe_clip
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import DONE, StudyResult
 from bundle.inference.run import segment_studies
-from bundle.laboratory.trials.fuzz.mutate import damage
-from bundle.laboratory.trials.fuzz.seeds import PATIENT_NAME, write_seeds
+from bundle.laboratory.trials.damage import PATIENT_NAME, damage, write_seeds
 
 STRUCTURES = ("bright",)
 
 
 def segment_damaged_files(count: int, seed: int, folder: str | Path) -> tuple[list[StudyResult], list[str]]:
     """Damage files of every kind, segment the folder with a stand-in for the network, and check the table.
-
-    Args:
-        count: Number of damaged files.
-        seed: Of the damage.
-        folder: Gets ``input``, with each file in a folder of its own, and ``output``.
 
     Returns:
         What became of every study, and what was wrong with that; empty if nothing was.

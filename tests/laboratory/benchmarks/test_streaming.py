@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.laboratory.benchmarks.streaming import measure_stages, measure_streaming, streaming_rows, write_film
+from bundle.laboratory.benchmarks.streaming import measure_streaming, streaming_rows, time_parts, write_film
 
 SIZE, NUM_FRAMES = 64, 240
 
@@ -50,7 +50,7 @@ def test_stages_are_timed_and_memory_is_sampled_on_the_way(tmp_path):
 
 
 def test_each_part_of_the_way_has_its_time(tmp_path):
-    milliseconds = measure_stages(TwelveThresholds(), SIZE, tmp_path, 16, SIZE)
+    milliseconds = time_parts(TwelveThresholds(), SIZE, tmp_path, 16, SIZE)
     assert set(milliseconds) == {
         "decoding",
         "gray values",

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bundle.data.datalist import SECTIONS, load_datalist, read_datalist
-from bundle.laboratory.public_sets.chest_xrays import make_chest_xray_datalist
+from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
 from bundle.transforms.load import LoadFramed
 
 NAMES = ["MCUCXR_0001_0", "MCUCXR_0002_1", "CHNCXR_0003_0", "CHNCXR_0004_1", "CHNCXR_0005_0"]

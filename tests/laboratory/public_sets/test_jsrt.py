@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bundle.data.datalist import SECTIONS, load_datalist, read_datalist
-from bundle.laboratory.public_sets.jsrt import STRUCTURES, make_jsrt_datalist
+from bundle.laboratory.public_sets.radiographs import JSRT_STRUCTURES, make_jsrt_datalist
 from bundle.transforms.load import LoadFramed
 
 NAMES = [f"JPCLN{number:03d}" for number in range(3)] + [f"JPCNN{number:03d}" for number in range(2)]
@@ -15,7 +15,7 @@ NAMES = [f"JPCLN{number:03d}" for number in range(3)] + [f"JPCNN{number:03d}" fo
 def films(tmp_path):
     """A grey film each; the mask of structure i, 1-bit as in the set, begins in column i and reaches the right edge."""
     for name in NAMES:
-        for number, kind in enumerate(("images", *(f"masks/{structure}" for structure in STRUCTURES))):
+        for number, kind in enumerate(("images", *(f"masks/{structure}" for structure in JSRT_STRUCTURES))):
             path = tmp_path / "jsrt" / kind / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             mask = np.tile(np.arange(6) >= number - 1, (6, 1))
@@ -31,7 +31,7 @@ def test_each_film_has_five_overlapping_structures_and_one_patient(films, tmp_pa
     assert "Shiraishi" in content["source"]
     assert "van Ginneken" in content["source"]
     assert "no redistribution" in content["license"]
-    frame = LoadFramed(list(STRUCTURES))(load_datalist(path, "training", STRUCTURES)[0])
+    frame = LoadFramed(list(JSRT_STRUCTURES))(load_datalist(path, "training", JSRT_STRUCTURES)[0])
     assert frame["label"].sum(dim=(1, 2)).tolist() == [36, 30, 24, 18, 12]
 
 
@@ -57,10 +57,12 @@ def test_the_real_set_is_read(shared_dir, tmp_path):
     if not folder.is_dir():
         pytest.skip("the JSRT films (../shared/data/jsrt) are not on this machine")
     for path in sorted((folder / "images").iterdir())[::37]:  # all of them take seconds
-        for kind in ("images", *(f"masks/{structure}" for structure in STRUCTURES)):
+        for kind in ("images", *(f"masks/{structure}" for structure in JSRT_STRUCTURES)):
             (tmp_path / kind).mkdir(parents=True, exist_ok=True)
             (tmp_path / kind / path.name).symlink_to(folder / kind / path.name)
-    frame = LoadFramed(list(STRUCTURES))(load_datalist(make_jsrt_datalist(tmp_path, tmp_path), "test", STRUCTURES)[0])
+    frame = LoadFramed(list(JSRT_STRUCTURES))(
+        load_datalist(make_jsrt_datalist(tmp_path, tmp_path), "test", JSRT_STRUCTURES)[0]
+    )
     assert frame["image"].shape == (1, 512, 512)
     areas = frame["label"].float().mean(dim=(1, 2))
     assert all(0.005 < area < 0.3 for area in areas)

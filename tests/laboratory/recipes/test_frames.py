@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bundle.laboratory.recipes.frames import PhantomFrames, augment, make_frames, pack_masks
-from bundle.laboratory.recipes.phrases import check_findings
+from bundle.laboratory.recipes.image_text import check_findings
 from bundle.structures import STRUCTURES
 
 

@@ -5,12 +5,10 @@ import math
 import pytest
 import torch
 
-from bundle.laboratory.recipes.image_text import agreement_of, balanced_cross_entropy
-from bundle.laboratory.recipes.phrases import Statement
-from bundle.laboratory.recipes.probe import probe_patches
+from bundle.laboratory.recipes.frames import cells_of, draw_crops, look_up, probe_patches, take_crops
+from bundle.laboratory.recipes.image_text import Statement, agreement_of, balanced_cross_entropy
 from bundle.laboratory.recipes.promptable import draw_prompts
 from bundle.laboratory.recipes.self_distillation import sinkhorn
-from bundle.laboratory.recipes.views import cells_of, draw_crops, look_up, take_crops
 
 
 def _mask():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bundle.laboratory.studies.costs import describe_costs
+from bundle.laboratory.studies.readouts import describe_costs
 
 
 def test_a_larger_student_has_more_parameters_and_operations(tmp_path):

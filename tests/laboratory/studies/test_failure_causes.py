@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bundle.laboratory.studies.failure_causes import associations, drawn_values, harmful_extremes
+from bundle.laboratory.studies.failures import associations, drawn_values, harmful_extremes
 from bundle.phantom.study import generate_study
 
 

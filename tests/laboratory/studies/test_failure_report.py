@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.laboratory.studies.failure_pictures import draw_failures, worst_patients
-from bundle.laboratory.studies.failure_report import failures_section
+from bundle.laboratory.studies.failure_report import draw_failures, failures_section, worst_patients
 from bundle.laboratory.studies.failures import judge_patient
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES

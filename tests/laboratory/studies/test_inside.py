@@ -9,9 +9,17 @@ from matplotlib.image import imread
 
 from bundle.atomic import write_json
 from bundle.laboratory.studies import inside
-from bundle.laboratory.studies.feature_maps import draw_feature_maps, explained_share
-from bundle.laboratory.studies.held_out import FIRST_SEED, held_out_frames
-from bundle.laboratory.studies.networks import AFTER, BEFORE, LAYERS, Networks, all_features, student_layers
+from bundle.laboratory.studies.feature_space import draw_feature_maps, explained_share
+from bundle.laboratory.studies.networks import (
+    AFTER,
+    BEFORE,
+    FIRST_SEED,
+    LAYERS,
+    Networks,
+    all_features,
+    held_out_frames,
+    student_layers,
+)
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder

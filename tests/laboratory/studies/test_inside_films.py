@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from bundle.laboratory.public_sets.jsrt import make_jsrt_datalist
+from bundle.laboratory.public_sets.radiographs import make_jsrt_datalist
 from bundle.laboratory.studies.inside_films import look_inside_films
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk

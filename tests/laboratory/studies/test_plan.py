@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.laboratory.studies import plan
-from bundle.laboratory.studies.definition import Phase, Scale, Study, Variant, teacher_configs
+from bundle.laboratory.studies.definition import EvidenceStudy, Phase, Scale, Variant, teacher_configs
 from bundle.laboratory.studies.plan import Planner
 
 SCALE = Scale("tiny", (0, 1), {"num_train": 2}, {"epochs": 1}, {"epochs": 2})
@@ -121,7 +121,7 @@ def test_live_teachers_and_stored_ones_are_different_runs():
 
 
 def test_every_variant_is_run_once_before_any_is_run_twice():
-    study = Study("study", "T", "Q", "P", "a", (Variant("a", (), TRAIN), Variant("b", (ONE,), TRAIN)))
+    study = EvidenceStudy("study", "T", "Q", "P", "a", (Variant("a", (), TRAIN), Variant("b", (ONE,), TRAIN)))
     assert [(run.variant, run.seed) for run in planner().runs(study)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
 
 

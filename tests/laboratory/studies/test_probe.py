@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bundle.laboratory.studies.probe import GRID, coverage, dice, position_features, probe, student_features
+from bundle.laboratory.studies.probe import GRID, cell_dice, coverage, position_features, probe, student_features
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 
@@ -45,7 +45,7 @@ def test_the_tested_films_labels_are_not_learned_from():
 def test_dice_by_hand_and_none_where_nothing_is():
     truth = torch.tensor([[[0.9, 0.0], [0.6, 0.0], [0.4, 0.0]]])
     predicted = torch.tensor([[[True, True], [False, False], [False, False]]])
-    found = dice(predicted, truth)
+    found = cell_dice(predicted, truth)
     assert found[0, 0] == pytest.approx(2 / 3)
     assert found[0, 1].isnan()
 

@@ -1,6 +1,7 @@
 """The study on real films, with drawn ones and the shipped teachers: order, resuming, records."""
 
 import json
+import os
 
 import pytest
 
@@ -9,6 +10,7 @@ from bundle.laboratory.studies.definition import teacher_configs
 from bundle.laboratory.studies.real import RealStudyRunner, read_real_study, real_teacher_configs
 from bundle.laboratory.studies.real_films import RealFilms
 from bundle.laboratory.studies.real_page import BEST_SINGLE
+from bundle.laboratory.studies.stage_runner import minutes
 from tests.laboratory.studies.real_films import make_folders
 
 STUDY = {
@@ -100,6 +102,16 @@ def test_students_teachers_and_position_are_probed_with_every_draw(finished):
 def test_what_is_recorded_is_not_run_again(finished, study, films):
     again = RealStudyRunner(study, films, finished.path.parent, finished.path, teachers=teacher_configs())
     assert again._wanted_jobs() == {}
+
+
+def test_films_that_were_copied_anew_are_found_in_the_store_again(finished, films):
+    filling = finished._filling("medclip")
+    before = minutes(filling.folder / "features")
+    for path in films.root.parent.rglob("images/*.png"):
+        os.utime(path, ns=(1, 1))
+    finished.stages.fill(filling)
+    finished.stages.train(finished.plan("one", "montgomery_2", 1, 0).stages[0])
+    assert minutes(filling.folder / "features") == before
 
 
 def test_draws_are_nested_and_no_film_is_in_two_sections(films):

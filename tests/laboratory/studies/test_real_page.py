@@ -8,8 +8,9 @@ import pytest
 
 from bundle.laboratory.studies.index import write_index
 from bundle.laboratory.studies.real import read_real_study
-from bundle.laboratory.studies.real_page import Scores, _rows, crossed, write_real_page
-from bundle.laboratory.studies.record import DICE, HD95, RunRecord
+from bundle.laboratory.studies.real_page import FilmScores, _rows, crossed, write_real_page
+from bundle.laboratory.studies.real_report import write_page_again
+from bundle.laboratory.studies.record import DICE, HD95, RunRecord, write_records
 from tests.laboratory.studies.test_real import STUDY
 
 ARMS = {"random": 0.6, "medclip": 0.65, "rad_dino": 0.7, "both": 0.8}
@@ -46,9 +47,8 @@ def study(tmp_path):
 
 
 def page_of(study, records, tmp_path):
-    keys = {run: f"{run[0]} {run[1]} {run[2]} {run[3]}" for run in study.wanted()}
     probed = {"k": {"arm": "random", "seed": 0, "films": FILMS, "dice": {"9": [[[0.5, None]]], "2": [[[0.4, 0.2]]]}}}
-    return write_real_page(study, {record.key: record for record in records}, probed, tmp_path, keys).read_text()
+    return write_real_page(study, records, probed, tmp_path).read_text()
 
 
 ALL = [make_record(*run) for run in itertools.product(ARMS, range(3), range(3))]
@@ -67,7 +67,7 @@ def test_the_verdict_of_the_primary_endpoint_comes_first_and_against_the_best_si
 
 
 def test_a_row_that_is_a_claim_has_the_claims_verdict_and_others_are_corrected_for_both(study):
-    scores, how = Scores(ALL), {"split": "test", "structures": ["heart"]}
+    scores, how = FilmScores(ALL), {"split": "test", "structures": ["heart"]}
     question = ("jsrt_2", "both", "random", "test", ("heart",))
     claim = replace(scores.answer(question), corrected_p_value=0.5, num_comparisons=7)
     claimed = {question: claim, ("jsrt_5", *question[1:]): claim}
@@ -97,6 +97,17 @@ def test_without_a_run_nothing_is_claimed(study, tmp_path):
     assert "36 of 36 runs are not there" in page
 
 
+def test_the_page_is_written_from_the_records_of_another_folder_alone(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no real_results\.json in .*: name the folder of the records"):
+        write_page_again(tmp_path)
+    given, target = tmp_path / "given", tmp_path / "target"
+    write_records({record.key: record for record in ALL}, given / "real_results.json")
+    page = write_page_again(given, target).read_text()
+    assert page.startswith("# Agglomeration with real teachers")
+    assert "runs are not there" in page
+    assert {path.name for path in given.iterdir()} == {"real_results.json"}
+
+
 def test_the_largest_crossed_part_by_hand():
     assert crossed([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]) == {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert crossed([(0, 0), (1, 0), (2, 0), (0, 1)]) == {(0, 0), (1, 0), (2, 0)}
@@ -104,6 +115,6 @@ def test_the_largest_crossed_part_by_hand():
 
 
 def test_a_film_without_a_value_is_left_out():
-    scores = Scores([make_record("random", 0, 0)])
+    scores = FilmScores([make_record("random", 0, 0)])
     assert scores.films("jsrt_2", "random", structures=["heart"], measure=HD95) == {}
     assert scores.films("jsrt_2", "random", measure=HD95)[0, 0, FILMS[0]] == 3.5

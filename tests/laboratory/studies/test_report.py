@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from bundle.laboratory.studies.definition import Claim, Phase, Scale, Study, Variant, teacher_configs
+from bundle.laboratory.studies.definition import Claim, EvidenceStudy, Phase, Scale, Variant, teacher_configs
 from bundle.laboratory.studies.index import write_index
 from bundle.laboratory.studies.plan import Planner
-from bundle.laboratory.studies.report import found, name_records, write_report
+from bundle.laboratory.studies.report import found, name_records, write_machinery
 from tests.laboratory.studies.test_statistics import run
 
 VARIANTS = tuple(
     Variant(name, (), Phase(("train.json",), {"lr": rate})) for rate, name in enumerate(("full", "frozen"))
 )
 CLAIMS = (Claim("freezing helps", "frozen", "full", "higher"), Claim("or not", "full", "frozen", "higher", False))
-STUDY = Study("tiny", "Freezing", "Does it matter?", "Nothing.", "full", VARIANTS, CLAIMS, ("weights", "teachers"))
+STUDY = EvidenceStudy(
+    "tiny", "Freezing", "Does it matter?", "Nothing.", "full", VARIANTS, CLAIMS, ("weights", "teachers")
+)
 OTHER = replace(STUDY, name="other", title="Again", claims=())
 SCALE = Scale("tiny", (0, 1, 2), {}, {"epochs": 1}, {"epochs": 1})
 
@@ -44,7 +46,7 @@ def records(planner):
 
 
 def test_a_study_has_a_table_its_claims_and_its_figure(planner, records, tmp_path):
-    index = write_report([STUDY], planner, records, tmp_path).read_text()
+    index = write_machinery([STUDY], planner, records, tmp_path).read_text()
     page = (tmp_path / "machinery.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("| frozen |")]
     assert "-0.200 [-0.200, -0.200] | lower |" in row
@@ -57,11 +59,11 @@ def test_a_study_has_a_table_its_claims_and_its_figure(planner, records, tmp_pat
 
 
 def test_tables_that_share_runs_say_so(planner, records, tmp_path):
-    write_report([STUDY, OTHER], planner, records, tmp_path)
+    write_machinery([STUDY, OTHER], planner, records, tmp_path)
     page = (tmp_path / "machinery.md").read_text()
     assert "2 of 2 share the same 3 runs" in page
     assert "- 3 runs in 2 tables: *full* in Freezing; *full* in Again" in page
-    write_report([STUDY], planner, records, tmp_path)
+    write_machinery([STUDY], planner, records, tmp_path)
     assert "6 runs, each in one table." in (tmp_path / "machinery.md").read_text()
 
 

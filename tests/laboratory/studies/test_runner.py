@@ -10,16 +10,17 @@ import torch
 
 from bundle.laboratory.studies.definition import (
     FOLDER,
+    EvidenceStudy,
     Phase,
     Scale,
-    Study,
     Variant,
     read_study,
     study_names,
     teacher_configs,
 )
-from bundle.laboratory.studies.report import found, run_studies, write_report
-from bundle.laboratory.studies.runner import StudyRunner, read_records, read_scores
+from bundle.laboratory.studies.record import read_records, read_scores
+from bundle.laboratory.studies.report import found, run_studies, write_machinery
+from bundle.laboratory.studies.runner import StudyRunner
 from bundle.paths import ROOT
 from bundle.weights import file_sha256
 
@@ -32,7 +33,7 @@ SCALE = Scale(
     num_views=1,
 )
 DISTILLED = Phase(("distill.json",), {}, ("medclip", "edges"))
-STUDY = Study(
+STUDY = EvidenceStudy(
     "tiny",
     "Freezing",
     "Does it matter?",
@@ -103,7 +104,7 @@ def test_the_variant_of_the_how_to_names_its_teacher():
 
 def test_a_run_whose_data_are_not_there_is_passed_over(finished):
     phase = Phase(("distill.json",), {}, ("medclip",), data="elsewhere")
-    finished.run([Study("tiny", "T", "Q", "P", "full", (Variant("full", (phase,), Phase(("train.json",))),))])
+    finished.run([EvidenceStudy("tiny", "T", "Q", "P", "full", (Variant("full", (phase,), Phase(("train.json",))),))])
     assert len(finished.records) == 2
 
 
@@ -126,7 +127,7 @@ def test_records_are_a_line_each_and_are_read_as_they_were_written(finished):
 
 
 def test_the_report_has_a_table_and_says_that_one_seed_is_too_few(finished, tmp_path):
-    write_report([STUDY], finished.planner, finished.records, tmp_path)
+    write_machinery([STUDY], finished.planner, finished.records, tmp_path)
     page = (tmp_path / "machinery.md").read_text()
     assert "## Freezing\n" in page
     row = next(line for line in page.splitlines() if line.startswith("| frozen | 1 |"))
@@ -135,7 +136,7 @@ def test_the_report_has_a_table_and_says_that_one_seed_is_too_few(finished, tmp_
 
 def test_the_page_has_all_studies_whichever_were_run(tmp_path, finished):
     studies = [read_study(FOLDER / f"{name}.json") for name in study_names()]
-    write_report([STUDY, *studies], finished.planner, finished.records, tmp_path)
+    write_machinery([STUDY, *studies], finished.planner, finished.records, tmp_path)
     page = (tmp_path / "machinery.md").read_text()
     assert all(f"## {study.title}\n" in page for study in studies)
     assert page.count("Not run.") == len(studies)
@@ -149,7 +150,7 @@ def test_without_any_run_the_index_says_so_and_nothing_is_made(tmp_path):
 
 def test_a_run_that_fails_is_named_with_its_last_words_and_the_others_go_on(finished):
     broken = Variant("broken", (), Phase(("train.json",), {"encoder_training": "half"}))
-    study = Study("tiny", "T", "Q", "P", "full", (broken, *STUDY.variants))
+    study = EvidenceStudy("tiny", "T", "Q", "P", "full", (broken, *STUDY.variants))
     with pytest.raises(RuntimeError, match=r"1 of 1 runs failed:\ntiny: broken, seed 0: train-.* 'half'.*log.txt\)"):
         finished.run([study])
     assert len(found(study, finished.planner, finished.records)) == 2

@@ -2,11 +2,7 @@
 
 import threading
 
-from bundle.laboratory.studies.schedule import Job, Stopped, run_jobs
-
-
-def quiet(_line):
-    pass
+from bundle.laboratory.studies.stage_runner import Job, Stopped, run_jobs
 
 
 def jobs_of(done, needs):
@@ -15,7 +11,7 @@ def jobs_of(done, needs):
 
 def test_the_first_job_whose_needs_are_met_is_next():
     done = []
-    assert run_jobs(jobs_of(done, {"a": ["c"], "b": [], "c": ["long done"]}), 1, report=quiet) == {}
+    assert run_jobs(jobs_of(done, {"a": ["c"], "b": [], "c": ["long done"]}), 1) == {}
     assert done == ["b", "c", "a"]
 
 
@@ -26,16 +22,16 @@ def test_a_failure_is_named_and_takes_with_it_only_what_needs_it():
         raise RuntimeError("broken")
 
     jobs = {"a": Job(fail), **jobs_of(done, {"b": ["a"], "c": []})}
-    assert run_jobs(jobs, 2, report=quiet) == {"a": "broken"}
+    assert run_jobs(jobs, 2) == {"a": "broken"}
     assert done == ["c"]
 
 
 def test_two_jobs_are_done_at_the_same_time():
     meeting = threading.Barrier(2, timeout=10)
-    assert run_jobs({name: Job(meeting.wait) for name in "ab"}, 2, report=quiet) == {}
+    assert run_jobs({name: Job(meeting.wait) for name in "ab"}, 2) == {}
 
 
-def test_after_a_stop_running_jobs_are_told_and_none_is_begun():
+def test_after_a_stop_running_jobs_are_told_and_none_is_begun(capsys):
     told = threading.Event()
     begun = threading.Event()
     done = []
@@ -46,7 +42,6 @@ def test_after_a_stop_running_jobs_are_told_and_none_is_begun():
         raise Stopped
 
     jobs = {"a": Job(work), **jobs_of(done, {"b": []})}
-    lines = []
-    assert run_jobs(jobs, 1, begun.is_set, told.set, lines.append) == {}
+    assert run_jobs(jobs, 1, begun.is_set, told.set) == {}
     assert done == []
-    assert lines[0].endswith("a: stopped")
+    assert capsys.readouterr().out.endswith("a: stopped\n")

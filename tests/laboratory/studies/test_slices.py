@@ -19,7 +19,7 @@ from bundle.laboratory.studies.slices import (
     RANDOM,
     make_folds,
     run_slices,
-    train,
+    train_once,
     training_stages,
 )
 from bundle.laboratory.studies.slices_page import findings, paired_table, slices_page, study_slices
@@ -102,10 +102,10 @@ def test_what_is_trained_is_not_trained_again_unless_a_key_changes(finished, mon
     stages = training_stages(folder / "runs" / "volumes" / "fold0.json", folder / "runs" / "seed0_fold0", seed=0)
     before = len(trained)
     for stage in stages:
-        train(stage, folder / "runs" / "volumes")
+        train_once(stage, folder / "runs" / "volumes")
     assert len(trained) == before
     monkeypatch.setitem(stages[1].overrides, "epochs", 5)
-    train(stages[1], folder / "runs" / "volumes")
+    train_once(stages[1], folder / "runs" / "volumes")
     assert trained[before:] == ["seed0_fold0: phase 1"]
 
 

@@ -1,5 +1,7 @@
 """Stages that are done, stopped, killed or broken: what is run again, and which time is known."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,7 @@ import pytest
 from bundle.engines.stop_request import EXIT_STATUS
 from bundle.laboratory.studies import stage_runner
 from bundle.laboratory.studies.plan import PlannedStage
-from bundle.laboratory.studies.schedule import Stopped
-from bundle.laboratory.studies.stage_runner import StageRunner, minutes
+from bundle.laboratory.studies.stage_runner import StageRunner, Stopped, minutes
 
 
 class Process:
@@ -42,6 +43,25 @@ def test_what_is_done_is_not_run_again(stage):
         runner.train(stage)
         runner.evaluate(stage, ["test"])
     assert minutes(stage.folder) == minutes(stage.folder / "test") == 1.5
+
+
+def test_a_store_is_filled_again_for_films_that_were_copied_anew_and_that_time_is_not_the_teachers(stage, tmp_path):
+    film, sections = tmp_path / "film.png", {name: [] for name in ("training", "validation", "test")}
+    film.write_bytes(b"film")
+    sections["training"] = [{"image": "film.png", "patient": "a"}]
+    datalist = tmp_path / "films.json"
+    datalist.write_text(json.dumps({"name": "films", "structures": ["lung"], "synthetic": False, **sections}))
+    stage.keys["datalist"] = str(datalist)
+    runner = runner_of(0, 1, 0)
+    runner.fill(stage)
+    runner.fill(stage)
+    os.utime(film, ns=(1, 1))
+    with pytest.raises(RuntimeError, match="features ended with status 1"):
+        runner.fill(stage)
+    runner.fill(stage)
+    runner.fill(stage)
+    assert runner._processes.statuses == []
+    assert minutes(stage.folder / "features") == 1.5
 
 
 def test_a_training_that_was_stopped_goes_on_and_its_times_add_up(stage):

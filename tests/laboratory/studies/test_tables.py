@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bundle.laboratory.studies.statistics import Comparison
-from bundle.laboratory.studies.tables import Row, claim_line, markdown_table, power_line, results_table, spread
+from bundle.laboratory.studies.tables import VariantRow, claim_line, markdown_table, power_line, results_table, spread
 
 SIZES = {"distillation": 3, "draw": 3, "film": 62}
 FOUND = Comparison(0.03, SIZES, 0.02, 0.01, 4.0, (0.002, 0.058), 0.04, (0.02, 0.04), 0.08, 2)
@@ -17,9 +17,9 @@ def cells(table: str) -> list[list[str]]:
 
 def test_a_row_has_scores_difference_interval_verdict_and_power():
     rows = [
-        Row("random", [0.84, 0.86], note="reference", more={"minutes": "5"}),
-        Row("L | D", [0.88], FOUND),
-        Row("not run yet"),
+        VariantRow("random", [0.84, 0.86], note="reference", more={"minutes": "5"}),
+        VariantRow("L | D", [0.88], FOUND),
+        VariantRow("not run yet"),
     ]
     heading, _, reference, both, missing = cells(results_table(rows))
     assert heading == ["variant", "runs", "Dice", "difference [95%]", "verdict", "power", "minutes"]
@@ -30,7 +30,9 @@ def test_a_row_has_scores_difference_interval_verdict_and_power():
 
 
 def test_what_speaks_of_these_trainings_only_says_so():
-    heading, _, row, other = cells(results_table([Row("a", [0.8], FOUND), Row("b")], "HD95", of_these_trainings=True))
+    heading, _, row, other = cells(
+        results_table([VariantRow("a", [0.8], FOUND), VariantRow("b")], "HD95", of_these_trainings=True)
+    )
     assert heading[2:5] == ["HD95", "difference [95%]", "patients alone: of these trainings"]
     assert row[4] == "[+0.020, +0.040]"
     assert len(other) == len(heading)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundle.laboratory.studies.traces import is_collapsed, read_traces
+from bundle.laboratory.studies.readouts import is_collapsed, read_traces
 
 
 def curves(*shares: float) -> dict[str, list[tuple[int, float]]]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import psutil
 
-from bundle.laboratory.studies.warm import WarmProcesses
+from bundle.laboratory.studies.stage_runner import WarmProcesses
 
 ROOT = Path(__file__).resolve().parents[3]
 
 PARENT = """
 import sys
 from pathlib import Path
-from bundle.laboratory.studies.warm import WarmProcesses
+from bundle.laboratory.studies.stage_runner import WarmProcesses
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

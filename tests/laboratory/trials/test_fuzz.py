@@ -10,10 +10,8 @@ import pytest
 
 from bundle.data.readers import read_clip
 from bundle.data.worker import IN_PROCESS_VARIABLE
-from bundle.laboratory.trials.fuzz.mutate import damage
-from bundle.laboratory.trials.fuzz.run import Limits, Watch, fuzz
-from bundle.laboratory.trials.fuzz.seeds import NUM_FRAMES, PATIENT_NAME, write_seeds
-from bundle.laboratory.trials.fuzz.stated import contradiction, stated_shape
+from bundle.laboratory.trials.damage import NUM_FRAMES, PATIENT_NAME, damage, write_seeds
+from bundle.laboratory.trials.fuzz import ReadingLimits, Watch, contradiction, fuzz, shape_by_hand
 
 QUICK = ["DICOM explicit", "DICOM deflated", "DICOM RLE", "AVI MJPEG", "MP4 H.264", "PNG 8-bit", "NIfTI gz"]
 
@@ -54,10 +52,10 @@ def test_the_shortest_files_can_be_damaged_too(content):
 
 
 def test_too_slow_and_too_large_are_noticed_and_the_files_kept(tmp_path):
-    slow = fuzz(count=0, kinds=["PNG 8-bit"], limits=Limits(seconds=0), keep=tmp_path / "slow")
+    slow = fuzz(count=0, kinds=["PNG 8-bit"], limits=ReadingLimits(seconds=0), keep=tmp_path / "slow")
     assert "the limit is 0 s [intact]" in slow.broken[0].reason
     assert sorted(path.name for path in (tmp_path / "slow").iterdir()) == ["PNG_8-bit.png", "PNG_8-bit.png.txt"]
-    large = fuzz(count=0, kinds=["PNG 8-bit"], limits=Limits(num_megabytes=1))
+    large = fuzz(count=0, kinds=["PNG 8-bit"], limits=ReadingLimits(num_megabytes=1))
     assert "the limit is 1 MB" in large.broken[0].reason
     assert "1 files broke a rule" in large.in_words()
 
@@ -77,7 +75,7 @@ def test_a_clip_with_other_frames_or_another_size_than_its_header_is_noticed(tmp
 
 def test_header_sizes_are_read_without_the_readers(tmp_path):
     seeds, _ = write_seeds(tmp_path, ["DICOM explicit", "PNG 16-bit", "NIfTI scaled", "NIfTI gz", "JPEG"])
-    shapes = {kind: stated_shape(path) for kind, path in seeds.items()}
+    shapes = {kind: shape_by_hand(path) for kind, path in seeds.items()}
     assert shapes.pop("JPEG") is None
     assert {(shape.rows, shape.columns) for shape in shapes.values()} == {(48, 64)}
     assert [shape.num_frames for shape in shapes.values()] == [6, 1, 6, 6]
@@ -97,7 +95,14 @@ def test_memory_of_child_processes_is_watched():
 
 
 def test_the_script_ends_with_1_when_a_rule_is_broken(bundle_root):
-    script = [sys.executable, str(bundle_root / "scripts" / "fuzz_studies.py"), "--count", "0", "--kinds", "NIfTI"]
+    script = [
+        sys.executable,
+        str(bundle_root / "scripts" / "laboratory" / "fuzz_studies.py"),
+        "--count",
+        "0",
+        "--kinds",
+        "NIfTI",
+    ]
     quick = {**os.environ, IN_PROCESS_VARIABLE: "1"}
     broken = subprocess.run([*script, "--seconds", "0"], capture_output=True, text=True, check=False, env=quick)
     assert broken.returncode == 1

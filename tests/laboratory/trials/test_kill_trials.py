@@ -51,13 +51,11 @@ def test_a_run_that_never_logged_has_no_curve(tmp_path):
 
 def test_a_run_is_killed_at_its_moment(tmp_path):
     stage = Sleep("sleep", [], {"output_dir": str(tmp_path)})
-    assert run_and_kill(stage, Moment(checkpoints=0, seconds=0.2))
+    assert run_and_kill(stage, Moment(checkpoints=0, seconds=0.2), tmp_path / "last.pt")
 
 
 def test_a_trials_line_says_when_and_how_equal():
-    trial = Trial("phase 1", 2, Moment(3, 0.5), 7, 24, 0.0, 0.0)
-    assert format_trial(trial) == (
-        "phase 1, 2 workers, killed  0.5 s after checkpoint 3, at step  7: equal over 24 steps "
-        "(loss 0.0e+00, weights 0.0e+00)"
-    )
-    assert "DIFFERENT" in format_trial(Trial("phase 1", 2, Moment(0, 9.0), 0, 24, 2e-6, 0.0))
+    trial = Trial("phase 1, 2 workers", "0.5 s after checkpoint 3", "24 steps", is_equal=True)
+    assert format_trial(trial) == "phase 1, 2 workers, killed 0.5 s after checkpoint 3: equal over 24 steps"
+    done = Trial("int8", None, "52 entries", is_equal=False)
+    assert format_trial(done) == "int8, was done before it could be killed: DIFFERENT over 52 entries"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from bundle.laboratory.recipes.catalogue import Schedule, train
 from bundle.laboratory.recipes.image_text import ImageTextContrast
 from bundle.laboratory.recipes.promptable import PromptableSegmentation
 from bundle.laboratory.recipes.self_distillation import SelfDistillation
-from bundle.laboratory.recipes.training import Schedule, train
 from bundle.teachers.medclip import MedClipSwin
 from bundle.teachers.medsam2 import MedSAM2
 from bundle.teachers.rad_dino import RadDino

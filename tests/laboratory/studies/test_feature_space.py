@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.laboratory.studies.embedding_map import (
+from bundle.laboratory.studies.feature_space import (
     StructurePoints,
     chance_share,
     draw_embeddings,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bundle.laboratory.recipes.phrases import FINDINGS, draw_report, vocabulary, words_of
+from bundle.laboratory.recipes.image_text import FINDINGS, draw_report, vocabulary, words_of
 
 HEALTHY = {name: list(wordings)[-1] for name, wordings in FINDINGS.items()}
 

@@ -1,4 +1,4 @@
-"""How ``models/model.pt`` is made: the demo's model goes on, on many synthetic patients of both domains."""
+"""How the weights in models/ are made: the segmenter from the demo's, and SAM 2's memory for it."""
 
 import json
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 from bundle.atomic import write_json
 from bundle.engines.checkpoint_folder import write_whole
 from bundle.engines.stages import Stage, run_stages
+from bundle.export.model_card import read_model_card
 from bundle.paths import ROOT
 from bundle.phantom.dataset import GENERATOR_VERSION
 from bundle.weights import file_sha256, read_state_dict
@@ -36,9 +37,6 @@ def make_shipped_model(
         target: The weights; ``<name>.json`` beside them gets checksum, origin, licence and scores.
         only_fine: Leave the training at 256 out: for weights that have been through it.
 
-    Returns:
-        What the JSON file holds.
-
     Raises:
         FileNotFoundError: If there is nothing to go on from.
     """
@@ -51,21 +49,16 @@ def make_shipped_model(
     if not only_fine:
         stages.insert(0, _training("train at 256 x 256", COARSE, start, coarse))
     run_stages(stages)
-    weights = in_half_precision(read_state_dict(fine / "model.pt"))
-    write_whole(target, lambda file: torch.save(weights, file))
+    _write_weights(fine / "model.pt", target)
     run_stages([_evaluation(section, target, folder) for section in SECTIONS])
-    card = json.loads((fine / "model.json").read_text()) | {
-        "file": target.name,
-        "sha256": file_sha256(target),
-        "bytes": target.stat().st_size,
-        "licence": "Apache-2.0",
-        "source": "scripts/laboratory/make_model.py --only_fine" if only_fine else "make model",
-        "start_sha256": origin,
-        "synthetic": f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
+    return _write_card(
+        fine / "model.json",
+        target,
+        source="scripts/laboratory/make_model.py --only_fine" if only_fine else "make model",
+        start_sha256=origin,
+        synthetic=f"trained and measured on phantom frames (generator version {GENERATOR_VERSION}); no patient data",
         **{name: _scores(folder / section) for section, name in SECTIONS.items()},
-    }
-    write_json(target.with_suffix(".json"), card)
-    return card
+    )
 
 
 def _training(title: str, configs: Sequence[str], start: Path, output_dir: Path) -> Stage:
@@ -91,3 +84,36 @@ def in_half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()
     }
+
+
+def make_shipped_memory(
+    model: str | Path = ROOT / "models" / "model.pt", output_dir: str | Path = ROOT / "runs" / "shipped_memory"
+) -> dict[str, Any]:
+    """Train, and write the weights beside the model in half precision, with a card."""
+    model, folder = Path(model).resolve(), Path(output_dir).resolve()
+    target = model.with_name("memory.pt")
+    keys: dict[str, str | int | float] = {
+        "checkpoint": str(model),
+        "image_size": read_model_card(model)["image_size"],
+        "training_precision": "bfloat16",
+        "epochs": 20,
+        "dataset_dir": str(folder / "phantom"),
+        "output_dir": str(folder / "train"),
+    }
+    run_stages([Stage("train the memory", ["train.json", "train_memory.json"], keys)])
+    _write_weights(folder / "train" / "memory.pt", target)
+    synthetic = f"trained on phantom frames (generator version {GENERATOR_VERSION}); no patient data"
+    return _write_card(folder / "train" / "memory.json", target, source="make memory", synthetic=synthetic)
+
+
+def _write_weights(trained: Path, target: Path) -> None:
+    weights = in_half_precision(read_state_dict(trained))
+    write_whole(target, lambda file: torch.save(weights, file))
+
+
+def _write_card(trained: Path, target: Path, **more: Any) -> dict[str, Any]:
+    """Beside the weights: the training's card, what the file is, and more."""
+    file = {"file": target.name, "sha256": file_sha256(target), "bytes": target.stat().st_size, "licence": "Apache-2.0"}
+    card = json.loads(trained.read_text()) | file | more
+    write_json(target.with_suffix(".json"), card)
+    return card

@@ -1,4 +1,4 @@
-"""Where structures lie in feature space: t-SNE (van der Maaten & Hinton, JMLR 2008), and a number beside it."""
+"""Feature maps as colours, and where structures lie in feature space (t-SNE, van der Maaten & Hinton, JMLR 2008)."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,59 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from sklearn.manifold import TSNE
 from torch import Tensor
 
+from bundle.laboratory.studies.networks import FeatureMaps
 from bundle.report.words import structure_label
 from bundle.structures import COLOURS, STRUCTURES
+from bundle.teachers.similarity import pca_picture
+
+TILE_SIZE = 96
+NUM_COMPONENTS = 3
+
+
+def draw_feature_maps(frames: Tensor, groups: Mapping[str, FeatureMaps], row_titles: Sequence[str]) -> Figure:
+    """One row per frame, one column per map, in its first three principal components over the frames shown.
+
+    A column's title ends with the share of its variance that the three components, and so the colours, hold.
+    """
+    widths = [1, *(len(group) for group in groups.values())]
+    layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    figure = Figure(figsize=(0.3 + 1.15 * sum(widths), 0.6 + 1.15 * len(frames)), layout=layout)
+    parts = figure.subfigures(1, len(widths), squeeze=False, width_ratios=[1.3, *widths[1:]], wspace=0.01)[0]
+    pictures = {"frame\n": np.repeat(frames[:, 0].numpy()[..., None], 3, axis=-1)}
+    _draw_columns(parts[0], " ", pictures, row_titles)
+    for part, (title, group) in zip(parts[1:], groups.items(), strict=True):
+        columns = {f"{name}\n{explained_share(value):.0%}": _tiles(value) for name, value in group.items()}
+        _draw_columns(part, title, columns, [""] * len(frames))
+    return figure
+
+
+def explained_share(features: Tensor) -> float:
+    """Share of the variance of ``(B, C, h, w)`` over all positions that the first three principal components hold."""
+    rows = features.double().permute(0, 2, 3, 1).flatten(0, 2)
+    variances = torch.linalg.eigvalsh((rows - rows.mean(dim=0)).T @ (rows - rows.mean(dim=0)))
+    return float(variances[-NUM_COMPONENTS:].sum() / variances.sum().clamp(min=1e-300))
+
+
+def _tiles(features: Tensor) -> np.ndarray:  # (B, C, h, w) -> (B, TILE_SIZE, TILE_SIZE, 3)
+    return pca_picture({"": features}, TILE_SIZE).reshape(len(features), TILE_SIZE, TILE_SIZE, 3)
+
+
+def _draw_columns(part: Figure, title: str, columns: Mapping[str, np.ndarray], row_titles: Sequence[str]) -> None:
+    part.suptitle(title, fontsize=10)
+    panels = part.subplots(len(row_titles), len(columns), squeeze=False)
+    for column, (name, tiles) in enumerate(columns.items()):
+        panels[0, column].set_title(name, fontsize=8)
+        for axes, tile in zip(panels[:, column], tiles, strict=True):
+            axes.imshow(tile, interpolation="nearest", vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    for axes, row_title in zip(panels[:, 0], row_titles, strict=True):
+        axes.set_ylabel(row_title, fontsize=8)
+
 
 MIN_SHARE = 0.0005
 """Smallest share of a frame that a structure must cover to become a point: 8 pixels of 128 x 128."""
@@ -24,26 +72,15 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">", "p", "h")
 
 @dataclass(frozen=True)
 class StructurePoints:
-    """One network's features of structures.
+    """One network's features of structures."""
 
-    Attributes:
-        points: Features ``(N, C)``, each channel with mean 0 and standard deviation 1.
-        structures: Index among the masks ``(N,)``.
-        patients: Seed, or number ``(N,)``.
-    """
-
-    points: np.ndarray
-    structures: np.ndarray
-    patients: np.ndarray
+    points: np.ndarray  # Features ``(N, C)``, each channel with mean 0 and standard deviation 1
+    structures: np.ndarray  # Index among the masks ``(N,)``
+    patients: np.ndarray  # Seed, or number ``(N,)``
 
 
 def structure_points(features: Iterable[Tensor], masks: Tensor, patients: np.ndarray) -> StructurePoints:
-    """A point for every structure of every frame: the features, averaged under its mask.
-
-    Args:
-        features: Maps ``(B, C, h, w)``, batch by batch, together of all frames.
-        masks: True masks ``bool (N, S, H, W)``.
-        patients: Of the frames ``(N,)``.
+    """A point for every structure of every frame: features ``(B, C, h, w)``, averaged under masks ``(N, S, H, W)``.
 
     Raises:
         ValueError: If features and masks are not of equally many frames.
@@ -75,23 +112,13 @@ def chance_share(found: StructurePoints) -> float:
 
 
 def embed(found: StructurePoints, seed: int = 0) -> np.ndarray:
-    """t-SNE of the points ``(N, 2)``, from their principal components.
-
-    Args:
-        found: More than a few points.
-        seed: Of what little is random.
-    """
+    """t-SNE of the points ``(N, 2)``, from their principal components."""
     perplexity = min(PERPLEXITY, (len(found.points) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(found.points)
 
 
 def draw_embeddings(found: Mapping[str, StructurePoints], names: Sequence[str] = STRUCTURES) -> Figure:
-    """A panel per network, in two rows; colour and mark tell the structure.
-
-    Args:
-        found: By the panels' titles.
-        names: Of the structures, in the order of the masks.
-    """
+    """A panel per network, in two rows; colour and mark tell the structure."""
     columns = (len(found) + 2) // 2  # and a place for the legend
     figure = Figure(figsize=(3.0 * columns, 6.4), layout="constrained")
     panels = figure.subplots(2, columns, squeeze=False).ravel()
@@ -106,11 +133,7 @@ def draw_embeddings(found: Mapping[str, StructurePoints], names: Sequence[str] =
 
 
 def nearest_table(found: Mapping[str, Mapping[str, StructurePoints]]) -> str:
-    """Markdown: a row per network, its share per domain, and chance.
-
-    Args:
-        found: By domain, then by network.
-    """
+    """Markdown: a row per network, its share per domain, and chance."""
     domains = list(found)
     lines = [f"| features | {' | '.join(f'{domain} domain' for domain in domains)} |", "|---|" + "---:|" * len(domains)]
     for name in found[domains[0]]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bundle.engines.zero_label import ZeroLabelScores
-from bundle.laboratory.studies import real_zero
-from bundle.laboratory.studies.real_zero import TEACHER_ITSELF, zero_label_records
+from bundle.laboratory.studies import real_readouts as real_zero
+from bundle.laboratory.studies.real_readouts import TEACHER_ITSELF, zero_label_records
 from bundle.metrics.report import EvaluationTable
 
 

@@ -1,12 +1,15 @@
 """Read thousands of damaged files and report what broke a rule: see ``RULES``."""
 
+import gzip
 import math
 import re
 import shutil
 import statistics
+import struct
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +19,71 @@ from typing import Self
 
 import numpy as np
 import psutil
+import pydicom
 from tqdm import tqdm
 
-from bundle.data.clip import UnreadableStudyError
-from bundle.data.readers import read_clip
-from bundle.laboratory.trials.fuzz.mutate import damage
-from bundle.laboratory.trials.fuzz.seeds import PATIENT_NAME, write_seeds
-from bundle.laboratory.trials.fuzz.stated import contradiction
+from bundle.data.clip import Clip, ClipShape, UnreadableStudyError
+from bundle.data.readers import probe_clip, read_clip
+from bundle.laboratory.trials.damage import PATIENT_NAME, damage, write_seeds
+
+TOLD = re.compile(r"header says|cut off|damaged|left out|dropped|first is read")
+TURNED = re.compile(r"turned|mirrored")
+
+
+def contradiction(path: Path, clip: Clip) -> str:
+    """How a clip differs from its header without a warning, in words; empty if it does not."""
+    got = clip.shape
+    try:
+        stated = [("probe_clip", probe_clip(path))]
+    except UnreadableStudyError as error:
+        return f"read, but its header is refused: {error.reason}"
+    is_turned = any(TURNED.search(note) for note in clip.warnings)
+    by_hand = shape_by_hand(path)
+    if by_hand is not None and not is_turned:
+        stated.append(("the header", by_hand))
+    is_told = any(TOLD.search(note) for note in clip.warnings)
+    for source, shape in stated:
+        if (shape.rows, shape.columns) != (got.rows, got.columns):
+            return f"{source} says {shape}, read {got}"
+        if shape.num_frames != got.num_frames and not is_told:
+            return f"{source} says {shape}, read {got} without a warning"
+    return ""
+
+
+def shape_by_hand(path: Path) -> ClipShape | None:
+    """Size by the header of a DICOM, PNG or NIfTI file; None for others, whose headers only FFmpeg or Pillow parse."""
+    name = path.name.lower()
+    if name.endswith(".dcm"):
+        return _dicom_shape(path)
+    if name.endswith(".png"):
+        columns, rows = struct.unpack(">II", path.read_bytes()[16:24])  # PNG 11.2.2: IHDR
+        return ClipShape(1, rows, columns)
+    if name.endswith((".nii", ".nii.gz")):
+        return _nifti_shape(path)
+    return None
+
+
+def _dicom_shape(path: Path) -> ClipShape:
+    tags = ["NumberOfFrames", "Rows", "Columns"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage, which is meant
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
+        return ClipShape(int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns))
+
+
+def _nifti_shape(path: Path) -> ClipShape | None:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        head = file.read(348)
+    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == 348), None)
+    if order is None:  # NIfTI-2
+        return None
+    num_axes, *sizes = struct.unpack_from(f"{order}8h", head, 40)
+    columns, rows, *others = sizes[:num_axes]
+    num_frames = 1
+    for size in others:
+        num_frames *= size
+    return ClipShape(num_frames, rows, columns)
+
 
 RULES = (
     "every file is done or refused by UnreadableStudyError, within the time limit",
@@ -37,48 +98,35 @@ UNNAMED = re.compile(r"0x[0-9a-f]+|[0-9]+(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What reading one file may take.
+class ReadingLimits:
+    """What reading one file may take."""
 
-    Attributes:
-        seconds: Wall time.
-        num_megabytes: Resident memory of all processes that read, the calling one left out if there are others.
-    """
-
-    seconds: float = 90.0
+    seconds: float = 90.0  # Wall time
+    # Resident memory of all processes that read, the calling one left out if there are others
     num_megabytes: float = 4096.0
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one file.
+class ReadOutcome:
+    """What became of one file."""
 
-    Attributes:
-        name: File name: number, kind.
-        kind: Kind of the seed.
-        verdict: "done", "refused" or "broken".
-        reason: Why it was refused, or which rule it broke; empty if it was done.
-        seconds: Wall time of reading.
-        num_megabytes: Peak of resident memory while it was read.
-    """
-
-    name: str
-    kind: str
-    verdict: str
-    reason: str
-    seconds: float
-    num_megabytes: float
+    name: str  # File name: number, kind
+    kind: str  # Kind of the seed
+    verdict: str  # "done", "refused" or "broken"
+    reason: str  # Why it was refused, or which rule it broke; empty if it was done
+    seconds: float  # Wall time of reading
+    num_megabytes: float  # Peak of resident memory while it was read
 
 
 @dataclass(frozen=True)
 class FuzzReport:
     """Outcomes of a run, and the kinds of files that could not be written here, with the reason."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ReadOutcome, ...]
     missing: dict[str, str]
 
     @property
-    def broken(self) -> list[Outcome]:
+    def broken(self) -> list[ReadOutcome]:
         return [outcome for outcome in self.outcomes if outcome.verdict == "broken"]
 
     def in_words(self, num_reasons: int = 15) -> str:
@@ -100,22 +148,15 @@ def fuzz(
     count: int,
     seed: int = 0,
     keep: Path | None = None,
-    limits: Limits | None = None,
+    limits: ReadingLimits | None = None,
     kinds: Sequence[str] | None = None,
 ) -> FuzzReport:
-    """Damage files of every kind in turn and read each.
-
-    Args:
-        count: Number of damaged files.
-        seed: Of the damage; a file depends on it and on its own number only.
-        keep: Folder for the files that broke a rule; None keeps none.
-        limits: Of time and memory for one file.
-        kinds: Kinds of files by name; None for all that can be written here.
+    """Damage files of all kinds, or of some, in turn and read each; a file depends on the seed and its number only.
 
     Raises:
         ValueError: If a kind is not known.
     """
-    limits = limits or Limits()
+    limits = limits or ReadingLimits()
     outcomes = []
     with TemporaryDirectory() as folder:
         (Path(folder) / "seeds").mkdir()
@@ -135,7 +176,7 @@ def fuzz(
     return FuzzReport(tuple(outcomes), missing)
 
 
-def _read(path: Path, kind: str, limits: Limits, is_intact: bool = False, how: str = "intact") -> Outcome:
+def _read(path: Path, kind: str, limits: ReadingLimits, is_intact: bool = False, how: str = "intact") -> ReadOutcome:
     with Watch() as watch:
         verdict, reason = _verdict(path)
     if verdict == "refused" and is_intact:
@@ -146,7 +187,7 @@ def _read(path: Path, kind: str, limits: Limits, is_intact: bool = False, how: s
         verdict, reason = "broken", f"took {watch.num_megabytes:.0f} MB, the limit is {limits.num_megabytes:g} MB"
     if verdict == "broken":
         reason = f"{reason} [{how}]"
-    return Outcome(path.name, kind, verdict, reason, watch.seconds, watch.num_megabytes)
+    return ReadOutcome(path.name, kind, verdict, reason, watch.seconds, watch.num_megabytes)
 
 
 def _verdict(path: Path) -> tuple[str, str]:
@@ -162,7 +203,7 @@ def _verdict(path: Path) -> tuple[str, str]:
     return ("broken", difference) if difference else ("done", "")
 
 
-def _keep(path: Path, outcome: Outcome, folder: Path | None) -> None:
+def _keep(path: Path, outcome: ReadOutcome, folder: Path | None) -> None:
     if folder is None or outcome.verdict != "broken":
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +211,7 @@ def _keep(path: Path, outcome: Outcome, folder: Path | None) -> None:
     (folder / f"{path.name}.txt").write_text(outcome.reason + "\n")
 
 
-def _line(kind: str, outcomes: Sequence[Outcome]) -> str:
+def _line(kind: str, outcomes: Sequence[ReadOutcome]) -> str:
     verdicts = Counter(outcome.verdict for outcome in outcomes)
     seconds = [outcome.seconds for outcome in outcomes]
     peak = max((outcome.num_megabytes for outcome in outcomes), default=math.nan)

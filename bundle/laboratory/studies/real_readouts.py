@@ -1,11 +1,14 @@
-"""The frozen probe on real films: of students, of their teachers, and of position alone; what was probed is kept."""
+"""The study on real films without fine-tuning: the frozen probe, and no labels at all."""
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -13,15 +16,15 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from bundle.atomic import atomic_path, write_text
-from bundle.data.datalist import load_datalist
-from bundle.keys import IMAGE, LABEL
-from bundle.laboratory.studies.knowledge import read_student
+from bundle.engines.zero_label import FILLED_BOX, STUDENT, TEACHER, LabelledFilms, zero_label_scores
+from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.studies.probe import VERSION, coverage, position_features, probe, student_features, to_rows
-from bundle.laboratory.studies.real_films import RealFilms
+from bundle.laboratory.studies.readouts import read_student
+from bundle.laboratory.studies.real_films import LUNG, RealFilms, load_films
+from bundle.laboratory.studies.record import DICE, HD95, RunRecord, Scores
+from bundle.metrics.report import EvaluationTable
 from bundle.paths import ROOT
 from bundle.text import read_json
-from bundle.transforms.letterbox import Letterboxd
-from bundle.transforms.load import LoadFramed
 
 Settings = Mapping[str, Any]
 
@@ -53,12 +56,7 @@ class RealProbe:
         self._keep(key, arm, seed, lambda: student_features(read_student(path, backbone, seed), self._frames))
 
     def teachers(self, key: str, entries: Settings) -> None:
-        """Probe teachers' own features, side by side.
-
-        Args:
-            key: Of the result.
-            entries: How each is loaded, by name.
-        """
+        """Probe teachers' own features, side by side."""
         arm = f"teachers: {', '.join(entries)}" if len(entries) > 1 else f"teacher: {next(iter(entries))}"
         self._keep(key, arm, 0, lambda: torch.cat([self._teacher(*entry) for entry in entries.items()], dim=2))
 
@@ -72,16 +70,9 @@ class RealProbe:
         sections = self.films.sections[name]
         path = self.films.task(f"{name}_probe", name, len(sections["training"]), 0)
         structures = self.films.structures[name]
-        load = LoadFramed(structures), Letterboxd(keys=[IMAGE, LABEL], size=self.image_size)
-        names, frames, truth = [], [], []
-        for entry in [entry for part in ("training", "test") for entry in load_datalist(path, part, structures)]:
-            film: Any = entry
-            for transform in load:
-                film = transform(film)
-            names.append(entry["patient"])
-            frames.append(torch.as_tensor(film[IMAGE]).as_subclass(Tensor).float())
-            truth.append(torch.as_tensor(film[LABEL]).as_subclass(Tensor))
-        return names, torch.stack(frames), coverage(torch.stack(truth))
+        loaded = [load_films(path, part, structures, self.image_size) for part in ("training", "test")]
+        patients, frames, masks = zip(*loaded, strict=True)
+        return list(itertools.chain(*patients)), torch.cat(frames), coverage(torch.cat(masks))
 
     @property
     def _frames(self) -> Tensor:
@@ -130,3 +121,49 @@ class RealProbe:
 
 def _rounded(scores: Tensor) -> list[list[float | None]]:
     return [[None if value != value else round(value, 3) for value in film] for film in scores.tolist()]
+
+
+ZERO_LABELS = "zero labels"
+TEACHER_ITSELF = (TEACHER, STUDENT, FILLED_BOX)
+"""The sources that are the same for every arm, and a student beside the teacher, for their times at the same load."""
+
+
+def zero_label_records(
+    folder: Path,
+    datalist: Path,
+    teacher: str,
+    arm: str,
+    seed: int,
+    key: str,
+    sources: Sequence[str] = (STUDENT,),
+    prompts: Sequence[str] = ("box", "click"),
+) -> list[RunRecord]:
+    """Prompt a distillation's student from true masks; a record per prompt and source (not beside its teacher)."""
+    found = zero_label_scores(folder, LabelledFilms(datalist, "test", [LUNG]), prompts, sources, teacher)
+    times = {
+        f"milliseconds of {name}": round(median(values), 1) for name, values in found.milliseconds.items() if values
+    }
+    return [
+        RunRecord(
+            key=f"{key} {prompt} {source}",
+            study=ZERO_LABELS,
+            variant=arm if source == STUDENT else source,
+            seed=seed,
+            splits={"test": {DICE: _scores(table, "dice"), HD95: _scores(table, "hd95_px")}},
+            measured=times if source == TEACHER else {},
+            scale={},
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=describe_machine(),
+            task=prompt,
+        )
+        for (prompt, source), table in found.tables.items()
+        if source != STUDENT or TEACHER not in sources
+    ]
+
+
+def _scores(table: EvaluationTable, name: str) -> Scores:
+    found: dict[str, dict[str, float | None]] = {}
+    for score in table.scores:
+        value = getattr(score, name)
+        found.setdefault(score.patient, {})[score.structure] = None if value != value else round(value, 4)
+    return found

@@ -1,1 +1,0 @@
-"""How the weights in models/ are made."""
