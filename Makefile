@@ -24,6 +24,7 @@ check: $(STAMP) ## lint, format, types, layers, docstrings and names only
 	$(VENV)/bin/lint-imports --no-cache
 	$(PYTHON_IN_VENV) scripts/maintenance/check_docstrings.py bundle scripts
 	$(PYTHON_IN_VENV) scripts/maintenance/check_names.py
+	$(PYTHON_IN_VENV) -m codespell_lib .
 
 coverage: $(STAMP) ## every test, with the lines that none of them reaches
 	$(PYTHON_IN_VENV) -m pytest --cov --cov-report=term --numprocesses 2

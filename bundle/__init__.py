@@ -19,7 +19,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     transforms         clip or frame -> normalized, letterboxed model input
     teachers           frozen encoders: frames -> features (B, C, h, w)
     students           light encoder in SAM 2's image encoder, and projection heads
-    losses             standardisation, distances, balancing, mask losses
+    losses             standardization, distances, balancing, mask losses
     store              teachers' features of augmented views, computed once and kept on disk
     segmentation       the student inside SAM 2: prompted and automatic masks
     metrics            overlap, surface distance, tables; clinical measures of a swallow

@@ -23,7 +23,7 @@ STRUCTURES: tuple[str, ...] = (
     "c4",
 )
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "bolus": (240, 228, 66),
     "hyoid": (213, 94, 0),
     "mandible": (153, 153, 153),

@@ -1,4 +1,4 @@
-"""Download the teachers' published weights, showing licence and checksum of each."""
+"""Download the teachers' published weights, showing license and checksum of each."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("teachers", nargs="*", metavar="TEACHER", help="of those that --list shows; all if left out")
     parser.add_argument("--folder", type=Path, default=Path("models/teachers/published"), help="where to put them")
-    parser.add_argument("--list", action="store_true", help="show sources and licences, download nothing")
+    parser.add_argument("--list", action="store_true", help="show sources and licenses, download nothing")
     arguments = parser.parse_args()
     from bundle.teachers.download import download_weights, select_weights
 

@@ -194,8 +194,8 @@ class PacsDatastore(DICOMWebDatastore):
     def datalist(self, _full_path: bool = True) -> list[dict[str, Any]]:
         """Images and final labels that were made here."""
         final = DefaultLabelTag.FINAL
-        labelled = self._datastore.filter_by_tag(final)
-        return [{"image": self.get_image_uri(image), "label": self.get_label_uri(image, final)} for image in labelled]
+        labeled = self._datastore.filter_by_tag(final)
+        return [{"image": self.get_image_uri(image), "label": self.get_label_uri(image, final)} for image in labeled]
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         keep_list(self, lock)
@@ -214,7 +214,7 @@ def accepted_label(
 ) -> Iterator[AcceptedLabel]:
     """Check a label that was sent, and give it with our values, in a file that lasts as long as the block."""
     if image_id not in store.list_images():
-        raise RefusedRequestError("there is no image of that name to be labelled", status=404)
+        raise RefusedRequestError("there is no image of that name to be labeled", status=404)
     if label_tag not in TAGS:
         raise RefusedRequestError(f"tag must be one of {', '.join(TAGS)}, got another", status=400)
     image = store.images.get(store.get_image_uri(image_id))
@@ -261,13 +261,13 @@ def describe_label(
 ) -> dict[str, Any]:
     """What is kept with a label: its frames, and what is in them, by name and by our value.
 
-    Without ``frames`` in what the viewer sent, those count as labelled in which anything is.
+    Without ``frames`` in what the viewer sent, those count as labeled in which anything is.
     """
     frames = label_info.get("frames")
     if frames is None:
-        frames = annotation.labelled_frames()
+        frames = annotation.labeled_frames()
     elif not isinstance(frames, list) or not frames:
-        raise RefusedRequestError("frames must be a list of the frames that were labelled")
+        raise RefusedRequestError("frames must be a list of the frames that were labeled")
     frames = sorted({image.check_frame(frame) for frame in frames})
     if not frames and label_tag == DefaultLabelTag.FINAL:
         raise RefusedRequestError("the label is empty: name the frames in which nothing is to be seen, as frames")

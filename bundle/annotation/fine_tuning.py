@@ -30,19 +30,19 @@ from bundle.metrics.overlap import dice
 from bundle.paths import ROOT
 
 CONFIGS = ("train.json", "fine_tune.json")
-HELD_OUT_EVERY = 3  # of every three patients, the second to be labelled is held out
+HELD_OUT_EVERY = 3  # of every three patients, the second to be labeled is held out
 # Options of a training, and their defaults.
 TRAINING_OPTIONS: dict[str, float] = {"max_epochs": 10, "batch_size": 4, "learning_rate": 0.0003}
 OF_MONAI_LABEL = {"model", "client_id"}  # what MONAI Label's clients add to a request
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class LabeledImage:
     """An image with a final label."""
 
     image: Path  # its file, or the folder of a series
     label: Path  # its label file, with our values
-    frames: tuple[int, ...]  # the frames that were labelled
+    frames: tuple[int, ...]  # the frames that were labeled
 
     def identity(self) -> str:
         """The patient: by a DICOM header, else by the start of the file's name, as in ``p001_a.avi``; never written."""
@@ -77,18 +77,18 @@ class HeldOutPatients:
 
 
 def sections_of(
-    labelled: Sequence[LabelledImage], held_out: HeldOutPatients
-) -> dict[str, list[tuple[str, LabelledImage]]]:
-    """Labelled images with their patients' identities: ``validation`` are those of the held out."""
-    patients = [item.identity() for item in labelled]
+    labeled: Sequence[LabeledImage], held_out: HeldOutPatients
+) -> dict[str, list[tuple[str, LabeledImage]]]:
+    """Labeled images with their patients' identities: ``validation`` are those of the held out."""
+    patients = [item.identity() for item in labeled]
     sides = held_out.split(list(dict.fromkeys(patients)))
-    sections: dict[str, list[tuple[str, LabelledImage]]] = {"training": [], "validation": []}
-    for patient, item in zip(patients, labelled, strict=True):
+    sections: dict[str, list[tuple[str, LabeledImage]]] = {"training": [], "validation": []}
+    for patient, item in zip(patients, labeled, strict=True):
         sections["validation" if sides[patient] else "training"].append((patient, item))
     return sections
 
 
-def check_sections(sections: Mapping[str, Sequence[tuple[str, LabelledImage]]]) -> None:
+def check_sections(sections: Mapping[str, Sequence[tuple[str, LabeledImage]]]) -> None:
     """Refuse to train unless some patients are trained on and some held out."""
     if not all(sections.values()):
         found = len({patient for items in sections.values() for patient, _ in items})
@@ -97,14 +97,14 @@ def check_sections(sections: Mapping[str, Sequence[tuple[str, LabelledImage]]]) 
 
 
 def write_label_datalist(
-    labelled: Sequence[LabelledImage],
+    labeled: Sequence[LabeledImage],
     structures: Sequence[str],
     held_out: HeldOutPatients,
     folder: Path,
     images: ImageCache,
 ) -> Path:
     """Write the annotators' labels, one channel per structure, and ``datalist.json``, whose path it gives."""
-    found = sections_of(labelled, held_out)
+    found = sections_of(labeled, held_out)
     check_sections(found)
     sections: dict[str, list[dict[str, Any]]] = {section: [] for section in found}
     with atomic_folder(folder) as temporary:
@@ -152,12 +152,12 @@ def fine_tune(datalist: Path, served: Path, output_dir: Path, options: Mapping[s
     return output_dir / "model.pt"
 
 
-def mean_dice(checkpoint: Path, labelled: Sequence[LabelledImage], images: ImageCache) -> float:
-    """Mean Dice of a model's automatic masks on labelled frames, over every structure that a frame's label holds."""
+def mean_dice(checkpoint: Path, labeled: Sequence[LabeledImage], images: ImageCache) -> float:
+    """Mean Dice of a model's automatic masks on labeled frames, over every structure that a frame's label holds."""
     segmenter = load_segmenter(checkpoint)
     inferer = ClipInferer(segmenter.image_size, batch_size=1, progress=False)
     scores = []
-    for item in labelled:
+    for item in labeled:
         image = images.get(item.image)
         noted = {PIXEL_ASPECT: image.clip.pixel_aspect, FIELD_OF_VIEW: image.view}
         truth = torch.from_numpy(_masks(item, segmenter.structures, images))
@@ -171,7 +171,7 @@ def mean_dice(checkpoint: Path, labelled: Sequence[LabelledImage], images: Image
     return float(values.mean())
 
 
-def _masks(item: LabelledImage, structures: Sequence[str], images: ImageCache) -> np.ndarray:  # (T, S, H, W)
+def _masks(item: LabeledImage, structures: Sequence[str], images: ImageCache) -> np.ndarray:  # (T, S, H, W)
     grid = images.get(item.image).grid
     return read_annotation(item.label, grid, structures).masks(item.frames, len(structures))
 

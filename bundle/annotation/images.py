@@ -97,7 +97,7 @@ def _read(path: Path, key: ContentKey) -> StudyImage:
 
 
 def _grid(path: Path, clip: Clip) -> Grid:
-    """A NIfTI's own axes; for other sources columns to the left, rows down, frames one millimetre apart."""
+    """A NIfTI's own axes; for other sources columns to the left, rows down, frames one millimeter apart."""
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         image = nib.load(path)
         return Grid(tuple(int(size) for size in image.shape), np.asarray(image.affine))  # type: ignore[attr-defined]
@@ -130,7 +130,7 @@ class Proposals:
             file.write("\n" + json.dumps(line))  # a line that was cut off by a full disk spoils no other
 
     def origins(self, image: StudyImage, annotation: Annotation, frames: Sequence[int]) -> dict[str, SegmentOrigin]:
-        """Whose work each structure of a label is, by its labelled frames.
+        """Whose work each structure of a label is, by its labeled frames.
 
         ``AUTOMATIC`` if all its masks are as the model has proposed them without clicks, empty ones too; else
         ``SEMIAUTOMATIC`` if the model has shown a mask of it in any of the frames, by clicks or not; else ``MANUAL``.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bundle.annotation.refusals import RefusedRequestError
 from bundle.atomic import atomic_path
-from bundle.structures import COLOURS
+from bundle.structures import COLORS
 
 LAYERS_SUFFIX = ".seg.nrrd"
 NRRD_SUFFIX = ".nrrd"
@@ -31,7 +31,7 @@ class Grid:
     """Axes of an image as viewers have them."""
 
     shape: tuple[int, ...]  # ``(X, Y)``, ``(X, Y, T)`` or ``(X, Y, 1, T)``: column, row from the top, frame
-    affine: np.ndarray  # ``(4, 4)``, from indices to millimetres to the patient's right, front and head (NIfTI's RAS+)
+    affine: np.ndarray  # ``(4, 4)``, from indices to millimeters to the patient's right, front and head (NIfTI's RAS+)
 
     @property
     def num_frames(self) -> int:
@@ -55,12 +55,12 @@ class Annotation:
         masks = [(self.layers[:, None, frame] == values).any(axis=0) for frame in frames]
         return np.stack(masks) if masks else np.zeros((0, num_structures, *self.layers.shape[2:]), bool)
 
-    def labelled_frames(self) -> list[int]:
-        """Frames in which anything is labelled."""
+    def labeled_frames(self) -> list[int]:
+        """Frames in which anything is labeled."""
         return [int(frame) for frame in np.flatnonzero(self.layers.any(axis=(0, 2, 3)))]
 
     def present(self, structures: Sequence[str], frames: Sequence[int]) -> dict[str, int]:
-        """Name and value of every structure that is labelled in some of these frames."""
+        """Name and value of every structure that is labeled in some of these frames."""
         counts = np.zeros(len(structures) + 1, np.int64)
         for frame in frames:  # one by one: counting needs eight bytes per pixel
             counts += np.bincount(self.layers[:, frame].ravel(), minlength=len(counts))
@@ -252,12 +252,12 @@ def _segments(layers: np.ndarray, structures: Sequence[str]) -> dict[str, str]:
     for layer, values in enumerate(layers):
         for value in np.unique(values[values > 0]):
             name = structures[int(value) - 1]
-            colour = " ".join(f"{channel / 255:.4f}" for channel in COLOURS.get(name, (255, 255, 255)))
+            color = " ".join(f"{channel / 255:.4f}" for channel in COLORS.get(name, (255, 255, 255)))
             prefix = f"Segment{number}_"
             fields |= {
                 f"{prefix}ID": name,
                 f"{prefix}Name": name,
-                f"{prefix}Color": colour,
+                f"{prefix}Color": color,
                 f"{prefix}Layer": str(layer),
                 f"{prefix}LabelValue": str(value),
                 f"{prefix}Extent": extent,

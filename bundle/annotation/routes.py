@@ -110,8 +110,8 @@ async def stop_training(_user: Admin) -> Any:
 
 @router.delete("/batch/infer")
 async def stop_batch(_user: Admin) -> Any:
-    """Stop labelling many images."""
-    return _stopped(batch_infer.stop(), "labelling of many images")
+    """Stop labeling many images."""
+    return _stopped(batch_infer.stop(), "labeling of many images")
 
 
 @router.put("/session/")

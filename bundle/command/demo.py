@@ -11,7 +11,7 @@ from bundle.paths import ROOT
 from bundle.phantom import generate_study
 from bundle.phantom.writer import write_dicom
 
-DISTILLATION = "phase 1: distil three teachers into the student"
+DISTILLATION = "phase 1: distill three teachers into the student"
 IMAGE_SIZE = 256  # the configs' default
 STAGES_WITH_PICTURES = ("distill/pictures/*.png", "evaluate/*.png", "inference/*/*.png")
 INPUT_SEED = 987_654_321  # the data set's seeds are far below

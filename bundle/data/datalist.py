@@ -166,7 +166,7 @@ class _Section:
             yield from ({**common, FRAME: frame} for frame in frames)
             return
         label = self._label(item)
-        for frame, label_frame in self._labelled_frames(item, label.probe()[0]):
+        for frame, label_frame in self._labeled_frames(item, label.probe()[0]):
             yield {**common, FRAME: frame, LABEL: label, LABEL_FRAME: label_frame}
 
     def count_frames(self, item: Mapping[str, Any]) -> int:
@@ -190,7 +190,7 @@ class _Section:
                 f"{self.path}: label of {owner} has {num_frames} frames, the clip has {clip.num_frames}"
                 + (f" and {len(frames)} are listed" if frames else ' and no "frames" are listed')
             )
-        return len(self._labelled_frames(item, num_frames))
+        return len(self._labeled_frames(item, num_frames))
 
     def check_maps(self) -> None:
         """Read the values of maps, of which only the data list knows what is right: masks are 0 and 1."""
@@ -222,7 +222,7 @@ class _Section:
         check_structures(self.structures or (), label.structures, f"the label of '{item['image']}'")
         return label
 
-    def _labelled_frames(self, item: Mapping[str, Any], num_label_frames: int) -> list[tuple[int, int]]:
+    def _labeled_frames(self, item: Mapping[str, Any], num_label_frames: int) -> list[tuple[int, int]]:
         """Pairs of frame and label frame: a label covers the clip, or just the frames listed, in their order."""
         frames = item.get("frames")
         if frames is None:

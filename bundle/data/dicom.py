@@ -16,7 +16,7 @@ from pydicom.uid import MPEGTransferSyntaxes
 
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, damage_refused
 from bundle.data.dicom_files import read_dataset, refuse_size, stated_shape
-from bundle.data.dicom_frames import FrameDecoder, is_colour
+from bundle.data.dicom_frames import FrameDecoder, is_color
 from bundle.data.dicom_header import (
     frame_times_ms,
     intensity_relationship,
@@ -104,7 +104,7 @@ def _join_frame_groups(first: Dataset, files: Sequence[_File], headers: Mapping[
 
 
 def _stream_files(source: _Source, needs_displays: bool, limits: tuple[float, float] | None = None) -> FrameStream:
-    stored = np.float32 if is_colour(source.first) else f"u{stored_dtype(source.path, source.first).itemsize}"
+    stored = np.float32 if is_color(source.first) else f"u{stored_dtype(source.path, source.first).itemsize}"
     start, warnings = source.start(np.dtype(stored)), list(source.notes)
     yield start
     num_pixels = start.num_frames * start.rows * start.columns

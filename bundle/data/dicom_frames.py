@@ -10,11 +10,11 @@ from pydicom.dataset import Dataset
 from bundle.data.clip import ClipShape, Display, UnreadableStudyError, damage_refused
 from bundle.data.dicom_files import first_line
 from bundle.data.dicom_grayscale import (
-    COLOUR,
-    GreySteps,
-    colour_to_grey,
+    COLOR,
+    GraySteps,
+    color_to_gray,
     display_table,
-    grey_steps,
+    gray_steps,
     percentile_limits,
     read_palette,
     varies_by_frame,
@@ -30,13 +30,13 @@ MAX_COUNTED_PIXELS = 4_000_000  # Pixels, spread over the clip, of which percent
 class FrameHeader:
     """What the header says of one frame: its steps, without which values are for display already, and its shutter."""
 
-    steps: GreySteps | None
+    steps: GraySteps | None
     visible: np.ndarray | None
 
 
-def is_colour(dataset: Dataset) -> bool:
+def is_color(dataset: Dataset) -> bool:
     """Whether frames are stored in color; they are turned to gray when decoded."""
-    return dataset.get("PhotometricInterpretation") in COLOUR
+    return dataset.get("PhotometricInterpretation") in COLOR
 
 
 class FrameDecoder:
@@ -66,13 +66,13 @@ class FrameDecoder:
         self._headers: list[FrameHeader] = []
         self._uses_limits = False
         self._counts: np.ndarray | None = None
-        self._counted: GreySteps | None = None
+        self._counted: GraySteps | None = None
         self._step = max(1, num_pixels // MAX_COUNTED_PIXELS) | 1  # odd: not the same columns in every row
 
     def frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[StreamedFrame]:
         """Decode a file's frames, all with a defined grayscale."""
         with damage_refused(path):
-            frames = self._colour_frames if is_colour(dataset) else self._grey_frames
+            frames = self._color_frames if is_color(dataset) else self._gray_frames
             for values, header in frames(path, dataset, shape):
                 if values.dtype != self.dtype:
                     raise UnreadableStudyError(path, "stores values of another type than the first file of its series")
@@ -104,23 +104,21 @@ class FrameDecoder:
     def _shown_as(self, header: FrameHeader) -> Display:
         """Frames of one header share their table, on the way to the caller too."""
         if self._made is None or self._made[0] is not header:
-            steps = header.steps or GreySteps(f"u{self.dtype.itemsize}")
+            steps = header.steps or GraySteps(f"u{self.dtype.itemsize}")
             table = display_table(steps, None if steps.has_window else self.limits)
             self._made = header, Display(table, header.visible)
         return self._made[1]
 
-    def _colour_frames(
-        self, path: Path, dataset: Dataset, shape: ClipShape
-    ) -> Iterator[tuple[np.ndarray, FrameHeader]]:
+    def _color_frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[tuple[np.ndarray, FrameHeader]]:
         header = FrameHeader(None, visible_pixels(dataset, shape.rows, shape.columns, self.warnings))
         is_palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
         palette = read_palette(dataset, self.warnings) if is_palette else None
         bits = palette.bits if palette else int(dataset.get("BitsStored", 8))
         for frame in decode_frames(path, dataset, shape, self.warnings):
             rgb = palette.look_up(frame) if palette else frame
-            yield colour_to_grey(rgb, bits, self.warnings), header
+            yield color_to_gray(rgb, bits, self.warnings), header
 
-    def _grey_frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[tuple[np.ndarray, FrameHeader]]:
+    def _gray_frames(self, path: Path, dataset: Dataset, shape: ClipShape) -> Iterator[tuple[np.ndarray, FrameHeader]]:
         dtype = stored_dtype(path, dataset)
         header = self._header(path, dataset, dtype, shape, 0)
         varies = varies_by_frame(dataset) or shutter_varies_by_frame(dataset)
@@ -131,7 +129,7 @@ class FrameDecoder:
 
     def _header(self, path: Path, dataset: Dataset, dtype: np.dtype, shape: ClipShape, index: int) -> FrameHeader:
         try:
-            steps = grey_steps(dataset, dtype, self.warnings, index)
+            steps = gray_steps(dataset, dtype, self.warnings, index)
             if steps.has_window:
                 display_table(steps)  # refuses a window without width before anything is decoded
         except ValueError as error:  # ours: which attribute is wrong, and how

@@ -15,13 +15,13 @@ from pydicom.pixels import apply_color_lut
 
 from bundle.data.clip import DISPLAY_WINDOW_PERCENT
 from bundle.data.dicom_header import find, functional_groups
-from bundle.data.stills import GREY_TOLERANCE, colour_warning, luminance
+from bundle.data.stills import GRAY_TOLERANCE, color_warning, luminance
 
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 
 
 BYTE = 255
-PALETTE_COLOURS = ("Red", "Green", "Blue")
+PALETTE_COLORS = ("Red", "Green", "Blue")
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Lut:
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """Colours ``(n, 3)`` of ``bits`` bits, the first one for the stored value ``first``."""
+    """Colors ``(n, 3)`` of ``bits`` bits, the first one for the stored value ``first``."""
 
     first: int
     bits: int
-    colours: np.ndarray
+    colors: np.ndarray
 
     def look_up(self, stored: np.ndarray) -> np.ndarray:  # (H, W) -> (H, W, 3)
-        """Colours of stored values; the first or last one for what lies outside."""
-        return self.colours[places(stored, self.first, len(self.colours))]
+        """Colors of stored values; the first or last one for what lies outside."""
+        return self.colors[places(stored, self.first, len(self.colors))]
 
 
 def read_lut(sequence: Any, is_signed: bool, warnings: list[str]) -> Lut | None:
@@ -67,11 +67,11 @@ def read_palette(dataset: Dataset, warnings: list[str]) -> Palette:
     num_entries, first, bits = _descriptor(dataset.RedPaletteColorLookupTableDescriptor)
     if "RedPaletteColorLookupTableData" in dataset:
         is_little_endian = dataset.original_encoding[1] is not False
-        data = (dataset[f"{colour}PaletteColorLookupTableData"].value for colour in PALETTE_COLOURS)
-        colours = np.stack([_entries(table, num_entries, is_little_endian) for table in data], axis=-1)
+        data = (dataset[f"{color}PaletteColorLookupTableData"].value for color in PALETTE_COLORS)
+        colors = np.stack([_entries(table, num_entries, is_little_endian) for table in data], axis=-1)
     else:  # in segments (PS3.3 C.7.9.2)
-        colours = apply_color_lut(np.arange(first, first + num_entries), dataset)[..., :3]
-    return Palette(first, true_bits(bits, colours, warnings), colours)
+        colors = apply_color_lut(np.arange(first, first + num_entries), dataset)[..., :3]
+    return Palette(first, true_bits(bits, colors, warnings), colors)
 
 
 def places(values: np.ndarray, first: int, num_entries: int) -> np.ndarray:
@@ -112,7 +112,7 @@ def _entries(data: Any, num_entries: int, is_little_endian: bool) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class GreySteps:
+class GraySteps:
     """What a header says about one frame's grayscale."""
 
     dtype: str  # Type of a stored value: "u1", "i1", "u2" or "i2"
@@ -129,19 +129,19 @@ class GreySteps:
         return self.voi_lut is not None or self.window is not None
 
 
-def grey_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: int = 0) -> GreySteps:
+def gray_steps(dataset: Dataset, dtype: np.dtype, warnings: list[str], frame: int = 0) -> GraySteps:
     """Read the steps of one frame from the header; a ``ValueError`` says what is wrong in it."""
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(
-            f"PhotometricInterpretation must be MONOCHROME1, MONOCHROME2, {', '.join(COLOUR)}, got '{photometric}'"
+            f"PhotometricInterpretation must be MONOCHROME1, MONOCHROME2, {', '.join(COLOR)}, got '{photometric}'"
         )
     is_inverted = photometric == "MONOCHROME1"
     shape = dataset.get("PresentationLUTShape")
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != is_inverted:
         warnings.append(f"PresentationLUTShape {shape} contradicts {photometric}: the latter is used")
     intercept = float(_given(find(dataset, "RescaleIntercept", frame), 0.0))
-    return GreySteps(
+    return GraySteps(
         dtype=f"{dtype.kind}{dtype.itemsize}",
         slope=float(_given(find(dataset, "RescaleSlope", frame), 1.0)),
         intercept=intercept,
@@ -160,7 +160,7 @@ def varies_by_frame(dataset: Dataset) -> bool:
 
 
 @lru_cache(maxsize=16)
-def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -> np.ndarray:
+def display_table(steps: GraySteps, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Display value, float32 in [0, 1], of every stored value, in the order of the values' unsigned bit patterns.
 
     Where the header has no window, the modality values ``limits`` become 0 and 1. For errors, see ``window``.
@@ -178,7 +178,7 @@ def display_table(steps: GreySteps, limits: tuple[float, float] | None = None) -
     return table.astype(np.float32)
 
 
-def modality_values(steps: GreySteps) -> np.ndarray:
+def modality_values(steps: GraySteps) -> np.ndarray:
     """Value after the modality LUT, float64, of every stored value, in the order of the unsigned bit patterns."""
     stored = _stored_values(steps)
     if steps.modality_lut is not None:
@@ -186,14 +186,14 @@ def modality_values(steps: GreySteps) -> np.ndarray:
     return stored * steps.slope + steps.intercept
 
 
-def is_padding(steps: GreySteps) -> np.ndarray:
+def is_padding(steps: GraySteps) -> np.ndarray:
     """Whether a stored value is Pixel Padding (PS3.3 C.7.5.1.1.2), in the order of the unsigned bit patterns."""
     stored = _stored_values(steps)
     low, high = steps.padding or (1, 0)
     return (stored >= low) & (stored <= high)
 
 
-def percentile_limits(steps: GreySteps, counts: np.ndarray) -> tuple[float, float]:
+def percentile_limits(steps: GraySteps, counts: np.ndarray) -> tuple[float, float]:
     """Percentiles 0.5 and 99.5 of modality values, from how often each stored value occurs; padding is left out."""
     values = modality_values(steps)
     order = np.argsort(values, kind="stable")
@@ -221,12 +221,12 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
     raise ValueError(f"VOILUTFunction must be LINEAR, LINEAR_EXACT or SIGMOID, got '{function}'")
 
 
-def colour_to_grey(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
+def color_to_gray(frame: np.ndarray, bits: int, warnings: list[str]) -> np.ndarray:  # (H, W, 3) -> (H, W)
     """Luminance of a color capture of so many bits, float32 in [0, 1]; a warning unless red, green and blue agree."""
-    tolerance = GREY_TOLERANCE * 2.0 ** (bits - 8)
-    coloured = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
-    if coloured and not any(note.startswith("coloured pixels") for note in warnings):
-        warnings.append(colour_warning(coloured))
+    tolerance = GRAY_TOLERANCE * 2.0 ** (bits - 8)
+    colored = float((np.ptp(frame.astype(np.int32), axis=-1) > tolerance).mean())
+    if colored and not any(note.startswith("colored pixels") for note in warnings):
+        warnings.append(color_warning(colored))
     return np.clip(luminance(frame) / np.float32(2.0**bits - 1.0), 0.0, 1.0)
 
 
@@ -236,7 +236,7 @@ def _ramp(values: np.ndarray, lower: float, upper: float) -> np.ndarray:
     return (values > lower).astype(np.float64)
 
 
-def _stored_values(steps: GreySteps) -> np.ndarray:
+def _stored_values(steps: GraySteps) -> np.ndarray:
     dtype = np.dtype(steps.dtype)
     return np.arange(2 ** (8 * dtype.itemsize)).astype(f"u{dtype.itemsize}").view(dtype).astype(np.int64)
 

@@ -71,8 +71,8 @@ def stored_dtype(path: Path, dataset: Dataset) -> np.dtype:
 def _decoder(path: Path, dataset: Dataset) -> Callable[[Dataset, int], Iterator[np.ndarray]]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
-        is_grey = dataset.get("SamplesPerPixel", 1) == 1
-        return _native_grey if is_grey else lambda source, _: iter_pixels(source)
+        is_gray = dataset.get("SamplesPerPixel", 1) == 1
+        return _native_gray if is_gray else lambda source, _: iter_pixels(source)
     if syntax == uid.JPEGExtended12Bit:
         return _extended_jpeg
     if syntax in HIGH_THROUGHPUT:
@@ -83,7 +83,7 @@ def _decoder(path: Path, dataset: Dataset) -> Callable[[Dataset, int], Iterator[
     return lambda source, num_stored: iter_pixels(source, decoding_plugin=plugin, number_of_frames=num_stored)
 
 
-def _native_grey(dataset: Dataset, num_stored: int) -> Iterator[np.ndarray]:
+def _native_gray(dataset: Dataset, num_stored: int) -> Iterator[np.ndarray]:
     bits, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     above = bits - 1 - int(dataset.get("HighBit", stored - 1))
     order = "<" if dataset.original_encoding[1] is not False else ">"

@@ -183,7 +183,7 @@ def _to_whole(values: np.ndarray, path: Path) -> np.ndarray:
     if error.max() > ROUNDING:
         raise ValueError(
             f"{path}: a map of structures holds whole numbers (within {ROUNDING}), got "
-            f"{values.flat[error.argmax()]:.6g}: resample maps by the nearest neighbour"
+            f"{values.flat[error.argmax()]:.6g}: resample maps by the nearest neighbor"
         )
     return whole.astype(np.int64)
 

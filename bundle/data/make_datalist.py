@@ -71,10 +71,10 @@ def make_datalist(
     sections = split_by_patient(items, dict(zip(SECTIONS, fractions, strict=True)), seed)
     synthetic = about.pop("synthetic", False)
     content = {"name": folder.resolve().name, "synthetic": synthetic, "structures": list(structures)}
-    return write_datalist(output, {**content, **about, **sections}, is_labelled=bool(labels))
+    return write_datalist(output, {**content, **about, **sections}, is_labeled=bool(labels))
 
 
-def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool = True) -> Path:
+def write_datalist(output: Path, content: Mapping[str, Any], is_labeled: bool = True) -> Path:
     """Write a data list that has been checked, files and all; if it is wrong, nothing is written.
 
     Its paths are relative to the JSON's folder, which is made. Labeled, every clip of it must have labels.
@@ -84,7 +84,7 @@ def write_datalist(output: Path, content: Mapping[str, Any], is_labelled: bool =
     try:
         draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
         sections = [section for section in ALL_SECTIONS if section in content]
-        check_datalist(draft, content["structures"] if is_labelled else None, sections)
+        check_datalist(draft, content["structures"] if is_labeled else None, sections)
         os.replace(draft, output)
     finally:
         draft.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from bundle.data.clip import (
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 MILLISECONDS = {"sec": 1000.0, "msec": 1.0, "usec": 1e-3}
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
+MILLIMETERS = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 MAX_TRAILING_MEGABYTES = 64
 DAMAGED_VALUES = "its values are damaged or cut off ({})"
 BLOCK_BYTES = 2**22  # Of values that are read at a time
@@ -134,7 +134,7 @@ def _limits(path: Path, image: Any, shape: ClipShape) -> tuple[tuple[float, floa
     sample: list[np.ndarray] = []
     for block in _blocks(path, image, shape):
         if block.dtype.names:
-            raise UnreadableStudyError(path, "its values are colours: save grey values")
+            raise UnreadableStudyError(path, "its values are colors: save gray values")
         if block.dtype.kind not in "biuf":
             raise UnreadableStudyError(path, f"its values must be real numbers, got {block.dtype}")
         if block.dtype == np.uint8:
@@ -160,12 +160,12 @@ def _header_as_stored(path: Path, image: Any) -> Any:
 
 
 def _units(header: Any) -> tuple[float | None, float | None]:
-    """Millimetres and milliseconds that the header's units stand for; None where they are not stated."""
+    """Millimeters and milliseconds that the header's units stand for; None where they are not stated."""
     try:
         length, time = header.get_xyzt_units()
     except KeyError:  # a code that NIfTI does not define
         return None, None
-    return MILLIMETRES.get(length), MILLISECONDS.get(time)
+    return MILLIMETERS.get(length), MILLISECONDS.get(time)
 
 
 def _spacing_mm(header: Any, unit: float | None) -> tuple[float, float] | None:

@@ -14,8 +14,8 @@ from bundle.data.clip import Clip, ClipShape, FrameOrigin, UnreadableStudyError,
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
 
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")  # of Pillow: it would open anything else too
-GREY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
-GREY_TOLERANCE = 8  # of 255: JPEG moves the channels of a gray capture apart by a few values
+GRAY_MODES = ("L", "I;16", "I;16B", "I")  # Pillow's, of 8 and 16 bits; others are turned to RGB
+GRAY_TOLERANCE = 8  # of 255: JPEG moves the channels of a gray capture apart by a few values
 TAG_OF = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 SIGNATURE_BYTES = 8
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type, PNG 11.2.2
@@ -81,9 +81,9 @@ def luminance(rgb: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
     return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def colour_warning(share: float) -> str:
+def color_warning(share: float) -> str:
     """Words for a frame of which this share of pixels is not gray; empty for none."""
-    return f"coloured pixels (up to {100 * share:.1f} %) were turned to grey by their luminance" if share else ""
+    return f"colored pixels (up to {100 * share:.1f} %) were turned to gray by their luminance" if share else ""
 
 
 @contextmanager
@@ -126,15 +126,15 @@ def _read_pages(path: Path, notes: list[str]) -> Iterator[np.ndarray]:  # (H, W)
             with damage_refused(path, "its pixels are damaged or cut off ({})"):
                 picture.seek(index)
                 check_frame(path, 1, picture.height, picture.width)
-                grey = _to_grey(path, picture, notes)
-                if picture.format == "PNG" and not grey[-1].any():
+                gray = _to_gray(path, picture, notes)
+                if picture.format == "PNG" and not gray[-1].any():
                     check_png_rows(path)  # Pillow leaves rows that are not there black
-                yield grey
+                yield gray
 
 
-def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
+def _to_gray(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
     orientation = _orientation(picture)
-    full_scale, is_inverted = _grey_scale(path, picture)
+    full_scale, is_inverted = _gray_scale(path, picture)
     picture.load()  # turns a TIFF
     upright = picture if picture.format == "TIFF" else ImageOps.exif_transpose(picture)
     if orientation != 1:
@@ -145,21 +145,21 @@ def _to_grey(path: Path, picture: Image.Image, notes: list[str]) -> np.ndarray:
             notes.append(
                 "16-bit pictures use at most 12 of their bits and will look dark; rescale them if 4095 means white"
             )
-        grey = values.astype(np.float32) / np.float32(full_scale)
-        return 1 - grey if is_inverted else grey
+        gray = values.astype(np.float32) / np.float32(full_scale)
+        return 1 - gray if is_inverted else gray
     if _is_transparent(upright):
         notes.append("transparent pixels are shown as stored")
     rgb = np.asarray(upright.convert("RGB"))
-    coloured = float((np.ptp(rgb.astype(np.int16), axis=-1) > GREY_TOLERANCE).mean())
-    notes += [colour_warning(coloured)] if coloured else []
+    colored = float((np.ptp(rgb.astype(np.int16), axis=-1) > GRAY_TOLERANCE).mean())
+    notes += [color_warning(colored)] if colored else []
     return luminance(rgb) / np.float32(255)
 
 
-def _grey_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
+def _gray_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
     """Value of white (0 for a color picture), and whether white is stored as 0 where Pillow leaves it so."""
-    is_grey = picture.mode in GREY_MODES
+    is_gray = picture.mode in GRAY_MODES
     if picture.format != "TIFF":
-        return (255 if picture.mode == "L" else 65535) if is_grey else 0, False
+        return (255 if picture.mode == "L" else 65535) if is_gray else 0, False
     tags = getattr(picture, "tag_v2", {})
     bits = tags.get(TAG_OF["BitsPerSample"], (1,))[0]
     sample_format = tags.get(TAG_OF["SampleFormat"], (UNSIGNED,))[0]
@@ -167,8 +167,8 @@ def _grey_scale(path: Path, picture: Image.Image) -> tuple[int, bool]:
         raise UnreadableStudyError(
             path, f"its values must be whole, without a sign, of at most 16 bits, got {bits} bits, mode {picture.mode}"
         )
-    if not is_grey or picture.mode == "L":  # Pillow scales and inverts these itself
-        return 255 if is_grey else 0, False
+    if not is_gray or picture.mode == "L":  # Pillow scales and inverts these itself
+        return 255 if is_gray else 0, False
     return 2**bits - 1, tags.get(TAG_OF["PhotometricInterpretation"]) == MINISWHITE
 
 
@@ -192,14 +192,14 @@ def check_png_rows(path: Path) -> None:
 
 
 def _num_bytes(header: bytes) -> int:
-    columns, rows, bits, colour_type, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
+    columns, rows, bits, color_type, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
     passes = ADAM7 if is_interlaced else ((0, 0, 1, 1),)
     total = 0
     for first_row, first_column, row_step, column_step in passes:
         width = -(-(columns - first_column) // column_step)
         height = -(-(rows - first_row) // row_step)
         if width > 0 and height > 0:
-            total += height * (1 + -(-width * bits * SAMPLES[colour_type] // 8))  # a filter byte begins each row
+            total += height * (1 + -(-width * bits * SAMPLES[color_type] // 8))  # a filter byte begins each row
     return total
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from bundle.data.clip import Clip, ClipShape, Display, FrameOrigin, UnreadableStudyError, check_frame
 from bundle.data.frame_stream import ClipStart, FrameStream, PassedFrames, StreamedFrame
-from bundle.data.stills import GREY_TOLERANCE, colour_warning
+from bundle.data.stills import GRAY_TOLERANCE, color_warning
 from bundle.data.video_checks import Tally, stated_aspect
 from bundle.data.video_ends import file_end
 
-COLOUR_SAMPLES = 128  # rows and columns that are looked at
-COLOUR_FRAMES = (0, *(4**power for power in range(12)))
+COLOR_SAMPLES = 128  # rows and columns that are looked at
+COLOR_FRAMES = (0, *(4**power for power in range(12)))
 LUMA_FIRST = ("gray", "nv12", *(f"yuv{j}{sampling}p" for j in ("", "j") for sampling in (411, 420, 422, 440, 444)))
 """Formats of 8 bits whose first plane is the luma."""
 
@@ -144,19 +144,19 @@ def _frames(
             if (frame.width, frame.height) != size:  # the stream's own size changes with its frames
                 change = f"{size[0]} x {size[1]} to {frame.width} x {frame.height}"
                 raise UnreadableStudyError(path, f"the frame size changes at frame {index}: {change} pixels")
-            grey, display = _to_grey(frame)
+            gray, display = _to_gray(frame)
             if start is None:
                 orientation = _orientation(path, frame)
                 aspect = stated_aspect(stream, warnings)
                 aspect = 1 / aspect if orientation.is_transposed else aspect
                 warnings += orientation.warnings()
-                rows, columns = orientation.apply(grey).shape
-                start = ClipStart(path, num_expected, rows, columns, grey.dtype, aspect)
+                rows, columns = orientation.apply(gray).shape
+                start = ClipStart(path, num_expected, rows, columns, gray.dtype, aspect)
                 yield start
-            if index in COLOUR_FRAMES:
-                warnings += _colour_warnings(frame)
+            if index in COLOR_FRAMES:
+                warnings += _color_warnings(frame)
             tally.add_frame(frame)
-            yield StreamedFrame(orientation.apply(grey), display)
+            yield StreamedFrame(orientation.apply(gray), display)
     return start, tally
 
 
@@ -189,8 +189,8 @@ def _decode(packets: Iterator[av.Packet], tally: Tally) -> Iterator[av.VideoFram
             tally.add_error(error)
 
 
-def _to_grey(frame: av.VideoFrame) -> tuple[np.ndarray, Display | None]:
-    """Grey ``(H, W)``, and how it is shown, or None for full range: uint8, or uint16 for more than 8 bits."""
+def _to_gray(frame: av.VideoFrame) -> tuple[np.ndarray, Display | None]:
+    """Gray ``(H, W)``, and how it is shown, or None for full range: uint8, or uint16 for more than 8 bits."""
     name = frame.format.name
     if name in LUMA_FIRST:
         plane = frame.planes[0]
@@ -214,12 +214,12 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
     raise UnreadableStudyError(path, f"its display matrix turns frames by {frame.rotation} degrees, not by 90s")
 
 
-def _colour_warnings(frame: av.VideoFrame) -> list[str]:
+def _color_warnings(frame: av.VideoFrame) -> list[str]:
     if "gray" in frame.format.name:
         return []
-    width, height = min(frame.width, COLOUR_SAMPLES), min(frame.height, COLOUR_SAMPLES)
+    width, height = min(frame.width, COLOR_SAMPLES), min(frame.height, COLOR_SAMPLES)
     rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="POINT")
     red, green, blue = (rgb[..., channel] for channel in range(3))
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    share = float((spread > 2 * GREY_TOLERANCE).mean())
-    return [colour_warning(share)] if share > 0.001 else []
+    share = float((spread > 2 * GRAY_TOLERANCE).mean())
+    return [color_warning(share)] if share > 0.001 else []

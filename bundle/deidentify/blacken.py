@@ -54,12 +54,12 @@ def blacken(path: Path, dataset: Dataset, rectangle: Rectangle) -> None:
         raise UnreadableStudyError(path, f"--blacken leaves the image, which has {shape.rows} x {shape.columns} pixels")
     if dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
         raise UnreadableStudyError(path, "--blacken does not work on big endian files: convert it first")
-    is_grey = dataset.get("SamplesPerPixel", 1) == 1
-    photometric = str(dataset.get("PhotometricInterpretation", "")) if is_grey else "RGB"
+    is_gray = dataset.get("SamplesPerPixel", 1) == 1
+    photometric = str(dataset.get("PhotometricInterpretation", "")) if is_gray else "RGB"
     if photometric not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
         raise UnreadableStudyError(path, f"--blacken does not know what is black in {photometric or 'no photometry'}")
     frames = decode_stored(path) if decodes_in_process() else run_for(path, _limits(shape), decode_stored, path)
-    bits = int(dataset.BitsStored) if is_grey else 8 * frames.dtype.itemsize
+    bits = int(dataset.BitsStored) if is_gray else 8 * frames.dtype.itemsize
     lowest = -(2 ** (bits - 1)) if frames.dtype.kind == "i" else 0
     black = lowest + 2**bits - 1 if photometric == "MONOCHROME1" else lowest
     rows, columns = slice(rectangle.row0, rectangle.row1), slice(rectangle.column0, rectangle.column1)

@@ -1,4 +1,4 @@
-"""Pictures of a validation: what the student makes of each teacher, and labelled beside predicted outlines."""
+"""Pictures of a validation: what the student makes of each teacher, and labeled beside predicted outlines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bundle.extras import needs_extra
 from bundle.keys import PATIENT
 from bundle.ranks import rank
-from bundle.structures import COLOURS
+from bundle.structures import COLORS
 from bundle.teachers.similarity import pca_picture
 
 with needs_extra("train", "a validation's pictures"):
@@ -65,7 +65,7 @@ def draw_features(frames: Tensor, features: dict[str, tuple[Tensor, Tensor]]) ->
     Args:
         frames: Grayscale frames ``(B, 1, H, W)`` in [0, 1].
         features: Per teacher its standardized features and the student's projection, both ``(B, C, h, w)``. The two
-            share their principal components and so their colours; columns of different teachers do not.
+            share their principal components and so their colors; columns of different teachers do not.
     """
     columns = [("frame", np.repeat(frames[:, 0].numpy()[..., None], 3, axis=-1))]
     for name, pair in features.items():
@@ -84,7 +84,7 @@ def draw_features(frames: Tensor, features: dict[str, tuple[Tensor, Tensor]]) ->
 
 
 class ExamplePictures:
-    """Write ``examples.png``: for the first patients, the frame in which most structures are labelled.
+    """Write ``examples.png``: for the first patients, the frame in which most structures are labeled.
 
     Args:
         structures: Names of the channels.
@@ -123,7 +123,7 @@ class ExamplePictures:
 def draw_examples(
     examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], structures: Sequence[str]
 ) -> plt.Figure:
-    """Rows of frame, labelled outlines and predicted outlines.
+    """Rows of frame, labeled outlines and predicted outlines.
 
     Args:
         examples: Frame ``(H, W)`` in [0, 1], label ``(S, H, W)`` of booleans, logits ``(S, H, W)``.
@@ -146,7 +146,7 @@ def draw_examples(
     for axis, title in zip(axes[0], ("frame", "label", "prediction"), strict=True):
         axis.set_title(title, color="white", fontsize=13)
     names = [name.upper() if len(name) == 2 else name.replace("_", " ") for name in structures]
-    lines = [Line2D([], [], color=_colour(name, i), lw=3, label=names[i]) for i, name in enumerate(structures)]
+    lines = [Line2D([], [], color=_color(name, i), lw=3, label=names[i]) for i, name in enumerate(structures)]
     figure.legend(handles=lines, loc="outside lower center", ncols=6, fontsize=10, frameon=False, labelcolor="white")
     return figure
 
@@ -160,11 +160,11 @@ def _save(figure: plt.Figure, path: Path, **options: Any) -> None:
 def _draw_outlines(axis: Any, values: np.ndarray, level: float, structures: Sequence[str]) -> None:
     for channel, name in enumerate(structures):
         if (values[channel] > level).any():
-            axis.contour(values[channel], levels=[level], colors=[_colour(name, channel)], linewidths=1.6)
+            axis.contour(values[channel], levels=[level], colors=[_color(name, channel)], linewidths=1.6)
 
 
-def _colour(name: str, channel: int) -> tuple[float, float, float]:
-    if name in COLOURS:
-        red, green, blue = COLOURS[name]
+def _color(name: str, channel: int) -> tuple[float, float, float]:
+    if name in COLORS:
+        red, green, blue = COLORS[name]
         return red / 255, green / 255, blue / 255
     return plt.get_cmap("tab10")(channel % 10)[:3]

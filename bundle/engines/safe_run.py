@@ -162,7 +162,7 @@ class UnreadableFrames:
             self._replaced += 1
             if reason not in self.reasons:
                 self.reasons.append(reason)
-                tqdm.write(f"training frames are replaced by their neighbours: {reason}")
+                tqdm.write(f"training frames are replaced by their neighbors: {reason}")
         if self._replaced > max(1, self.most * self.num_frames):
             raise ValueError(
                 f"more than {self.most:.0%} of the {self.num_frames} training frames cannot be read: repair the files, "

@@ -74,7 +74,7 @@ class ZeroLabelScores:
 
 
 @dataclass(frozen=True)
-class LabelledFilms:
+class LabeledFilms:
     """A section of a data list with labels; ``structures`` are all of the data list if None."""
 
     datalist: str | Path
@@ -99,7 +99,7 @@ class LabelledFilms:
 @torch.inference_mode()
 def zero_label_scores(
     distill_folder: str | Path,
-    films: LabelledFilms,
+    films: LabeledFilms,
     prompts: Sequence[str] = PROMPTS,
     sources: Sequence[str] = SOURCES,
     teacher: str = "lite_medsam",

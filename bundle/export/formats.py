@@ -72,7 +72,7 @@ def exported_program(network: nn.Module, image_size: int) -> torch.export.Export
 
 
 def export_torchscript(network: nn.Module, image_size: int, path: str | Path) -> Path:
-    """Write a traced network with its weights frozen in, batch normalisation folded into the convolutions."""
+    """Write a traced network with its weights frozen in, batch normalization folded into the convolutions."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # every shape that is read while tracing; TorchScript's own end
         traced = torch.jit.trace(network, example_frames(image_size, 2), check_trace=False)

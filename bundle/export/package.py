@@ -139,7 +139,7 @@ def check_versions(root: Path) -> tuple[str, str]:
 
 
 def check_weights_are_listed(files: Mapping[str, Path]) -> None:
-    """Refuse weights in ``models/`` whose checksum is in no JSON file there, beside their source and licence."""
+    """Refuse weights in ``models/`` whose checksum is in no JSON file there, beside their source and license."""
     models = {path: file for path, file in files.items() if path.startswith("models/")}
     cards = [file.read_text(encoding="utf-8") for file in models.values() if file.suffix == ".json"]
     listed = {value for card in cards for value in _values_of("sha256", json.loads(card))}
@@ -148,7 +148,7 @@ def check_weights_are_listed(files: Mapping[str, Path]) -> None:
     if unlisted:
         raise BundleError(
             f"weights whose SHA-256 is in no JSON file of models/: {', '.join(unlisted)}; write it there with source "
-            f"and licence, or move the weights elsewhere"
+            f"and license, or move the weights elsewhere"
         )
 
 

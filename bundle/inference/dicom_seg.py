@@ -35,7 +35,7 @@ from bundle.data.kinds import DICOM_SUFFIXES
 from bundle.inference.folder import study_key
 from bundle.inference.study import INTENDED_USE, NOMINAL_GEOMETRY, SegmentedStudy
 from bundle.metrics.kinematics.clip_masks import MaskFrames
-from bundle.structures import COLOURS
+from bundle.structures import COLORS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
 EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"
@@ -297,7 +297,7 @@ def _describe_segments(structures: Sequence[str], origins: Sequence[SegmentOrigi
                 algorithm_identification=None if origin.kind == "MANUAL" else _algorithm(origin.model or {}),
                 tracking_id=structure[:64],
                 tracking_uid=hd.UID(),
-                display_color=hd.color.CIELabColor.from_rgb(*COLOURS.get(structure, (255, 255, 255))),
+                display_color=hd.color.CIELabColor.from_rgb(*COLORS.get(structure, (255, 255, 255))),
             )
         )
     return descriptions

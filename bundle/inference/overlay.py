@@ -17,13 +17,13 @@ from bundle.atomic import atomic_path, write_json
 from bundle.data.clip import Clip
 from bundle.inference.study import INTENDED_USE, SegmentedStudy
 from bundle.metrics.kinematics.clip_masks import MaskFrames
-from bundle.structures import COLOURS
+from bundle.structures import COLORS
 
 FILL_OPACITY, OUTLINE_OPACITY = 0.22, 0.95
 MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 512, 768, 1280
 PANEL, BRIGHT, DIM = (17, 19, 23), (236, 238, 242), (104, 110, 120)
 # Beyond the named structures: light tints of Paul Tol's palette.
-OTHER_COLOURS = ((119, 170, 221), (238, 136, 102), (170, 170, 0), (255, 170, 187), (68, 187, 153), (221, 221, 221))
+OTHER_COLORS = ((119, 170, 221), (238, 136, 102), (170, 170, 0), (255, 170, 187), (68, 187, 153), (221, 221, 221))
 DISPLAY_RATE = Fraction(12)
 IRREGULAR = 0.1  # an interval that differs by more than this share from the mean
 
@@ -34,7 +34,7 @@ class OverlayPainter:
     def __init__(self, clip: Clip, structures: Sequence[str]) -> None:
         self.clip = clip
         self.structures = tuple(structures)
-        self.colours = structure_colours(structures)
+        self.colors = structure_colors(structures)
         rows = clip.shape.rows * max(1.0, clip.pixel_aspect)
         columns = clip.shape.columns * max(1.0, 1 / clip.pixel_aspect)
         scale = min(max(1.0, MIN_HEIGHT / rows), MAX_HEIGHT / rows, MAX_WIDTH / columns)
@@ -53,15 +53,15 @@ class OverlayPainter:
         canvas = np.repeat(self._resize(values)[..., None], 3, axis=2).astype(np.float32)
         order = _largest_first(masks)
         resized = {s: self._resize(np.where(masks[s], np.uint8(255), np.uint8(0))) for s in order}
-        shapes = [(self.colours[s], *_soft_shape(resized[s], self.height)) for s in order if resized[s].any()]
-        for colour, box, area, _ in shapes:
-            _blend(canvas[box], colour, FILL_OPACITY * area)
-        for colour, box, _, outline in shapes:
-            _blend(canvas[box], colour, OUTLINE_OPACITY * outline)
+        shapes = [(self.colors[s], *_soft_shape(resized[s], self.height)) for s in order if resized[s].any()]
+        for color, box, area, _ in shapes:
+            _blend(canvas[box], color, FILL_OPACITY * area)
+        for color, box, _, outline in shapes:
+            _blend(canvas[box], color, OUTLINE_OPACITY * outline)
         picture = np.clip(canvas.round(), 0, 255).astype(np.uint8)
         times, frame = self.clip.frame_times_ms, f"frame {index + 1} / {self.clip.num_frames}"
         time = "no frame times" if times is None else f"{times[index] / 1000:.3f} s"
-        legend = self.legend.draw(frame, time, self.colours, [bool(mask.any()) for mask in masks])
+        legend = self.legend.draw(frame, time, self.colors, [bool(mask.any()) for mask in masks])
         return np.concatenate([picture, legend], axis=1)
 
     def _resize(self, values: np.ndarray) -> np.ndarray:  # (H, W) uint8 -> (height, width) uint8
@@ -116,10 +116,10 @@ def richest_frame(masks: MaskFrames) -> int:
     return max(range(len(richness)), key=richness.__getitem__)
 
 
-def structure_colours(structures: Sequence[str]) -> list[tuple[int, int, int]]:
+def structure_colors(structures: Sequence[str]) -> list[tuple[int, int, int]]:
     """RGB per structure: the project's for its 12 names, others in turn for a site's own."""
-    others = iter(OTHER_COLOURS * (1 + len(structures) // len(OTHER_COLOURS)))
-    return [COLOURS[name] if name in COLOURS else next(others) for name in structures]
+    others = iter(OTHER_COLORS * (1 + len(structures) // len(OTHER_COLORS)))
+    return [COLORS[name] if name in COLORS else next(others) for name in structures]
 
 
 def _add_stream(container: av.container.OutputContainer, rate: Fraction, size: tuple[int, int]) -> av.VideoStream:
@@ -152,11 +152,11 @@ def _soft_shape(mask: np.ndarray, height: int) -> tuple[tuple[slice, slice], np.
     return (box[0], box[1]), soft, (4 * soft * (1 - soft)) ** 2  # 1 where the blurred mask is one half
 
 
-def _blend(canvas: np.ndarray, colour: tuple[int, int, int], opacity: np.ndarray) -> None:
+def _blend(canvas: np.ndarray, color: tuple[int, int, int], opacity: np.ndarray) -> None:
     """Paint where it shows; ``canvas`` is a view and changes in place."""
     shown = opacity > 1 / 255
     painted, share = canvas[shown], opacity[shown, None]
-    canvas[shown] = painted + (np.array(colour, np.float32) - painted) * share
+    canvas[shown] = painted + (np.array(color, np.float32) - painted) * share
 
 
 class _Legend:
@@ -170,7 +170,7 @@ class _Legend:
         self.width = _even(max(font.getlength(_label(name)) for name in structures) + 3.6 * self.font_size)
 
     def draw(
-        self, frame: str, time: str, colours: Sequence[tuple[int, int, int]], present: Sequence[bool]
+        self, frame: str, time: str, colors: Sequence[tuple[int, int, int]], present: Sequence[bool]
     ) -> np.ndarray:
         size = self.font_size
         panel = Image.new("RGB", (self.width, self.height), PANEL)
@@ -178,12 +178,12 @@ class _Legend:
         font, small = ImageFont.load_default(size), ImageFont.load_default(max(10, round(0.78 * size)))
         pen.text((size, 0.9 * size), frame, fill=BRIGHT, font=ImageFont.load_default(round(1.15 * size)))
         pen.text((size, 2.5 * size), time, fill=DIM, font=font)
-        for row, (name, colour, is_present) in enumerate(zip(self.structures, colours, present, strict=True)):
+        for row, (name, color, is_present) in enumerate(zip(self.structures, colors, present, strict=True)):
             middle = 5.2 * size + row * self.row_height
             swatch = (size, middle - 0.4 * size, 1.8 * size, middle + 0.4 * size)
-            faint = tuple(round(0.45 * c + 0.55 * p) for c, p in zip(colour, PANEL, strict=True))
+            faint = tuple(round(0.45 * c + 0.55 * p) for c, p in zip(color, PANEL, strict=True))
             pen.rounded_rectangle(
-                swatch, radius=0.2 * size, fill=colour if is_present else PANEL, outline=colour if is_present else faint
+                swatch, radius=0.2 * size, fill=color if is_present else PANEL, outline=color if is_present else faint
             )
             pen.text((2.5 * size, middle), _label(name), fill=BRIGHT if is_present else DIM, font=font, anchor="lm")
         bottom = self.height - 0.8 * size

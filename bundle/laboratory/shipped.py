@@ -34,7 +34,7 @@ def make_shipped_model(
     Args:
         start: The segmenter to go on from: the demo's, or an older one that shipped.
         output_dir: Folder of the trainings and evaluations; an interrupted training goes on.
-        target: The weights; ``<name>.json`` beside them gets checksum, origin, licence and scores.
+        target: The weights; ``<name>.json`` beside them gets checksum, origin, license and scores.
         only_fine: Leave the training at 256 out: for weights that have been through it.
 
     Raises:
@@ -80,7 +80,7 @@ def _scores(folder: Path) -> dict[str, Any]:
 
 
 def in_half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels as float16, which halves the file; vectors (biases, statistics of normalisation) stay."""
+    """Matrices and kernels as float16, which halves the file; vectors (biases, statistics of normalization) stay."""
     return {
         name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()
     }
@@ -113,7 +113,7 @@ def _write_weights(trained: Path, target: Path) -> None:
 
 def _write_card(trained: Path, target: Path, **more: Any) -> dict[str, Any]:
     """Beside the weights: the training's card, what the file is, and more."""
-    file = {"file": target.name, "sha256": file_sha256(target), "bytes": target.stat().st_size, "licence": "Apache-2.0"}
+    file = {"file": target.name, "sha256": file_sha256(target), "bytes": target.stat().st_size, "license": "Apache-2.0"}
     card = json.loads(trained.read_text()) | file | more
     write_json(target.with_suffix(".json"), card)
     return card

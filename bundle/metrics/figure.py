@@ -8,7 +8,7 @@ import numpy as np
 
 from bundle.atomic import atomic_path
 from bundle.extras import needs_extra
-from bundle.structures import COLOURS
+from bundle.structures import COLORS
 
 with needs_extra("train", "an evaluation's figure"):
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ with needs_extra("train", "an evaluation's figure"):
 if TYPE_CHECKING:
     from bundle.metrics.report import PatientScore
 
-FALLBACK_COLOUR = (120, 120, 120)
+FALLBACK_COLOR = (120, 120, 120)
 INK, FAINT = "#222222", "#d9d9d9"
 
 
@@ -49,18 +49,18 @@ def draw_scores(scores: Sequence["PatientScore"], structures: Sequence[str], uni
 def _draw_panel(axes: Axes, scores: Sequence["PatientScore"], structures: Sequence[str], measure: str) -> None:
     for position, structure in enumerate(structures):
         values = np.array([getattr(score, measure) for score in scores if score.structure == structure], dtype=float)
-        _draw_row(axes, values[~np.isnan(values)], position, COLOURS.get(structure, FALLBACK_COLOUR))
+        _draw_row(axes, values[~np.isnan(values)], position, COLORS.get(structure, FALLBACK_COLOR))
     axes.set_axisbelow(True)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_row(axes: Axes, values: np.ndarray, position: int, colour: tuple[int, int, int]) -> None:
+def _draw_row(axes: Axes, values: np.ndarray, position: int, color: tuple[int, int, int]) -> None:
     if not values.size:
-        axes.annotate("no value", (0, position), xytext=(6, 0), textcoords="offset points", va="center", color="grey")
+        axes.annotate("no value", (0, position), xytext=(6, 0), textcoords="offset points", va="center", color="gray")
         return
-    rgb = [channel / 255 for channel in colour]
+    rgb = [channel / 255 for channel in color]
     axes.plot([values.min(), values.max()], [position] * 2, color=rgb, linewidth=7, alpha=0.35, solid_capstyle="round")
     # Spread within the row, in a fixed order, so that equal patients stay visible and the picture can be redrawn.
     offsets = np.linspace(-0.16, 0.16, values.size) if values.size > 1 else np.zeros(1)

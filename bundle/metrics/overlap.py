@@ -57,7 +57,7 @@ def hausdorff_95(pred: Tensor, label: Tensor, pixel_spacing_mm: Tensor | None = 
         pixel_spacing_mm: Row and column spacing of that grid ``(B, 2)``. None: distances in pixels.
 
     Returns:
-        Distances ``(B, S)`` in millimetres, or in pixels without a spacing; NaN where either mask is empty.
+        Distances ``(B, S)`` in millimeters, or in pixels without a spacing; NaN where either mask is empty.
 
     Raises:
         ValueError: If the shapes differ, a value is neither 0 nor 1, or a spacing is not positive.

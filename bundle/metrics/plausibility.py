@@ -13,11 +13,11 @@ import numpy as np
 from scipy import ndimage
 
 EVEN = (0.6, 2.3)  # distance from C2 to C3 over that from C3 to C4; C2's dens puts its middle higher
-LIKE = (0.6, 1.67)  # area of C3 over that of C4: bodies of neighbours
+LIKE = (0.6, 1.67)  # area of C3 over that of C4: bodies of neighbors
 # Side of a square as large as C3's body: body heights are about 0.8 of the distance between two vertebrae.
 BODY = (0.2, 0.55)
 BESIDE = 0.2  # how far C3 may lie beside the line from C2 to C4
-OVERLAP = 0.1  # share of a vertebra that its neighbour may cover
+OVERLAP = 0.1  # share of a vertebra that its neighbor may cover
 NEAR = 0.25  # what touches but for the outlines' errors
 INSIDE = 0.9  # share of the contrast that must be in or near the passage
 VERTEBRAE = ("c2", "c3", "c4")

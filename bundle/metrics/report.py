@@ -5,7 +5,7 @@
 - A frame whose label has the structure and whose prediction is empty has Dice 0 and no HD95; it counts towards
   ``missed_rate``, the share of frames with the structure in which it is missed.
 - Frames are averaged within a patient, patients within a structure, structures into ``mean_dice`` and ``mean_hd95``.
-- Distances are millimetres if *every* frame has a pixel spacing, else pixels; ``unit`` says which.
+- Distances are millimeters if *every* frame has a pixel spacing, else pixels; ``unit`` says which.
 """
 
 from collections.abc import Iterable, Sequence
@@ -255,7 +255,7 @@ def _known_spacing(pixel_spacing_mm: Tensor | None, num_frames: int) -> Tensor:
 
 
 def _distances(pred: Tensor, label: Tensor, spacing: Tensor) -> tuple[Tensor, Tensor]:
-    """HD95 ``(B, S)`` in pixels, and in millimetres where the spacing is known."""
+    """HD95 ``(B, S)`` in pixels, and in millimeters where the spacing is known."""
     in_pixels = hausdorff_95(pred, label)
     in_mm = in_pixels * spacing[:, :1].float()  # right for square pixels, and NaN where the spacing is
     oblong = ~spacing.isnan().any(dim=1) & (spacing[:, 0] != spacing[:, 1])

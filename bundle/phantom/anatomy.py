@@ -45,12 +45,12 @@ class Head:
     """Rigid placement of the template head on the spine."""
 
     patient: Patient
-    centre: Points
+    center: Points
 
     def place(self, points: ArrayLike) -> Points:
         """Map template points to the patient's head."""
-        shifted = np.asarray(points, float) - np.array(HEAD_PIVOT_MM) + self.centre
-        return rotate(shifted, -self.patient.head_tilt, self.centre)
+        shifted = np.asarray(points, float) - np.array(HEAD_PIVOT_MM) + self.center
+        return rotate(shifted, -self.patient.head_tilt, self.center)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def build_anatomy(patient: Patient) -> Anatomy:
     """Place spine and head."""
     spine = build_spine(patient)
     vertebrae = {level: vertebral_body(patient, spine, level) for level in range(2, 8)}
-    centre = spine.local(2.0, [(0.0, patient.dens_mm - TEMPLATE_DENS_MM)])[0]
-    return Anatomy(patient, spine, Head(patient, centre), vertebrae)
+    center = spine.local(2.0, [(0.0, patient.dens_mm - TEMPLATE_DENS_MM)])[0]
+    return Anatomy(patient, spine, Head(patient, center), vertebrae)
 
 
 def mandible_halves(anatomy: Anatomy, jaw_degrees: float) -> tuple[Points, Points]:
@@ -105,7 +105,7 @@ def teeth(anatomy: Anatomy, rng: np.random.Generator, upper: bool) -> list[tuple
     """Outlines of one row of teeth at jaw closure, each with whether it carries a metal filling."""
     patient = anatomy.patient
     widths = np.array([9.5, 9.5, 8.5, 7.0, 6.5, 6.0, 5.5, 5.5])
-    centres = (183.0 if upper else 179.0) - (np.cumsum(widths[::-1]) - widths[::-1] / 2)[::-1] * 0.86
+    centers = (183.0 if upper else 179.0) - (np.cumsum(widths[::-1]) - widths[::-1] / 2)[::-1] * 0.86
     fill_probability = min(patient.fillings / 8.0, 0.85) * np.array([1, 1, 1, 0.8, 0.6, 0.3, 0.15, 0.15])
     row = []
     for side in (-0.5, 0.5):
@@ -114,7 +114,7 @@ def teeth(anatomy: Anatomy, rng: np.random.Generator, upper: bool) -> list[tuple
         filled = rng.random(8) < fill_probability
         wobble = rng.normal(0, 0.5, (8, 2))
         for index in np.flatnonzero(present):
-            x, y = centres[index] + wobble[index, 0] + shift[0], (73.0 if upper else 74.2) + wobble[index, 1] + shift[1]
+            x, y = centers[index] + wobble[index, 0] + shift[0], (73.0 if upper else 74.2) + wobble[index, 1] + shift[1]
             outline = tooth(x, y, widths[index], 7.5, 11.0 if upper else 10.0, upward=upper)
             row.append((anatomy.head.place(outline), bool(filled[index])))
     return row

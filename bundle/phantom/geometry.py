@@ -45,25 +45,25 @@ def normals(curve: Points) -> Points:
     return np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
 
 
-def ribbon(centre_line: Points, half_width: ArrayLike) -> Points:
+def ribbon(center_line: Points, half_width: ArrayLike) -> Points:
     """Outline of a band around an open curve ``(N, 2)``, of one half width, or one per point."""
-    offset = normals(centre_line) * np.broadcast_to(np.asarray(half_width, float), len(centre_line))[:, None]
-    return np.concatenate([centre_line + offset, (centre_line - offset)[::-1]])
+    offset = normals(center_line) * np.broadcast_to(np.asarray(half_width, float), len(center_line))[:, None]
+    return np.concatenate([center_line + offset, (center_line - offset)[::-1]])
 
 
-def rotate(points: ArrayLike, degrees: float, centre: ArrayLike) -> Points:
+def rotate(points: ArrayLike, degrees: float, center: ArrayLike) -> Points:
     """Turn points clockwise on the screen (y points down)."""
     angle = np.deg2rad(degrees)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    pivot = np.asarray(centre, float)
+    pivot = np.asarray(center, float)
     return (np.asarray(points, float) - pivot) @ matrix.T + pivot
 
 
-def ellipse(centre: ArrayLike, radii: ArrayLike, degrees: float = 0.0, num_points: int = 40) -> Points:
+def ellipse(center: ArrayLike, radii: ArrayLike, degrees: float = 0.0, num_points: int = 40) -> Points:
     """Outline of an ellipse."""
     phase = np.linspace(0.0, 2 * np.pi, num_points, endpoint=False)
-    outline = np.stack([np.cos(phase), np.sin(phase)], axis=1) * np.asarray(radii, float) + np.asarray(centre, float)
-    return rotate(outline, degrees, centre)
+    outline = np.stack([np.cos(phase), np.sin(phase)], axis=1) * np.asarray(radii, float) + np.asarray(center, float)
+    return rotate(outline, degrees, center)
 
 
 def rounded(corners: ArrayLike, share: float) -> Points:

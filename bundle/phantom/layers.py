@@ -164,12 +164,12 @@ def _draw_teeth(
 
 def _draw_marker(canvas: Canvas, metal: np.ndarray, machine: Machine) -> None:
     radius = machine.marker_diameter_mm / 2
-    centre = np.array(machine.marker_mm)
+    center = np.array(machine.marker_mm)
     if machine.marker == "disc":
-        canvas.add(metal, ellipse(centre, (radius, radius)), 3.6, blur_mm=0.15)
+        canvas.add(metal, ellipse(center, (radius, radius)), 3.6, blur_mm=0.15)
     elif machine.marker == "rings":
         for shift, squeeze in ((0.0, 1.0), (0.42, 0.7)):
-            middle = centre + shift * np.array([-60.0, 40.0]) * 0.6
+            middle = center + shift * np.array([-60.0, 40.0]) * 0.6
             ring = ellipse(middle, (0.22 * machine.marker_diameter_mm * squeeze, 0.22 * machine.marker_diameter_mm))
             canvas.add(metal, ribbon(np.concatenate([ring, ring[:2]]), 0.9), 1.6, blur_mm=0.2)
 

@@ -18,7 +18,7 @@ class Machine:
     field_mm: float  # Width of the square frame in the plane of the pharynx
     magnification: float  # Source-detector over source-patient distance
     frame_rate: float  # Frames per second
-    grey_scale: Literal["linear", "log"]  # linear in the number of X-rays or log
+    gray_scale: Literal["linear", "log"]  # linear in the number of X-rays or log
     gamma: float  # Exponent of the display curve of a linear machine
     photons: float  # X-rays per pixel of a 512 frame at gray 0.5; fewer means more noise
     blur_mm: float  # Standard deviation of the detector's blur
@@ -31,7 +31,7 @@ class Machine:
     shutter_mm: tuple[float, float, float, float]
     cut_corner_mm: float  # Length cut off the upper anterior corner; 0 none
     edge_mm: float  # Width of the collimator's penumbra
-    centre_mm: tuple[float, float]  # Point of the template in the middle of the frame
+    center_mm: tuple[float, float]  # Point of the template in the middle of the frame
     rotation: float  # Rotation of the view in degrees
     sway_mm: float  # Amplitude of the head's motion
     marker: Marker  # A coin-like disc, a ring pair or nothing, for the calibration of lengths
@@ -50,7 +50,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
         field_mm=field,
         magnification=rng.uniform(1.15, 1.4),
         frame_rate=float(rng.choice([12.0, 15.0, 25.0, 30.0], p=[0.15, 0.25, 0.15, 0.45])),
-        grey_scale="linear" if rng.random() < 0.6 else "log",
+        gray_scale="linear" if rng.random() < 0.6 else "log",
         gamma=rng.uniform(0.75, 1.1),
         photons=float(np.exp(rng.uniform(np.log(350.0), np.log(2500.0)))),
         blur_mm=rng.uniform(0.12, 0.34),
@@ -62,7 +62,7 @@ def draw_machine(rng: np.random.Generator, marker_diameter_mm: float = 24.26) ->
         shutter_mm=(-left, -top, right, bottom),
         cut_corner_mm=float(rng.uniform(10.0, 26.0)) if rng.random() < 0.4 else 0.0,
         edge_mm=rng.uniform(0.8, 2.2),
-        centre_mm=(rng.normal(108.0, 6.0), rng.normal(128.0, 6.0)),
+        center_mm=(rng.normal(108.0, 6.0), rng.normal(128.0, 6.0)),
         rotation=rng.normal(0.0, 3.5),
         sway_mm=abs(rng.normal(0.0, 0.8)),
         marker=_MARKERS[rng.choice(3, p=[0.35, 0.25, 0.4])],
@@ -77,4 +77,4 @@ def canvas_at(machine: Machine, scale: float, size: int, shift_mm: np.ndarray, t
     pixels = size / machine.field_mm * scale
     matrix = pixels * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = (size - 1) / 2
-    return Canvas(size, matrix, middle - matrix @ (np.array(machine.centre_mm) - shift_mm))
+    return Canvas(size, matrix, middle - matrix @ (np.array(machine.center_mm) - shift_mm))

@@ -89,8 +89,8 @@ class Pose:
         return self.patient.pharynx_width * PchipInterpolator(levels, depth)(np.clip(level, 1.6, 5.45))
 
     @cached_property
-    def hyoid_centre(self) -> Points:
-        """Centre of the hyoid body."""
+    def hyoid_center(self) -> Points:
+        """Center of the hyoid body."""
         rest = self.spine.point(self.patient.hyoid_level, self.patient.hyoid_distance_mm)
         forward = self.spine.anterior(self.patient.hyoid_level)
         up = np.array([forward[1], -forward[0]])
@@ -99,11 +99,11 @@ class Pose:
 
     def _hyoid(self) -> tuple[Points, Points]:
         """Outline of the body, a comma seen from the side, and of the greater horns behind it."""
-        centre, forward = self.hyoid_centre, self.spine.anterior(3.5)
+        center, forward = self.hyoid_center, self.spine.anterior(3.5)
         up = np.array([forward[1], -forward[0]])
         knots = np.array([(4.6, 2.6), (5.4, -1.0), (2.6, -3.8), (-2.4, -3.2), (-6.2, 0.2), (-5.6, 3.2), (-0.6, 3.4)])
-        body = centre + knots[:, :1] * forward + knots[:, 1:] * up
-        line = smooth_open([centre - 4 * forward, centre - 14 * forward + 3 * up, centre - 27 * forward + 8.5 * up], 20)
+        body = center + knots[:, :1] * forward + knots[:, 1:] * up
+        line = smooth_open([center - 4 * forward, center - 14 * forward + 3 * up, center - 27 * forward + 8.5 * up], 20)
         return smooth_closed(body, 40), ribbon(line, np.linspace(1.9, 1.2, 20))
 
     @cached_property
@@ -237,14 +237,14 @@ class Pose:
         pivot = self.anatomy.head.place([(131, 104), (150, 104), (166, 101), (173, 93), (174, 84)])
         chin = pivot + np.array([-0.2, 1.0]) * (self.state.jaw * 0.8)
         forward = self.spine.anterior(3.5)
-        floor = np.concatenate([[self.hyoid_centre - 4.0 * forward], [self.hyoid_centre + np.array([1.0, -4.0])], chin])
+        floor = np.concatenate([[self.hyoid_center - 4.0 * forward], [self.hyoid_center + np.array([1.0, -4.0])], chin])
         upper = np.concatenate([smooth_open(dorsum[3 : NUM_ORAL + 6 : 3], 40), dorsum[NUM_ORAL + 6 :]])
         back = smooth_open(np.concatenate([upper[-1:], floor, upper[:1]]), 50)
         return np.concatenate([upper, back[1:-1]])
 
     @cached_property
     def epiglottis_line(self) -> Points:
-        """Centre line from the petiole to the tip; inversion folds it back and down over the larynx."""
+        """Center line from the petiole to the tip; inversion folds it back and down over the larynx."""
         base = self.larynx_point(4.45, 35.0)
         inverted = self.state.epiglottis
         length = 25.0

@@ -8,23 +8,23 @@ from numpy.typing import ArrayLike
 from bundle.phantom.geometry import Points, rounded, smooth_closed
 from bundle.phantom.patient import Patient
 
-C4_CENTRE_MM = (64.0, 128.0)  # Where the template's frame of reference puts the center of C4
+C4_CENTER_MM = (64.0, 128.0)  # Where the template's frame of reference puts the center of C4
 
 
 @dataclass(frozen=True)
 class Spine:
-    """Centre line of the vertebrae; level 4.0 is the center of C4, 4.5 the disc below it."""
+    """Center line of the vertebrae; level 4.0 is the center of C4, 4.5 the disc below it."""
 
     levels: np.ndarray  # Grid of levels (N,)
-    centres: Points  # Center line (N, 2)
+    centers: Points  # Center line (N, 2)
     angles: np.ndarray  # Direction of the spine against the vertical (N,), radians
     pitch_mm: float  # Distance between two levels
 
     def point(self, level: ArrayLike, anterior_mm: ArrayLike) -> Points:
         """Points at given levels and distances in front of the center line, ``(N, 2)``."""
         level = np.asarray(level, float)
-        x = np.interp(level, self.levels, self.centres[:, 0])
-        y = np.interp(level, self.levels, self.centres[:, 1])
+        x = np.interp(level, self.levels, self.centers[:, 0])
+        y = np.interp(level, self.levels, self.centers[:, 1])
         return np.stack([x, y], axis=-1) + np.asarray(anterior_mm, float)[..., None] * self.anterior(level)
 
     def anterior(self, level: ArrayLike) -> Points:
@@ -46,9 +46,9 @@ def build_spine(patient: Patient) -> Spine:
     angles = np.deg2rad(patient.lean + patient.lordosis * (levels - 4.0))
     step = (levels[1] - levels[0]) * patient.pitch_mm
     down = np.stack([-np.sin(angles), np.cos(angles)], axis=1) * step
-    centres = np.cumsum(down, axis=0)
-    centres += np.array(C4_CENTRE_MM) - centres[np.argmin(abs(levels - 4.0))]
-    return Spine(levels, centres, angles, patient.pitch_mm)
+    centers = np.cumsum(down, axis=0)
+    centers += np.array(C4_CENTER_MM) - centers[np.argmin(abs(levels - 4.0))]
+    return Spine(levels, centers, angles, patient.pitch_mm)
 
 
 def body_corners(patient: Patient, level: int) -> Points:

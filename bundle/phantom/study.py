@@ -94,9 +94,9 @@ def frame_times(swallow: Swallow, frame_rate: float, num_frames: int, sampling: 
     step = 1
     if sampling == "spread":
         step = max(1, round((swallow.end_s - swallow.start_s) * frame_rate / num_frames))
-    centre = 0.35 * swallow.slowness if step == 1 else (swallow.start_s + swallow.end_s) / 2
+    center = 0.35 * swallow.slowness if step == 1 else (swallow.start_s + swallow.end_s) / 2
     middle = (num_frames - 1) / 2
-    return centre + (np.arange(num_frames) - middle) * step / frame_rate, step
+    return center + (np.arange(num_frames) - middle) * step / frame_rate, step
 
 
 class _Imager:
@@ -169,7 +169,7 @@ def _describe(patient: Patient, swallow: Swallow, machine: Machine) -> dict[str,
         "marker_diameter_mm": machine.marker_diameter_mm,
         "magnification": machine.magnification,
         "frame_rate": machine.frame_rate,
-        "grey_scale": machine.grey_scale,
+        "gray_scale": machine.gray_scale,
         "patient": asdict(patient),
         "swallow": asdict(swallow),
         "machine": asdict(machine),

@@ -124,10 +124,10 @@ def frame_truth(canvas: Canvas, pose: Pose, masks: np.ndarray, spacing: float) -
     c2, c4 = (anterior_inferior_corner(patient, spine, level) for level in (2, 4))
     up = (c2 - c4) / np.linalg.norm(c2 - c4)
     forward = np.array([-up[1], up[0]])
-    offset = (pose.hyoid_centre - c4) * patient.scale
+    offset = (pose.hyoid_center - c4) * patient.scale
     residue = canvas.mask(*pose.residue).sum() if pose.residue else 0
     return {
-        "hyoid_px": canvas.to_pixels(pose.hyoid_centre),
+        "hyoid_px": canvas.to_pixels(pose.hyoid_center),
         "hyoid_mm": np.array([offset @ forward, offset @ up]),
         "c2_px": canvas.to_pixels(c2),
         "c4_px": canvas.to_pixels(c4),

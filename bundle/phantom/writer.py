@@ -126,7 +126,7 @@ def _describe_pixels(dataset: Dataset, study: PhantomStudy) -> None:
     dataset.Rows, dataset.Columns = study.stored.shape[1:]
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     dataset.PixelRepresentation = 0
-    dataset.PixelIntensityRelationship = "LIN" if study.description["grey_scale"] == "linear" else "LOG"
+    dataset.PixelIntensityRelationship = "LIN" if study.description["gray_scale"] == "linear" else "LOG"
     dataset.PixelIntensityRelationshipSign = 1
     # PS3.3 C.11.2.1.2.1: the linear window runs from c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2.
     dataset.WindowWidth = str(STORED_RANGE + 1)

@@ -54,7 +54,7 @@ class Detector:
         if self._previous is not None:
             exposure = (1.0 - keep) * exposure + keep * self._previous
         self._previous = exposure
-        return store(self._grey(exposure))
+        return store(self._gray(exposure))
 
     def _detect(self, exposure: np.ndarray) -> np.ndarray:
         """Add quantum noise, then blur both: noise is as coarse as the detector."""
@@ -65,28 +65,28 @@ class Detector:
         sigma = machine.blur_mm / machine.field_mm * self.size
         return ndimage.gaussian_filter(noisy, sigma, truncate=2.5)
 
-    def _grey(self, exposure: np.ndarray) -> np.ndarray:
+    def _gray(self, exposure: np.ndarray) -> np.ndarray:
         """Display gray in [0, 1]."""
         machine = self.machine
-        if machine.grey_scale == "log":
+        if machine.gray_scale == "log":
             dark, bright = 0.042, 3.4
             safe = np.maximum(exposure, dark / 8)
             # Below the dark end the curve bends into zero instead of going negative.
-            grey = np.logaddexp(0.0, 6.0 * np.log(safe / dark)).astype(np.float32) / np.float32(
+            gray = np.logaddexp(0.0, 6.0 * np.log(safe / dark)).astype(np.float32) / np.float32(
                 6 * np.log(bright / dark)
             )
         else:
-            grey = np.maximum(exposure, 0.0) ** np.float32(machine.gamma)
+            gray = np.maximum(exposure, 0.0) ** np.float32(machine.gamma)
         # A soft knee before the ceiling, as of a television camera.
         top = np.float32(machine.saturation)
         knee = 0.85 * top
-        over = np.maximum(grey - knee, 0.0)
-        return np.minimum(grey, knee) + (top - knee) * (1.0 - np.exp(-over / (top - knee)))
+        over = np.maximum(gray - knee, 0.0)
+        return np.minimum(gray, knee) + (top - knee) * (1.0 - np.exp(-over / (top - knee)))
 
 
-def store(grey: np.ndarray) -> np.ndarray:
+def store(gray: np.ndarray) -> np.ndarray:
     """Quantize display gray to the stored 12-bit values."""
-    return np.clip(np.rint(STORED_OFFSET + grey * STORED_RANGE), 0, 4095).astype(np.uint16)
+    return np.clip(np.rint(STORED_OFFSET + gray * STORED_RANGE), 0, 4095).astype(np.uint16)
 
 
 def display(stored: np.ndarray) -> np.ndarray:
@@ -116,9 +116,9 @@ def collimator(machine: Machine, size: int) -> tuple[np.ndarray, np.ndarray]:
     return aperture.astype(np.float32), veil.astype(np.float32)
 
 
-def measuring_field(canvas: Canvas, centre_mm: Points) -> np.ndarray:
+def measuring_field(canvas: Canvas, center_mm: Points) -> np.ndarray:
     """Where the brightness control looks: a Gaussian over the pharynx ``(64, 64)``."""
-    x, y = canvas.to_pixels(centre_mm) * (_COARSE / canvas.size)
+    x, y = canvas.to_pixels(center_mm) * (_COARSE / canvas.size)
     axis = np.arange(_COARSE, dtype=np.float32)
     weight = np.exp(-((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * 9.0**2))
     return weight / weight.sum()

@@ -51,17 +51,17 @@ function paint(canvas, index, { letters, weight }) {
   context.lineJoin = "round";
   for (const { path, s } of drawn) {
     context.globalAlpha = look.opacity;
-    context.fillStyle = study.structures[s].colour;
+    context.fillStyle = study.structures[s].color;
     context.fill(path, "evenodd");
   }
-  context.globalAlpha = 0.5; // a dark edge keeps light colours visible on bright air
+  context.globalAlpha = 0.5; // a dark edge keeps light colors visible on bright air
   context.strokeStyle = "#000";
   context.lineWidth = ((weight + 1.5) * dot) / unit;
   for (const { path } of drawn) context.stroke(path);
   context.globalAlpha = 1;
   context.lineWidth = (weight * dot) / unit;
   for (const { path, s } of drawn) {
-    context.strokeStyle = study.structures[s].colour;
+    context.strokeStyle = study.structures[s].color;
     context.stroke(path);
   }
   if (letters) paintLetters(context, index, drawn.map(({ s }) => s), unit, dot);

@@ -39,7 +39,7 @@ def study_content(
         "frames": list(encode_frames(clip, height, width)),
         "times": None if times is None else [round(float(time), 3) for time in times],
         "displayRate": DISPLAY_RATE,
-        "structures": [{"code": mark.code, "colour": mark.colour, "letter": mark.letter} for mark in marks],
+        "structures": [{"code": mark.code, "color": mark.color, "letter": mark.letter} for mark in marks],
         "outlines": drawn,
         "simplified": num_simplified,
         "anchors": [[anchor(mask, scale) for mask in frame] for frame in masks],

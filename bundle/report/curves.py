@@ -22,7 +22,7 @@ Values = list[float | None]
 class Curve:
     """One line of a plot."""
 
-    structure: str  # the structure whose colour the line has
+    structure: str  # the structure whose color the line has
     values: Values  # one per frame; None where there is none
     label: str = ""  # in words; empty: the structure's
     code: str = ""  # one letter at the line's end; empty: the structure's

@@ -103,7 +103,7 @@ def outline(mask: np.ndarray, scale: tuple[float, float]) -> str:
     if not len(rows):
         return ""
     window = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1).astype(float)
-    corner = np.array([rows[0], columns[0]]) - 1 + 0.5  # a pixel's centre is half a pixel from its edge
+    corner = np.array([rows[0], columns[0]]) - 1 + 0.5  # a pixel's center is half a pixel from its edge
     tolerance = TOLERANCE / min(1.0, *scale)
     polygons = (_simplified(ring, tolerance) + corner for ring in find_contours(window, 0.5))
     return "".join(_path(np.round(polygon * scale * UNITS).astype(int)) for polygon in polygons)

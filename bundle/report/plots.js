@@ -177,8 +177,8 @@ function drawPath(svg) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const within = (place, values, [low, high]) => values.filter(({ at }) => place(at) >= low - 0.5 && place(at) <= high + 0.5);
   const around = (values, room) => {
-    const centre = middle(range(values)), half = room / pixels / 2;
-    return ticks(centre - half, centre + half, 4);
+    const center = middle(range(values)), half = room / pixels / 2;
+    return ticks(center - half, center + half, 4);
   };
   for (const { at, text } of within(x, around(forward, inner.right - inner.left), [inner.left, inner.right])) {
     element("line", { class: "grid", x1: x(at), x2: x(at), y1: inner.top, y2: inner.bottom }, svg);

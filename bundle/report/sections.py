@@ -55,7 +55,7 @@ def key_frames(measures: SwallowMeasures | None, rest_frame: int | None) -> list
 def switches(marks: Iterable[Mark]) -> str:
     """One check box per structure, all on."""
     return "".join(
-        f'<label class="switch" style="--colour:{mark.colour};--text:{mark.ink}">'
+        f'<label class="switch" style="--color:{mark.color};--text:{mark.ink}">'
         f'<input type="checkbox" checked data-structure="{index}">'
         f'<span class="swatch" aria-hidden="true">{escape(mark.code)}</span>'
         f'<span class="name">{escape(mark.label)}</span></label>'
@@ -157,7 +157,7 @@ def _missing(plot: Plot) -> str:
 
 def _spacing(clip: Clip) -> str:
     if clip.pixel_spacing_mm is None:
-        return "none: no millimetres in this report"
+        return "none: no millimeters in this report"
     row, column = clip.pixel_spacing_mm
     size = f"{row:.3g} mm" if row == column else f"{row:.3g} mm between rows, {column:.3g} mm between columns"
     return f"{size} ({clip.spacing_source})"

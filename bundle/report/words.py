@@ -30,7 +30,7 @@ MEASURES = {
     "pharyngeal_transit": "Pharyngeal transit",
     "residue": "Residue after the swallow",
     "residue_percent_full": "Share of the pharynx filled",
-    "nrrs_pharynx": "Normalised residue ratio scale, whole pharynx",
+    "nrrs_pharynx": "Normalized residue ratio scale, whole pharynx",
     "bolus_in_airway": "Frames with bolus in the airway, to be reviewed",
 }
 

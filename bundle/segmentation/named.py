@@ -92,8 +92,8 @@ def _kernels(features: ImageFeatures, rows: Tensor, columns: Tensor, grid: int) 
 
 def _scaled(features: Tensor) -> Tensor:  # (C, h, w)
     """Each channel with mean 0 and standard deviation 1; all of them weigh as much as one."""
-    centred = features - features.mean(dim=(1, 2), keepdim=True)
-    return centred / (features.std(dim=(1, 2), keepdim=True) + 1e-6) / len(features) ** 0.5
+    centered = features - features.mean(dim=(1, 2), keepdim=True)
+    return centered / (features.std(dim=(1, 2), keepdim=True) + 1e-6) / len(features) ** 0.5
 
 
 def _spots(prompt: Prompt, geometry: LetterboxGeometry, logits: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ def _cells_in_box(prompt: Prompt, geometry: LetterboxGeometry, logits: Tensor) -
     points, _ = prompt.sam_points(geometry)
     grid = logits.shape[-1]
     (left, top), (right, bottom) = ((points[0, :2] + 0.5) * grid / geometry.size).tolist()
-    centre = torch.arange(grid, device=logits.device) + 0.5
+    center = torch.arange(grid, device=logits.device) + 0.5
     inside_rows, inside_columns = (
-        (centre > low - 0.5) & (centre < high + 0.5) for low, high in ((top, bottom), (left, right))
+        (center > low - 0.5) & (center < high + 0.5) for low, high in ((top, bottom), (left, right))
     )
     return inside_rows[:, None] & inside_columns

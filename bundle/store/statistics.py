@@ -25,12 +25,12 @@ def save_stored_statistics(
     """
     if rank() > 0:
         return Path(path)
-    labelled = {}
+    labeled = {}
     for name, measured in stored_statistics(views, teachers).items():
-        labelled[name] = empty_statistics(teachers[name], frames_id)
-        measured.source = labelled[name].source
-        labelled[name].merge(measured)
-    save_statistics(labelled, path)
+        labeled[name] = empty_statistics(teachers[name], frames_id)
+        measured.source = labeled[name].source
+        labeled[name].merge(measured)
+    save_statistics(labeled, path)
     return Path(path)
 
 

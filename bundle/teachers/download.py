@@ -20,19 +20,19 @@ class PublishedWeights:
         teacher: Name of the teacher.
         source: Hub id, or the address of a zip archive.
         file_name: The file with the weights, in the hub or in the archive.
-        licence: What the source says, as far as we know; check it before use.
+        license: What the source says, as far as we know; check it before use.
         sha256: The checksum that the source publishes; None when it publishes none.
     """
 
     teacher: str
     source: str
     file_name: str
-    licence: str
+    license: str
     sha256: str | None = None
 
     def __str__(self) -> str:
         checksum = self.sha256 or "not published by the source: recorded on first download"
-        return f"{self.teacher}: {self.file_name} from {self.source}\n  licence: {self.licence}\n  sha256:  {checksum}"
+        return f"{self.teacher}: {self.file_name} from {self.source}\n  license: {self.license}\n  sha256:  {checksum}"
 
 
 PUBLISHED = (

@@ -23,7 +23,7 @@ def group_clips(frames: Sequence[Mapping[str, Any]], min_length: int = 2) -> lis
         clips.setdefault(frame[CLIP], []).append(frame)
     longest = max((len(members) for members in clips.values()), default=0)
     if longest < min_length:
-        raise ValueError(f"a clip needs {min_length} labelled frames, the longest of {len(clips)} clips has {longest}")
+        raise ValueError(f"a clip needs {min_length} labeled frames, the longest of {len(clips)} clips has {longest}")
     return [
         {FRAMES_OF_CLIP: sorted(members, key=lambda frame: frame[FRAME]), CLIP: clip, PATIENT: members[0][PATIENT]}
         for clip, members in clips.items()

@@ -16,7 +16,7 @@ from bundle.annotation.served_model import ServedModel
 from bundle.phantom import generate_study
 from bundle.phantom.writer import write_dicom
 from bundle.segmentation.prompting import Prompt
-from bundle.structures import COLOURS, STRUCTURES
+from bundle.structures import COLORS, STRUCTURES
 
 FIGURES = Path(__file__).resolve().parent
 SEED, SIZE, FRAME = 987_654_334, 512, 5
@@ -42,12 +42,12 @@ def draw() -> None:
         panel.imshow(image.frame(FRAME)[0], cmap="gray", vmin=0, vmax=1)
         panel.set_axis_off()
     for name, mask in zip(STRUCTURES, automatic, strict=True):
-        outline(panels[0], mask, np.array(COLOURS[name]) / 255)
+        outline(panels[0], mask, np.array(COLORS[name]) / 255)
     own = automatic[STRUCTURES.index(STRUCTURE)]
     panels[0].set_title(f"auto: every structure\n{STRUCTURE}, Dice {dice(own, truth):.2f}")
     for panel, prompt, mask in zip(panels[1:], prompts, answers, strict=True):
         outline(panel, truth, (1.0, 1.0, 1.0), "dotted")
-        outline(panel, mask, np.array(COLOURS[STRUCTURE]) / 255)
+        outline(panel, mask, np.array(COLORS[STRUCTURE]) / 255)
         show_prompt(panel, prompt)
         panel.set_title(f"click: {words(prompt)}\n{STRUCTURE}, Dice {dice(mask, truth):.2f}")
     figure.savefig(FIGURES / "annotate.png", dpi=90)

@@ -16,7 +16,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bundle.phantom import PhantomStudy, generate_study
-from bundle.structures import COLOURS, STRUCTURES
+from bundle.structures import COLORS, STRUCTURES
 
 SWALLOW_SEED, PATIENT_SEEDS, SIZE = 2, (0, 6, 11, 13, 1, 14), 288
 MOMENTS_S = (-0.75, 0.03, 0.20, 0.36, 0.55, 1.45)
@@ -26,7 +26,7 @@ def draw_outlines(axis: plt.Axes, masks: np.ndarray) -> None:
     """Draw each mask's border, the large structures first."""
     for index in np.argsort(-masks.sum(axis=(1, 2))):
         if masks[index].any():
-            color = np.array(COLOURS[STRUCTURES[index]]) / 255
+            color = np.array(COLORS[STRUCTURES[index]]) / 255
             axis.contourf(masks[index], levels=[0.5, 1.5], colors=[color], alpha=0.16)
             axis.contour(masks[index], levels=[0.5], colors=[color], linewidths=1.1)
 
@@ -42,7 +42,7 @@ def compress(path: Path) -> None:
     grays = [(round(255 * i / 111),) * 3 for i in range(112)]
     blends = [
         tuple(round(share * value + (1 - share) * gray) for value in color)
-        for color in COLOURS.values()
+        for color in COLORS.values()
         for share in (1.0, 0.6, 0.3, 0.16)
         for gray in (30, 100, 190)
     ]
@@ -64,10 +64,10 @@ def main() -> None:
         draw_outlines(axes[1, column], masks)
     for column, study in enumerate(patients):
         words = [name.replace("_", " ") for name in ("hardware", "aspiration", "residue") if study.description[name]]
-        show(axes[2, column], study.frames[4, 0], ", ".join([study.description["grey_scale"], *words]))
+        show(axes[2, column], study.frames[4, 0], ", ".join([study.description["gray_scale"], *words]))
     for axis in axes.flat:
         axis.set_axis_off()
-    lines = [Line2D([], [], color=np.array(COLOURS[name]) / 255, lw=3) for name in STRUCTURES]
+    lines = [Line2D([], [], color=np.array(COLORS[name]) / 255, lw=3) for name in STRUCTURES]
     names = [name.upper() if len(name) == 2 else name.replace("_", " ") for name in STRUCTURES]
     figure.legend(
         lines,

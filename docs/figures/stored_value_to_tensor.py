@@ -17,11 +17,11 @@ from matplotlib.ticker import MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.data.dicom_grayscale import GreySteps, display_table, modality_values
+from bundle.data.dicom_grayscale import GraySteps, display_table, modality_values
 from bundle.phantom import generate_study
 
 SIZE, HIGHEST = 256, 4095
-STEPS = GreySteps("u2", slope=2.0, intercept=-1024.0, window=(2600.0, 5200.0, "LINEAR"), is_inverted=True)
+STEPS = GraySteps("u2", slope=2.0, intercept=-1024.0, window=(2600.0, 5200.0, "LINEAR"), is_inverted=True)
 CAPTIONS = (
     "1  stored value\n12 of 16 bits are kept",
     "2  modality LUT, or rescale\n2 · stored − 1024",

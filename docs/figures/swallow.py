@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from bundle.phantom import generate_study
-from bundle.structures import COLOURS, STRUCTURES
+from bundle.structures import COLORS, STRUCTURES
 
 FIGURES = Path(__file__).resolve().parent
 ROOT = FIGURES.parents[1]
@@ -34,13 +34,13 @@ def paint(frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Lay the masks (S, H, W) over a frame (H, W) in their colors, the later structures on top."""
     picture = np.repeat(frame[..., None], 3, axis=-1)
     for name, mask in zip(STRUCTURES, masks, strict=True):
-        picture[mask] = (1 - OPACITY) * picture[mask] + OPACITY * np.array(COLOURS[name]) / 255
+        picture[mask] = (1 - OPACITY) * picture[mask] + OPACITY * np.array(COLORS[name]) / 255
     return picture
 
 
 def palette() -> Image.Image:
     """Grays, and every structure's color over grays: the same for all frames, so that nothing flickers."""
-    tints = [(1 - OPACITY) * gray + OPACITY * np.array(COLOURS[name]) / 255 for name in STRUCTURES for gray in TINTS]
+    tints = [(1 - OPACITY) * gray + OPACITY * np.array(COLORS[name]) / 255 for name in STRUCTURES for gray in TINTS]
     colors = np.concatenate([np.repeat(GRAYS[:, None], 3, axis=1), tints])
     image = Image.new("P", (1, 1))
     image.putpalette((255 * colors).round().astype(np.uint8).tobytes())

@@ -12,7 +12,7 @@ from bundle.paths import ROOT
 
 
 def main() -> None:
-    """Distil the student unless it is there, and write the page."""
+    """Distill the student unless it is there, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", default="full", help="of the distillation, of scales.json (full unless given)")
     parser.add_argument(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bundle.laboratory.recipes import catalogue, register
+from bundle.laboratory.recipes import catalog, register
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("teacher", choices=[*catalogue.SMALL_TEACHERS, "compare"])
+    parser.add_argument("teacher", choices=[*catalog.SMALL_TEACHERS, "compare"])
     parser.add_argument(
         "--output", type=Path, help="weights to write; by default models/teachers/TEACHER_small.safetensors"
     )
@@ -22,10 +22,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = arguments.output or Path("models/teachers") / f"{arguments.teacher}_small.safetensors"
-    frames = catalogue.find_frames(arguments.frames)
+    frames = catalog.find_frames(arguments.frames)
     if arguments.teacher == "compare":
         return print(json.dumps(register.compare_teachers(output.parent, frames)["pairwise_cka"], indent=2))
-    entry = catalogue.train_small_teacher(arguments.teacher, output, frames, steps=arguments.steps)
+    entry = catalog.train_small_teacher(arguments.teacher, output, frames, steps=arguments.steps)
     register.register(output.parent, arguments.teacher, entry)
     return print(json.dumps(entry, indent=2))
 

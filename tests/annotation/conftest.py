@@ -191,7 +191,7 @@ def write_every_kind(folder: Path) -> None:
     write_avi(study, folder / "film.avi")
     frames = (read_clip(folder / "cine.dcm").frames[:, 0] * 255).round().astype(np.uint8)  # (T, H, W)
     frames = frames[:, :-28]  # 100 rows: an axis that is exchanged is noticed
-    Image.fromarray(frames[1]).save(folder / "grey.png")
+    Image.fromarray(frames[1]).save(folder / "gray.png")
     Image.fromarray(frames[1]).convert("RGB").save(folder / "rgb.png")
     Image.fromarray(frames[1]).save(folder / "photo.jpg", quality=95)
     volume, affine = frames.transpose(2, 1, 0), np.diag([-0.5, -0.5, 1.0, 1.0])

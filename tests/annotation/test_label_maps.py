@@ -32,9 +32,9 @@ def test_layers_hold_what_overlaps():
     assert layers.present(STRUCTURES, [0]) == {"bolus": 1, "tongue": 3}
 
 
-def test_a_frame_without_any_label_is_not_a_labelled_one():
+def test_a_frame_without_any_label_is_not_a_labeled_one():
     annotation = annotation_of([[[0, 0]], [[0, 2]], [[0, 0]], [[1, 0]]])
-    assert annotation.labelled_frames() == [1, 3]
+    assert annotation.labeled_frames() == [1, 3]
     assert annotation.present(STRUCTURES, [0, 3]) == {"bolus": 1}
     assert annotation.masks([3, 1], 3).tolist() == [
         [[[True, False]], [[False, False]], [[False, False]]],

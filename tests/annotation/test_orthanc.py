@@ -1,4 +1,4 @@
-"""A real PACS: Orthanc on this machine. Series are listed and labelled, and labels go back as DICOM SEG."""
+"""A real PACS: Orthanc on this machine. Series are listed and labeled, and labels go back as DICOM SEG."""
 
 import gzip
 import io
@@ -110,7 +110,7 @@ def dciodvfy_errors(dataset, folder):
     return [line for line in report.splitlines() if line.startswith("Error")]
 
 
-def test_a_cine_of_a_pacs_is_listed_labelled_and_its_label_read_again_from_there(
+def test_a_cine_of_a_pacs_is_listed_labeled_and_its_label_read_again_from_there(
     pacs, start_server, weights, tmp_path_factory
 ):
     address, file, orthanc = pacs

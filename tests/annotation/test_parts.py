@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.annotation.fine_tuning import HeldOutPatients, LabelledImage, training_options, write_label_datalist
+from bundle.annotation.fine_tuning import HeldOutPatients, LabeledImage, training_options, write_label_datalist
 from bundle.annotation.images import ImageCache
 from bundle.annotation.label_maps import Annotation, write_annotation
 from bundle.annotation.model_store import ModelStore
@@ -322,23 +322,23 @@ def test_a_patient_is_told_by_the_dicom_header_or_the_start_of_the_name(tmp_path
         (tmp_path / name).write_bytes(b"")
 
     def patient(name):
-        return LabelledImage(tmp_path / name, Path(), (0,)).identity()
+        return LabeledImage(tmp_path / name, Path(), (0,)).identity()
 
     assert patient("one.dcm") == patient("two.dcm") != patient("three.dcm")
     assert patient("p7_first.png") == patient("p7_second.png") != patient("one.dcm")
 
 
 def test_labels_become_a_data_list_that_training_reads(tmp_path):
-    images, labelled, truth = ImageCache(), [], {}
+    images, labeled, truth = ImageCache(), [], {}
     for number in range(2):
         image = tmp_path / f"p{number}.dcm"
         write_dicom(make_study(number), image, f"p{number}")
         layers = np.random.default_rng(number).integers(0, 13, (1, 4, 128, 128)).astype(np.uint8)
         label = write_annotation(Annotation(layers), images.get(image).grid, STRUCTURES, tmp_path / f"{number}.nii.gz")
-        labelled.append(LabelledImage(image, label, (1, 3)))
+        labeled.append(LabeledImage(image, label, (1, 3)))
         truth[image.resolve()] = layers[0]
     held_out = HeldOutPatients(tmp_path / "held_out.json", PSEUDONYMS)
-    datalist = write_label_datalist(labelled, STRUCTURES, held_out, tmp_path / "list", images)
+    datalist = write_label_datalist(labeled, STRUCTURES, held_out, tmp_path / "list", images)
     load = LoadFramed(STRUCTURES)
     for section in ("training", "validation"):
         entries = load_datalist(datalist, section, STRUCTURES)
@@ -347,9 +347,9 @@ def test_labels_become_a_data_list_that_training_reads(tmp_path):
             expected = truth[entry["image"]][entry["frame"]] == np.arange(1, 13)[:, None, None]
             np.testing.assert_array_equal(load(entry)["label"].numpy(), expected)
     patients = {item["patient"] for item in json.loads(datalist.read_text())["training"]}
-    assert patients == {held_out.pseudonym(labelled[0].identity())}
+    assert patients == {held_out.pseudonym(labeled[0].identity())}
     with pytest.raises(RefusedRequestError, match="at least two patients, of whom one is held out, got 1"):
-        write_label_datalist(labelled[:1], STRUCTURES, held_out, tmp_path / "list", images)
+        write_label_datalist(labeled[:1], STRUCTURES, held_out, tmp_path / "list", images)
 
 
 @pytest.mark.parametrize(

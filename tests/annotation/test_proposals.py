@@ -56,7 +56,7 @@ def test_what_was_accepted_untouched_is_automatic_and_what_was_changed_is_not(pr
     assert (found["hyoid"].model, found["c2"].model, found["c3"].model) == (MODEL, MODEL, None)
 
 
-def test_an_erased_structure_is_semiautomatic_and_frames_that_are_not_labelled_do_not_count(proposals, cine):
+def test_an_erased_structure_is_semiautomatic_and_frames_that_are_not_labeled_do_not_count(proposals, cine):
     image = ImageCache().get(cine)
     proposals.add(image, label(hyoid=[0, 1]), range(4), NAMES, MODEL, is_automatic=True)
     assert kinds(proposals, image, label(), [0])["hyoid"] == "SEMIAUTOMATIC"

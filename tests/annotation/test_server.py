@@ -27,7 +27,7 @@ FILES = {
     "cine": "cine.dcm",
     "single": "single.dcm",
     "film": "film.avi",
-    "grey": "grey.png",
+    "gray": "gray.png",
     "rgb": "rgb.png",
     "photo": "photo.jpg",
     "volume": "volume.nii.gz",
@@ -38,7 +38,7 @@ SHAPES = {
     "cine": (128, 128, 4),
     "single": (128, 128, 1),
     "film": (128, 128, 4),
-    "grey": (128, 100, 1),
+    "gray": (128, 100, 1),
     "rgb": (128, 100, 1),
     "photo": (128, 100, 1),
     "volume": (128, 100, 4),
@@ -117,13 +117,13 @@ def test_a_label_lies_where_its_nifti_lies(server, image, tmp_path):
 
 
 def test_without_a_wish_a_picture_gets_a_png_and_everything_else_nifti(server, expected):
-    answer = server.infer("auto", "grey")
+    answer = server.infer("auto", "gray")
     picture = np.asarray(Image.open(io.BytesIO(answer.content)))
-    np.testing.assert_array_equal(picture, smallest_on_top(expected("grey"))[0])
+    np.testing.assert_array_equal(picture, smallest_on_top(expected("gray"))[0])
     assert server.infer("auto", "cine").headers["content-disposition"].endswith('.nii.gz"')
 
 
-def test_one_frame_of_a_cine_is_labelled_alone(server, expected, tmp_path):
+def test_one_frame_of_a_cine_is_labeled_alone(server, expected, tmp_path):
     label = in_time_order(nib.load(server.label("auto", "cine", ".nii.gz", tmp_path, slice=2)).dataobj)
     assert not label[[0, 1, 3]].any()
     np.testing.assert_array_equal(label[2], smallest_on_top(expected("cine"))[2])
@@ -154,7 +154,7 @@ def test_only_what_is_in_the_label_is_named_with_it(server, expected):
 # Clicks
 
 
-@pytest.mark.parametrize(("image", "frame"), [("grey", 0), ("rgb", 0), ("cine", 2), ("film", 1), ("timed", 3)])
+@pytest.mark.parametrize(("image", "frame"), [("gray", 0), ("rgb", 0), ("cine", 2), ("film", 1), ("timed", 3)])
 def test_clicks_label_one_structure_in_one_frame(server, expected, image, frame, tmp_path):
     path = server.label(
         "click",
@@ -249,12 +249,12 @@ def test_an_image_of_another_shape_or_kind_is_refused_never_squeezed(server, tas
 # Sessions
 
 
-def test_an_image_that_is_sent_is_labelled_and_removed(server, expected):
-    with (server.studies / "grey.png").open("rb") as file:
+def test_an_image_that_is_sent_is_labeled_and_removed(server, expected):
+    with (server.studies / "gray.png").open("rb") as file:
         session = server.request("PUT", "/session/", files={"files": ("mine.png", file)}).json()["session_id"]
     answer = server.request("POST", "/infer/auto", params={"session_id": session, "output": "image"})
     picture = np.asarray(Image.open(io.BytesIO(answer.content)))
-    np.testing.assert_array_equal(picture, smallest_on_top(expected("grey"))[0])
+    np.testing.assert_array_equal(picture, smallest_on_top(expected("gray"))[0])
     assert server.request("DELETE", f"/session/{session}").status_code == 200
     assert server.request("POST", "/infer/auto", params={"session_id": session}).status_code in (400, 404)
     assert not list((server.work_dir / "sessions").glob("*/mine.png"))
@@ -286,7 +286,7 @@ def test_a_label_is_kept_with_our_values_whatever_the_viewers_were(server, tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".seg.nrrd", ".nii.gz"])
-def test_what_the_server_has_labelled_can_be_saved_as_it_came(server, suffix, tmp_path):
+def test_what_the_server_has_labeled_can_be_saved_as_it_came(server, suffix, tmp_path):
     sent = server.label("auto", "film", suffix, tmp_path, slice=1)
     assert server.save("film", sent, frames=[1]).status_code == 200
     kept = server.request("GET", "/datastore/label", params={"label": "film", "tag": "final"}).content
@@ -330,7 +330,7 @@ def test_an_image_is_taken_in_once_and_only_if_it_can_be_read(server):
             "PUT", "/datastore/image", params={"image": name}, files={"file": (f"{name}.png", content)}
         )
 
-    picture = (server.studies / "grey.png").read_bytes()
+    picture = (server.studies / "gray.png").read_bytes()
     assert put("added", picture).status_code == 200
     assert put("added", picture).status_code == 409
     assert put("nothing", b"no picture").status_code == 422
@@ -338,7 +338,7 @@ def test_an_image_is_taken_in_once_and_only_if_it_can_be_read(server):
     assert server.request("DELETE", "/datastore/image", params={"id": "added"}).status_code == 200
 
 
-def test_many_images_are_labelled_at_once_as_a_beginning(server):
+def test_many_images_are_labeled_at_once_as_a_beginning(server):
     params = {"images": ["rgb", "flat"], "max_workers": 1}
     answer = server.request("POST", "/batch/infer/auto", params={"run_sync": "true"}, json=params)
     assert answer.status_code == 200, answer.text
@@ -351,12 +351,12 @@ def test_many_images_are_labelled_at_once_as_a_beginning(server):
 
 def test_each_strategy_names_an_image_without_a_final_label(server):
     listed = server.request("GET", "/datastore/", params={"output": "all"}).json()["objects"]
-    unlabelled = {name for name, entry in listed.items() if "final" not in entry["labels"]}
+    unlabeled = {name for name, entry in listed.items() if "final" not in entry["labels"]}
     chosen = {
         strategy: server.request("POST", f"/activelearning/{strategy}", json={}).json()
         for strategy in ("first", "random", "uncertainty")
     }
-    readable = unlabelled - {"broken", "odd"}
+    readable = unlabeled - {"broken", "odd"}
     assert {answer["id"] for answer in chosen.values()} <= readable
     assert chosen["first"]["id"] == min(readable)
     assert chosen["uncertainty"]["uncertainty"] >= 0
@@ -429,7 +429,7 @@ REFUSED = [
     ("DELETE", "/datastore/label?id=flat&tag=final", {}, 404, "there is no such image or label"),
     ("DELETE", "/datastore/image?id=nobody", {}, 404, "there is no such image or label"),
     ("PUT", "/datastore/label/info?label=cine&tag=final", {"data": {"info": "[1]"}}, 404, "no such address"),
-    ("GET", "/datastore/image?image=grey&check_sum=CRC:1", {}, 400, "check_sum must be hexadecimal"),
+    ("GET", "/datastore/image?image=gray&check_sum=CRC:1", {}, 400, "check_sum must be hexadecimal"),
     ("GET", "/datastore/dataset", {}, 404, "no such address"),
     ("POST", "/train/nose", {"json": {}}, 404, "model must be one of ['auto']"),
     ("POST", "/train/auto", {"json": {"max_epochs": "ten"}}, 422, "max_epochs must be a positive whole number"),
@@ -438,8 +438,8 @@ REFUSED = [
     ("POST", "/train/auto", {"data": "{"}, 422, "the request: "),
     ("POST", "/train/", {"json": {"auto": {"max_epochs": 0}}}, 422, "max_epochs must be a positive whole number"),
     ("DELETE", "/train/", {}, 409, "no training is running"),
-    ("DELETE", "/batch/infer", {}, 409, "no labelling of many images is running"),
-    ("POST", "/batch/infer/nose", {"json": {"images": ["grey"]}}, 404, "many images are labelled by the model auto"),
+    ("DELETE", "/batch/infer", {}, 409, "no labeling of many images is running"),
+    ("POST", "/batch/infer/nose", {"json": {"images": ["gray"]}}, 404, "many images are labeled by the model auto"),
     ("POST", "/batch/infer/auto", {"json": {"images": ["nobody"]}}, 404, "there are no images of 1 of the 1 names"),
     ("POST", "/batch/infer/auto", {"json": {"images": 5}}, 422, "images must be a list of images"),
     ("POST", "/batch/infer/auto", {"json": {"max_batch_size": "x"}}, 422, "max_batch_size must be a whole number"),
@@ -463,7 +463,7 @@ def test_a_bad_request_is_answered_in_one_line_before_anything_is_done(server, m
     assert str(server.studies) not in answer.text
 
 
-def test_of_many_images_those_that_cannot_be_labelled_are_named_and_the_others_done(server):
+def test_of_many_images_those_that_cannot_be_labeled_are_named_and_the_others_done(server):
     sent = {"images": ["broken", "flat"]}
     answers = server.request("POST", "/batch/infer/auto", params={"run_sync": "true"}, json=sent).json()
     assert "not a readable image" in answers["broken"]["error"]
@@ -483,7 +483,7 @@ def test_the_server_says_where_it_is_and_whose_pages_may_use_it(server):
 
 @pytest.mark.parametrize("name", ["../studies/cine", "/etc/hostname", "..", "a/b", "a\\b", ".hidden", "a\nb"])
 def test_a_name_that_is_a_path_is_refused_on_every_route(server, name):
-    picture = {"file": ("x.png", (server.studies / "grey.png").read_bytes())}
+    picture = {"file": ("x.png", (server.studies / "gray.png").read_bytes())}
     label = {"label": ("x.nii.gz", b"")}
     answers = [
         server.infer("auto", name),
@@ -500,13 +500,13 @@ def test_a_name_that_is_a_path_is_refused_on_every_route(server, name):
 
 
 def test_a_path_cannot_be_passed_off_as_a_sessions_image(server):
-    forged = {"image": str(server.studies / "grey.png"), "session": {}}
+    forged = {"image": str(server.studies / "gray.png"), "session": {}}
     answer = server.request("POST", "/infer/auto", params={"image": "cine"}, data={"params": json.dumps(forged)})
     assert (answer.status_code, "sent to this server" in answer.text) == (400, True)
 
 
 def test_a_file_beside_the_request_is_not_taken_for_a_path(server):
-    with (server.studies / "grey.png").open("rb") as file:
+    with (server.studies / "gray.png").open("rb") as file:
         answer = server.request("POST", "/infer/auto", files={"file": ("x.png", file)})
     assert answer.status_code == 400
 
@@ -539,7 +539,7 @@ def test_nothing_to_promote_and_nothing_to_train_on_is_said(server):
 
 
 def test_no_label_file_is_left_behind(server):
-    server.infer("auto", "grey")
+    server.infer("auto", "gray")
     deadline = time.monotonic() + 10  # it is removed after it was sent
     while left := list(server.temporary.glob("label-*")):
         assert time.monotonic() < deadline, left

@@ -84,7 +84,7 @@ def notes(caplog):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def test_every_labelled_frame_is_an_entry(make, tmp_path):
+def test_every_labeled_frame_is_an_entry(make, tmp_path):
     frames = load_datalist(make(), "training", NAMES)
     assert [frame["frame"] for frame in frames] == [0, 1, 2]
     assert frames[0]["image"] == tmp_path / "p1/clip"

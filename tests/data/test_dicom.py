@@ -96,7 +96,7 @@ def test_a_colored_capture_is_warned_of(tmp_path, write_dicom):
     rgb = np.full((1, 2, 2, 3), 100, np.uint8)
     rgb[0, 0, 0] = (255, 0, 0)
     clip = read_clip(write_dicom(tmp_path / "capture.dcm", rgb))
-    assert "coloured pixels (up to 25.0 %)" in clip.warnings[0]
+    assert "colored pixels (up to 25.0 %)" in clip.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,11 @@ def test_a_big_endian_file_reads(tmp_path):
     ("dtype", "message"),
     [
         (np.complex64, "its values must be real numbers, got complex64"),
-        (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), "its values are colours: save grey values"),
+        (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), "its values are colors: save gray values"),
     ],
     ids=["complex", "RGB"],
 )
-def test_values_that_are_no_grey_are_refused(tmp_path, dtype, message):
+def test_values_that_are_no_gray_are_refused(tmp_path, dtype, message):
     nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), dtype), np.eye(4)), tmp_path / "clip.nii")
     with pytest.raises(UnreadableStudyError, match=message):
         read_clip(tmp_path / "clip.nii")

@@ -56,7 +56,7 @@ def test_gray_in_rgb_is_gray_and_colors_are_warned_of(tmp_path):
     gray, red = read_clip(tmp_path / "gray.png"), read_clip(tmp_path / "red.png")
     np.testing.assert_allclose(gray.frames, 0.4, atol=1e-6)
     assert gray.warnings == ()
-    assert "coloured pixels (up to 100.0 %)" in red.warnings[0]
+    assert "colored pixels (up to 100.0 %)" in red.warnings[0]
 
 
 def test_mixed_sizes_are_refused(tmp_path):
@@ -167,7 +167,7 @@ def test_exif_orientation_is_followed_and_told_of(tmp_path, suffix, orientation)
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA", "RGBA", "RGB"])
-def test_every_way_to_store_the_same_grey_gives_the_same_clip(tmp_path, mode):
+def test_every_way_to_store_the_same_gray_gives_the_same_clip(tmp_path, mode):
     values = np.zeros((4, 6), np.uint8)
     values[1:3, 2:4] = 255
     Image.fromarray(values).convert(mode).save(tmp_path / "still.png")

@@ -69,7 +69,7 @@ def write_series(folder: Path, write_dicom: Callable[..., Path]) -> Path:
 KINDS: dict[str, Callable] = {
     "DICOM with a window": lambda at, dicom, _: dicom(at / "a.dcm", STORED, **WINDOW, FrameTime=40),
     "DICOM without a window, with a shutter": lambda at, dicom, _: dicom(at / "a.dcm", STORED, **SHUTTER),
-    "DICOM in colour": lambda at, dicom, _: dicom(at / "a.dcm", np.repeat(BYTES[..., None], 3, axis=3), **SHUTTER),
+    "DICOM in color": lambda at, dicom, _: dicom(at / "a.dcm", np.repeat(BYTES[..., None], 3, axis=3), **SHUTTER),
     "DICOM series without a window": lambda at, dicom, _: write_series(at / "series", dicom),
     "AVI": lambda at, _, video: video(at / "a.avi", BYTES),
     "MP4": lambda at, _, video: video(at / "a.mp4", BYTES, "libx264"),

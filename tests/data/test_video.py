@@ -69,7 +69,7 @@ def encode(
 
 
 def jpeg(rows: int, columns: int) -> bytes:
-    """One grey frame, compressed."""
+    """One gray frame, compressed."""
     context = av.CodecContext.create("mjpeg", "w")
     context.height, context.width, context.pix_fmt, context.time_base = rows, columns, "yuvj420p", Fraction(1, 25)
     frame = av.VideoFrame.from_ndarray(np.full((rows, columns), 100, np.uint8), format="gray")
@@ -139,7 +139,7 @@ def test_a_camcorders_transport_stream_reads(tmp_path):
 
 
 @pytest.mark.parametrize(("pix_fmt", "bits"), [("gray10le", 10), ("gray12le", 12), ("gray16le", 16)])
-def test_grey_of_more_than_8_bits_keeps_its_depth(tmp_path, pix_fmt, bits):
+def test_gray_of_more_than_8_bits_keeps_its_depth(tmp_path, pix_fmt, bits):
     stored = np.random.default_rng(0).integers(0, 2**bits, (2, 32, 48), dtype=np.uint16)
     clip = read_clip(encode(tmp_path / "deep.mkv", stored, "ffv1", pix_fmt, source=pix_fmt))
     np.testing.assert_array_equal(np.rint(clip.frames[:, 0] * (2**bits - 1)), stored)
@@ -166,8 +166,8 @@ def test_a_full_range_flag_without_a_full_range_format_is_followed(tmp_path):
         stream = file.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
         stream.codec_context.color_range = 2  # JPEG
-        grey = av.VideoFrame.from_ndarray(np.full((32, 48), 10, np.uint8), format="gray")
-        file.mux(stream.encode(grey.reformat(format="yuv420p", dst_color_range="JPEG")))
+        gray = av.VideoFrame.from_ndarray(np.full((32, 48), 10, np.uint8), format="gray")
+        file.mux(stream.encode(gray.reformat(format="yuv420p", dst_color_range="JPEG")))
         file.mux(stream.encode(None))
     np.testing.assert_allclose(read_clip(path).frames.mean() * 255, 10, atol=1)
 
@@ -191,8 +191,8 @@ def test_avi_with_b_frames_has_its_times_although_avi_does_not_keep_them(tmp_pat
 
 
 def test_frames_that_a_capture_dropped_leave_their_time_and_are_told_of(tmp_path):
-    grey = jpeg(32, 48)
-    clip = read_clip(mux_jpegs(tmp_path / "dropped.avi", [grey, b"", grey, grey]))
+    gray = jpeg(32, 48)
+    clip = read_clip(mux_jpegs(tmp_path / "dropped.avi", [gray, b"", gray, gray]))
     np.testing.assert_allclose(clip.frame_times_ms, [0, 80, 120])
     assert clip.warnings == ("1 frames were dropped by the capture; the others keep their times",)
 
@@ -484,7 +484,7 @@ def test_colors_are_warned_of(tmp_path):
         red[..., 0] = 255
         container.mux(stream.encode(av.VideoFrame.from_ndarray(red, format="rgb24")))
         container.mux(stream.encode(None))
-    assert any("coloured pixels" in note for note in read_clip(path).warnings)
+    assert any("colored pixels" in note for note in read_clip(path).warnings)
 
 
 def test_the_real_swallow_reads(shared_dir):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle.engines.zero_label import LabelledFilms, zero_label_scores
+from bundle.engines.zero_label import LabeledFilms, zero_label_scores
 from bundle.laboratory.public_sets.radiographs import make_chest_xray_datalist
 from bundle.losses.standardize import Identity
 from bundle.segmentation.segmenter import make_decoder
@@ -61,7 +61,7 @@ def parts(tmp_path_factory):
     decoder = TeacherDecoder(*make_decoder(16, grid_size=16, image_size=SIZE, is_sam2=False))
     return {
         "distill_folder": folder,
-        "films": LabelledFilms(make_chest_xray_datalist(folder, folder, (0.34, 0.33, 0.33)), "test"),
+        "films": LabeledFilms(make_chest_xray_datalist(folder, folder, (0.34, 0.33, 0.33)), "test"),
         "teacher": "toy",
         "teachers": {"toy": Teacher("toy", Encoder(), "random")},
         "decoder": decoder,

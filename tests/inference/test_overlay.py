@@ -1,12 +1,12 @@
-"""The overlay picture: colours where the masks are, nothing elsewhere."""
+"""The overlay picture: colors where the masks are, nothing elsewhere."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.inference.overlay import OverlayPainter, richest_frame, structure_colours, write_overlay_png
+from bundle.inference.overlay import OverlayPainter, richest_frame, structure_colors, write_overlay_png
 from bundle.inference.study import SegmentedStudy
-from bundle.structures import COLOURS, STRUCTURES
+from bundle.structures import COLORS, STRUCTURES
 from tests.inference.conftest import make_clip
 
 
@@ -16,18 +16,18 @@ def painted(masks: np.ndarray, **clip_options) -> np.ndarray:
     return painter.draw(0, masks)[:, : painter.width].astype(int)
 
 
-def test_a_frame_without_masks_is_drawn_in_grey_only():
+def test_a_frame_without_masks_is_drawn_in_gray_only():
     picture = painted(np.zeros((2, 512, 600), bool))
     assert (np.ptp(picture, axis=-1) == 0).all()
     assert picture[0, 0, 0] == round(0.25 * 255)
 
 
-def test_colour_is_where_the_mask_is_and_the_outline_is_stronger_than_the_area():
+def test_color_is_where_the_mask_is_and_the_outline_is_stronger_than_the_area():
     masks = np.zeros((2, 512, 600), bool)
     masks[0, 100:300, 200:400] = True
     picture = painted(masks)
-    hyoid, grey = np.array(COLOURS["hyoid"]), round(0.25 * 255)
-    towards = (picture - grey) @ (hyoid - grey) / ((hyoid - grey) @ (hyoid - grey))  # 0 grey, 1 the structure's colour
+    hyoid, gray = np.array(COLORS["hyoid"]), round(0.25 * 255)
+    towards = (picture - gray) @ (hyoid - gray) / ((hyoid - gray) @ (hyoid - gray))  # 0 gray, 1 the structure's color
     assert towards[200, 300] == pytest.approx(0.22, abs=0.02)
     assert towards[200, 198:203].max() > 0.6  # the edge lies between two pixels
     assert np.abs(towards[200, :190]).max() < 0.01
@@ -39,7 +39,7 @@ def test_a_small_structure_is_drawn_above_a_large_one():
     masks[0, 100:400, 100:400] = True
     masks[1, 240:260, 240:260] = True
     edge = painted(masks)[239:241, 250].astype(float)
-    to_bolus, to_hyoid = (np.abs(edge - COLOURS[name]).sum(axis=1).min() for name in ("bolus", "hyoid"))
+    to_bolus, to_hyoid = (np.abs(edge - COLORS[name]).sum(axis=1).min() for name in ("bolus", "hyoid"))
     assert to_bolus < to_hyoid
 
 
@@ -58,8 +58,8 @@ def test_a_disk_of_oblong_pixels_is_drawn_round():
     masks = np.zeros((2, 300, 400), bool)
     masks[0] = ((y + 0.5 - 150) * 1.5) ** 2 + (x + 0.5 - 200) ** 2 < 100**2  # 1.5 times as high as wide
     picture = painted(masks, pixel_aspect=1.5)
-    coloured = np.ptp(picture, axis=-1) > 8
-    height, width = (np.flatnonzero(coloured.any(axis=axis)) for axis in (1, 0))
+    colored = np.ptp(picture, axis=-1) > 8
+    height, width = (np.flatnonzero(colored.any(axis=axis)) for axis in (1, 0))
     assert np.ptp(height) == pytest.approx(np.ptp(width), abs=4)
     assert np.ptp(height) > 200
 
@@ -71,15 +71,15 @@ def test_the_legend_tells_what_is_in_the_frame():
     absent = painter.draw(0, masks)[:, painter.width :]
     masks[0, 5, 5] = True
     present = painter.draw(0, masks)[:, painter.width :]
-    assert (present == COLOURS["hyoid"]).all(axis=-1).sum() > 50
-    assert not (absent == COLOURS["hyoid"]).all(axis=-1).any()
-    assert not (present == COLOURS["bolus"]).all(axis=-1).any()
+    assert (present == COLORS["hyoid"]).all(axis=-1).sum() > 50
+    assert not (absent == COLORS["hyoid"]).all(axis=-1).any()
+    assert not (present == COLORS["bolus"]).all(axis=-1).any()
 
 
-def test_structures_of_a_site_get_colours_that_differ():
-    colours = structure_colours(["left lung", "right lung", "hyoid"])
-    assert len(set(colours)) == 3
-    assert colours[2] == COLOURS["hyoid"]
+def test_structures_of_a_site_get_colors_that_differ():
+    colors = structure_colors(["left lung", "right lung", "hyoid"])
+    assert len(set(colors)) == 3
+    assert colors[2] == COLORS["hyoid"]
 
 
 def test_the_still_shows_the_frame_with_most_structures_and_of_those_the_largest_bolus(tmp_path):

@@ -25,7 +25,7 @@ def test_the_film_has_every_frame_as_it_was_drawn(tmp_path, study, clip, masks):
     for index, frame in enumerate(frames):
         assert frame.shape[:2] == painter.size
         drawn = painter.draw(index, masks[index]).mean(axis=-1)
-        assert np.abs(frame.mean(axis=-1) - drawn).mean() < 6  # of 255: lossy, colour at half resolution
+        assert np.abs(frame.mean(axis=-1) - drawn).mean() < 6  # of 255: lossy, color at half resolution
 
 
 def test_oblong_pixels_are_drawn_square_so_that_every_player_shows_the_true_shape(tmp_path):

@@ -410,7 +410,7 @@ def test_every_measure_of_the_phantom_is_within_2_percent_or_one_frame_or_the_ra
 def test_events_of_the_phantom_are_within_one_frame(phantom):
     study, result = phantom
     events = true_events(study)
-    # The pharynx is as narrow in neighbouring frames to within a few pixels: its frame may be two away.
+    # The pharynx is as narrow in neighboring frames to within a few pixels: its frame may be two away.
     far = {name: frame - events[name] for name, frame in result.events.items()}
     limits = {"pharyngeal_constriction": 2}
     assert {name: off for name, off in far.items() if abs(off) > limits.get(name, 1)} == {}

@@ -6,11 +6,11 @@ import pytest
 from bundle.phantom.geometry import ellipse, ribbon, rotate, rounded, smooth_closed, smooth_open
 from bundle.phantom.raster import Canvas, fill, moved
 
-CANVAS = Canvas(64, 2.0 * np.eye(2), np.zeros(2))  # two pixels per millimetre, millimetre 0 at pixel 0
+CANVAS = Canvas(64, 2.0 * np.eye(2), np.zeros(2))  # two pixels per millimeter, millimeter 0 at pixel 0
 
 
 def test_the_mask_of_a_square_has_its_area_and_place():
-    # 5 mm at 2 px/mm from pixel centre 20 to 30: 10 px wide, edges on pixel centres.
+    # 5 mm at 2 px/mm from pixel center 20 to 30: 10 px wide, edges on pixel centers.
     mask = CANVAS.mask(np.array([(10.25, 10.25), (15.25, 10.25), (15.25, 15.25), (10.25, 15.25)]))
     assert mask.sum() == 100
     rows, columns = np.nonzero(mask)

@@ -22,7 +22,7 @@ def channel(study: PhantomStudy, name: str) -> np.ndarray:
 
 
 def centroid(mask: np.ndarray) -> np.ndarray:
-    """(x, y) of a mask's centre."""
+    """(x, y) of a mask's center."""
     rows, columns = np.nonzero(mask)
     return np.array([columns.mean(), rows.mean()])
 
@@ -69,11 +69,11 @@ def test_every_structure_is_seen_somewhere_in_the_swallow(study):
 
 def test_anatomy_is_where_it_belongs(study):
     """Spine behind pharynx behind hyoid; C2 above C3 above C4; trachea below the tongue."""
-    centre = {name: centroid(channel(study, name)[0]) for name in STRUCTURES}
-    assert centre["c3"][0] < centre["pharynx"][0] < centre["hyoid"][0] < centre["mandible"][0] + 40
-    assert centre["c2"][1] < centre["c3"][1] < centre["c4"][1]
-    assert centre["tongue"][1] < centre["hyoid"][1] < centre["trachea"][1]
-    assert centre["epiglottis"][1] < centre["upper_oesophageal_sphincter"][1]
+    center = {name: centroid(channel(study, name)[0]) for name in STRUCTURES}
+    assert center["c3"][0] < center["pharynx"][0] < center["hyoid"][0] < center["mandible"][0] + 40
+    assert center["c2"][1] < center["c3"][1] < center["c4"][1]
+    assert center["tongue"][1] < center["hyoid"][1] < center["trachea"][1]
+    assert center["epiglottis"][1] < center["upper_oesophageal_sphincter"][1]
 
 
 def test_vertebrae_have_human_spacing(study):

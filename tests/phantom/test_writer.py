@@ -29,7 +29,7 @@ def test_dicom_keeps_every_stored_value(study, tmp_path, modality, sop_class, rl
     np.testing.assert_array_equal(dataset.pixel_array, study.stored)
 
 
-def test_the_dicom_window_gives_the_display_grey(study, tmp_path):
+def test_the_dicom_window_gives_the_display_gray(study, tmp_path):
     write_dicom(study, tmp_path / "cine.dcm", "p000")
     dataset = pydicom.dcmread(tmp_path / "cine.dcm")
     windowed = apply_voi_lut(dataset.pixel_array, dataset) / 4095  # output range of 12 stored bits

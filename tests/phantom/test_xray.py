@@ -15,7 +15,7 @@ SENSOR = np.full((64, 64), 1 / 64**2, np.float32)
 
 def machine(**changes):
     ideal = {"scatter": 0.0, "glare": 0.0, "gamma": 1.0, "lag": 0.0, "photons": 1e9, "is_round": False}
-    ideal |= {"grey_scale": "linear", "cut_corner_mm": 0.0, "shutter_mm": (-500.0, -500.0, 500.0, 500.0)}
+    ideal |= {"gray_scale": "linear", "cut_corner_mm": 0.0, "shutter_mm": (-500.0, -500.0, 500.0, 500.0)}
     return replace(draw_machine(np.random.default_rng(0)), **(ideal | changes))
 
 
@@ -35,18 +35,18 @@ def middle(image: np.ndarray, index: int, count: int) -> float:
 
 def test_transmission_follows_beer_and_lambert():
     image = detector().expose(steps(2.0, 2.5, 3.0, 4.0), SENSOR, 1)
-    greys = [middle(image, i, 4) for i in range(4)]
-    assert greys[0] / greys[1] == pytest.approx(np.exp(0.5), rel=0.02)
-    assert greys[1] / greys[3] == pytest.approx(np.exp(1.5), rel=0.02)
+    grays = [middle(image, i, 4) for i in range(4)]
+    assert grays[0] / grays[1] == pytest.approx(np.exp(0.5), rel=0.02)
+    assert grays[1] / grays[3] == pytest.approx(np.exp(1.5), rel=0.02)
 
 
 def test_a_log_machine_is_linear_in_thickness():
-    image = detector(grey_scale="log").expose(steps(1.0, 1.5, 2.0, 2.5), SENSOR, 1)
-    greys = [middle(image, i, 4) for i in range(4)]
-    assert greys[1] - greys[2] == pytest.approx(greys[2] - greys[3], rel=0.12)
+    image = detector(gray_scale="log").expose(steps(1.0, 1.5, 2.0, 2.5), SENSOR, 1)
+    grays = [middle(image, i, 4) for i in range(4)]
+    assert grays[1] - grays[2] == pytest.approx(grays[2] - grays[3], rel=0.12)
 
 
-def test_brightness_control_holds_the_grey_of_a_thicker_patient():
+def test_brightness_control_holds_the_gray_of_a_thicker_patient():
     thin = display(detector().expose(steps(2.0, 2.0), SENSOR, 1)).mean()
     thick = display(detector().expose(steps(3.5, 3.5), SENSOR, 1)).mean()
     assert thin == pytest.approx(thick, rel=0.02)
@@ -83,16 +83,16 @@ def test_direct_exposure_saturates_flat():
 
 
 def test_stored_values_are_12_bits_and_come_back():
-    grey = np.linspace(0, 1, 500, dtype=np.float32)
-    stored = store(grey)
+    gray = np.linspace(0, 1, 500, dtype=np.float32)
+    stored = store(gray)
     assert stored.dtype == np.uint16
     assert stored.max() < 4096
-    assert abs(display(stored) - grey).max() < 1 / 3900
+    assert abs(display(stored) - gray).max() < 1 / 3900
 
 
 def test_the_collimator_is_open_inside_and_shut_outside():
     closed = machine(shutter_mm=(-60.0, -70.0, 50.0, 80.0), field_mm=200.0, edge_mm=1.0, is_round=True)
-    aperture, veil = collimator(closed, 200)  # one pixel per millimetre
+    aperture, veil = collimator(closed, 200)  # one pixel per millimeter
     assert aperture[100, 60] > 0.95
     assert aperture[100, 30] < 0.01
     assert aperture[100, 160] < 0.01

@@ -17,13 +17,13 @@ scrubber.dispatchEvent(new Event("input", { bubbles: true }));
 """
 CURSORS = """return [...document.querySelectorAll(".cursor")].map((line) => Number(line.getAttribute("x1")));"""
 LOW_CONTRAST = """
-const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
 const linear = (c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
 const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
 const behind = (element) => {
   for (let e = element; e; e = e.parentElement) {
-    const colour = numbers(getComputedStyle(e).backgroundColor);
-    if (colour.length < 4 || colour[3] === 1) return colour;
+    const color = numbers(getComputedStyle(e).backgroundColor);
+    if (color.length < 4 || color[3] === 1) return color;
   }
 };
 return [...document.querySelectorAll("body *")].filter((e) => {
@@ -219,7 +219,7 @@ def test_every_control_has_a_name_and_can_be_reached(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast_in_both_colour_schemes(page, scheme):
+def test_text_has_contrast_in_both_color_schemes(page, scheme):
     emulate(page, prefers_color_scheme=scheme)
     background = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(243, 244, 246)", "dark": "rgb(16, 19, 23)"}[scheme]

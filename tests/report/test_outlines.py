@@ -21,10 +21,10 @@ def polygons(data: str) -> list[np.ndarray]:
 
 
 def filled(data: str, rows: int, columns: int) -> np.ndarray:
-    """Pixels whose centre lies inside an odd number of rings, by another library."""
+    """Pixels whose center lies inside an odd number of rings, by another library."""
     y, x = np.mgrid[:rows, :columns] + 0.5
-    centres = np.stack([x.ravel(), y.ravel()], axis=1)
-    inside = sum(Path(ring).contains_points(centres).astype(int) for ring in polygons(data))
+    centers = np.stack([x.ravel(), y.ravel()], axis=1)
+    inside = sum(Path(ring).contains_points(centers).astype(int) for ring in polygons(data))
     return (np.asarray(inside) % 2 == 1).reshape(rows, columns) if polygons(data) else np.zeros((rows, columns), bool)
 
 

@@ -17,8 +17,8 @@ from bundle.structures import STRUCTURES
 from tests.report.conftest import make_clip
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def blank(num_frames: int, rows: int, columns: int, **attributes):
@@ -90,7 +90,7 @@ def test_a_site_with_other_structures_sees_their_areas():
 # Marks
 
 
-def test_letters_are_unique_and_never_only_colour_tells():
+def test_letters_are_unique_and_never_only_color_tells():
     names = (*STRUCTURES, "lung", "left_lung", "lungs", "bolus_2", "<&>", "頚")
     codes = [mark.code for mark in structure_marks(names)]
     assert len(set(codes)) == len(names)
@@ -101,7 +101,7 @@ def test_curves_and_letters_have_the_contrast_that_wcag_asks_for():
     for mark in structure_marks(STRUCTURES):
         assert contrast(rgb(mark.on_light), PAPER) >= 3
         assert contrast(rgb(mark.on_dark), NIGHT) >= 3
-        assert contrast(rgb(mark.ink), rgb(mark.colour)) >= 4.5
+        assert contrast(rgb(mark.ink), rgb(mark.color)) >= 4.5
 
 
 def test_contrast_is_that_of_the_guideline():

@@ -165,7 +165,7 @@ def test_frame_times_that_do_not_increase_are_not_used(tmp_path):
 
 def test_without_spacing_there_are_no_millimetres(tmp_path):
     text = write(tmp_path, pixel_spacing_mm=None, spacing_source="none")
-    assert "none: no millimetres in this report" in text
+    assert "none: no millimeters in this report" in text
 
 
 def test_a_clip_of_oblong_pixels_is_shown_in_its_true_shape_and_says_so(tmp_path):

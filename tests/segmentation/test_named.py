@@ -1,4 +1,4 @@
-"""Prompts by a structure's name: every click is honoured, what it does not concern stays, a box cuts."""
+"""Prompts by a structure's name: every click is honored, what it does not concern stays, a box cuts."""
 
 import pytest
 import torch

@@ -55,7 +55,7 @@ def _value(table: Table, key: bytes) -> float:
     return table.read(key)["value"].item()
 
 
-def test_mending_removes_the_damaged_entry_and_keeps_its_neighbour(table):
+def test_mending_removes_the_damaged_entry_and_keeps_its_neighbor(table):
     damage(table, A)
     assert not table.has_intact(A)
     assert table.has_intact(B)
@@ -67,7 +67,7 @@ def test_mending_removes_the_damaged_entry_and_keeps_its_neighbour(table):
     assert len(list(table.folder.iterdir())) == 2
 
 
-def test_a_damaged_neighbour_is_not_kept_with_a_new_checksum(table):
+def test_a_damaged_neighbor_is_not_kept_with_a_new_checksum(table):
     damage(table, A)
     damage(table, B)
     assert not table.has_intact(A)

@@ -103,7 +103,7 @@ def test_an_unreachable_archive_says_what_to_do(monkeypatch, tmp_path):
 def test_the_script_lists_every_source_with_its_licence_and_checksum(bundle_root):
     script = [sys.executable, str(bundle_root / "scripts" / "download_teachers.py")]
     listed = subprocess.run([*script, "--list"], capture_output=True, text=True, check=True).stdout
-    assert listed.count("licence:") == listed.count("sha256:") == len(PUBLISHED) == 4
+    assert listed.count("license:") == listed.count("sha256:") == len(PUBLISHED) == 4
     assert all(weights.source in listed for weights in PUBLISHED)
     wrong = subprocess.run([*script, "medsam3"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 1

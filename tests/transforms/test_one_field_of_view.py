@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from PIL import Image
 
 from bundle.annotation import fine_tuning, served_model
-from bundle.annotation.fine_tuning import LabelledImage, mean_dice
+from bundle.annotation.fine_tuning import LabeledImage, mean_dice
 from bundle.annotation.images import ImageCache
 from bundle.data.datalist import load_datalist
 from bundle.inference.predictor import ClipInferer
@@ -135,6 +135,6 @@ def test_the_comparison_before_a_promotion_sees_the_same(recording, expected, mo
     label = np.zeros((NUM_FRAMES, len(STRUCTURES), ROWS, COLUMNS), bool)
     label[..., 60, 90] = True
     monkeypatch.setattr(fine_tuning, "_masks", lambda *_: label)
-    item = LabelledImage(recording / "film", recording / "masks.nii.gz", tuple(range(NUM_FRAMES)))
+    item = LabeledImage(recording / "film", recording / "masks.nii.gz", tuple(range(NUM_FRAMES)))
     mean_dice(Path("model.pt"), [item], ImageCache())
     torch.testing.assert_close(torch.cat(network.seen), expected, rtol=0, atol=0)

@@ -24,7 +24,7 @@ def test_frames_are_grouped_by_clip_in_order_of_time():
     clips = group_clips(FRAMES, min_length=2)
     assert [clip["clip"] for clip in clips] == ["b"]
     assert [frame["frame"] for frame in clips[0]["frames"]] == [0, 1, 3]
-    with pytest.raises(ValueError, match="needs 4 labelled frames, the longest of 2 clips has 3"):
+    with pytest.raises(ValueError, match="needs 4 labeled frames, the longest of 2 clips has 3"):
         group_clips(FRAMES, min_length=4)
 
 

@@ -90,7 +90,7 @@ class AnnotationApp(MONAILabelApp):
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": said}
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Label many images, as a beginning: what is said of each, or why it could not be labelled."""
+        """Label many images, as a beginning: what is said of each, or why it could not be labeled."""
         datastore = datastore or self.datastore()
         answers: dict[str, Any] = {}
         for image in _images_of(request, datastore):
@@ -101,7 +101,7 @@ class AnnotationApp(MONAILabelApp):
                 answers[image] = {"error": str(error)}
         reasons = [answer["error"] for answer in answers.values() if "error" in answer]
         if reasons and len(reasons) == len(answers):
-            raise RefusedRequestError(f"none of {len(answers)} images could be labelled; the first: {reasons[0]}")
+            raise RefusedRequestError(f"none of {len(answers)} images could be labeled; the first: {reasons[0]}")
         return answers
 
     def on_save_label(self, image_id: str, _label_id: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class AnnotationApp(MONAILabelApp):
     def check_batch(self, request: Mapping[str, Any]) -> None:
         """Refuse to label many images if one of them, or the model, is not there."""
         if request.get("model") != "auto":
-            raise RefusedRequestError("many images are labelled by the model auto alone, got another", status=404)
+            raise RefusedRequestError("many images are labeled by the model auto alone, got another", status=404)
         if request.get("label_tag", DefaultLabelTag.ORIGINAL) != DefaultLabelTag.ORIGINAL:
             raise RefusedRequestError("label_tag must be original: what nobody has seen is not final")
         most = request.get("max_batch_size", 0)
@@ -167,7 +167,7 @@ class AnnotationApp(MONAILabelApp):
 
 
 def _images_of(request: Mapping[str, Any], datastore: Datastore) -> list[str]:
-    """The images that are to be labelled at once."""
+    """The images that are to be labeled at once."""
     images = request.get("images", "all")
     kinds = {
         "all": datastore.list_images,

@@ -59,7 +59,7 @@ class MaskEnlarger:
 
 
 class _Axis:
-    """Bilinear interpolation along one axis, pixel centres on pixel centres, the edge held."""
+    """Bilinear interpolation along one axis, pixel centers on pixel centers, the edge held."""
 
     def __init__(self, num_pixels: int, scale: float, grid_size: int) -> None:
         self.num_pixels = num_pixels

@@ -12,7 +12,7 @@ from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks.clicks import measure_clicks
 from bundle.laboratory.benchmarks.deployment import measure_deployment, measure_stages
 from bundle.laboratory.benchmarks.finished import measure_finished
-from bundle.laboratory.benchmarks.neighbour import measure_neighbour
+from bundle.laboratory.benchmarks.neighbor import measure_neighbor
 from bundle.laboratory.benchmarks.reading import measure_reading
 from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
 from bundle.laboratory.benchmarks.streaming import streaming_rows
@@ -120,8 +120,8 @@ SECTIONS = {
         ),
         measure=_training_step,
     ),
-    "neighbour": Section(
-        title="A busy neighbour",
+    "neighbor": Section(
+        title="A busy neighbor",
         text=(
             "Frames per second alone and beside one process that computes without end: phase 1's step "
             "(EfficientViT-B0, 256 x 256, batch 8, features of full-size teachers given), and the shipped model on "
@@ -129,7 +129,7 @@ SECTIONS = {
             "PyTorch: briefly, as in every script and in the environment that `make` makes. Set after: as in "
             "`python -m monai.bundle` elsewhere. Medians of 5 rounds in which the ways take turns, and of their ratios."
         ),
-        measure=measure_neighbour,
+        measure=measure_neighbor,
     ),
     "deployment-stages": Section(
         title="Deployment: where the time of the real-time preset goes",

@@ -22,7 +22,7 @@ from bundle.losses.statistics import FeatureStatistics
 from bundle.paths import ROOT
 from bundle.weights import weights_sha256
 
-DISTILLATION = "phase 1: distil LiteMedSAM and EfficientNet-Lite0 into the student"
+DISTILLATION = "phase 1: distill LiteMedSAM and EfficientNet-Lite0 into the student"
 TRAINING = "phase 2: train SAM 2's mask decoder on the student"
 EVALUATION = "evaluation on the test patients"
 DISTILLED = "distilled student"
@@ -77,7 +77,7 @@ def run_lung_baselines(output_dir: str | Path = ROOT / "runs" / "lungs") -> dict
     folder = Path(output_dir).resolve()
     path = folder / REPORT
     if not path.is_file():
-        raise FileNotFoundError(f"no {REPORT} in {folder}: distil and train first, with run_lungs")
+        raise FileNotFoundError(f"no {REPORT} in {folder}: distill and train first, with run_lungs")
     report = json.loads(path.read_text())
     seconds = report["seconds_per_stage"][DISTILLATION] + report["seconds_per_stage"][TRAINING]
     for name, overlay in BASELINES.items():

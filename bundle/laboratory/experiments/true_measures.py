@@ -1,4 +1,4 @@
-"""The clinical measures of a phantom study worked out from its outlines and motion in millimetres, not from masks."""
+"""The clinical measures of a phantom study worked out from its outlines and motion in millimeters, not from masks."""
 
 from dataclasses import dataclass
 
@@ -31,11 +31,11 @@ SCAN_LINE_MM = 0.05
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Poses of a study's frames and at rest, in template millimetres."""
+    """Poses of a study's frames and at rest, in template millimeters."""
 
     frames: list[Pose]  # One per frame
     rest: Pose  # Long before the swallow
-    scale: float  # True millimetres in one of the template
+    scale: float  # True millimeters in one of the template
 
 
 def true_events(study: PhantomStudy) -> dict[str, int]:

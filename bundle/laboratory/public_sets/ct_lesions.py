@@ -23,7 +23,7 @@ NAME = re.compile(r"CT_Lesion_(?P<patient>\d+)_\d+_\d+_\d+-\d+")
 
 ENTRIES = ("imgs", "gts", "spacing", "direction", "origin")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-"""ITK counts millimetres towards the patient's left and back, NIfTI towards right and front."""
+"""ITK counts millimeters towards the patient's left and back, NIfTI towards right and front."""
 
 ABOUT = {
     "description": "CT sub-volumes as clips: a frame is an axial slice, from the first to the last of the file",

@@ -56,7 +56,7 @@ def make_mixed_datalist(
         "training": [item for frames in drawn for item in _items(frames, root)],
         "validation": _items(load_datalist(phantom_datalist, "validation"), root),
     }
-    return write_datalist(root / "datalist.json", content, is_labelled=False)
+    return write_datalist(root / "datalist.json", content, is_labeled=False)
 
 
 def _sources(paths: Iterable[Path]) -> dict[str, str]:

@@ -18,7 +18,7 @@ NAMES_OF_THE_SETS = {
     "chest X-rays": re.compile(r"(MCU|CHN)CXR_\d+_[01]"),  # set, number, and 0 (normal) or 1 (abnormal)
     "JSRT films": re.compile(r"JPC[LN]N\d{3}"),  # L with, N without a nodule
 }
-"""Of files without their suffix; source and licence are written only if every name is of the set."""
+"""Of files without their suffix; source and license are written only if every name is of the set."""
 
 ABOUT = {
     "chest X-rays": {

@@ -1,1 +1,1 @@
-"""Recipes that train the small teachers on the synthetic phantom: one file per speciality."""
+"""Recipes that train the small teachers on the synthetic phantom: one file per specialty."""

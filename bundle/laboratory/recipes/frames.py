@@ -127,7 +127,7 @@ def frame_findings(study: PhantomStudy) -> list[dict[str, str]]:
         "teeth": _presence(patient["teeth"] > 0),
         "marker": description["marker"],
         "machine": "image intensifier" if machine["is_round"] else "flat detector",
-        "grayscale": description["grey_scale"],
+        "grayscale": description["gray_scale"],
     }
     return [
         lasting
@@ -194,7 +194,7 @@ def images_for(encoder: Any, frames: Tensor, size: int | None = None) -> Tensor:
 
 
 def draw_crops(count: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Side and centre ``(B, 3)`` of random squares, in ``grid_sample``'s coordinates (the frame is [-1, 1])."""
+    """Side and center ``(B, 3)`` of random squares, in ``grid_sample``'s coordinates (the frame is [-1, 1])."""
     uniform = torch.rand(3, count, generator=generator)
     side = (area[0] + (area[1] - area[0]) * uniform[0]).sqrt()
     return torch.stack([side, *((1 - side) * (2 * uniform[1:] - 1))], dim=1)
@@ -202,7 +202,7 @@ def draw_crops(count: int, area: tuple[float, float], generator: torch.Generator
 
 def take_crops(image: Tensor, crops: Tensor, size: int) -> Tensor:  # (B, 1, H, W) -> (B, 1, size, size)
     """Resample each frame's crop."""
-    return F.grid_sample(image, _to_frame(_centres(size), crops), align_corners=False)
+    return F.grid_sample(image, _to_frame(_centers(size), crops), align_corners=False)
 
 
 def cells_of(crops: Tensor, size: int, cells: int) -> Tensor:
@@ -211,7 +211,7 @@ def cells_of(crops: Tensor, size: int, cells: int) -> Tensor:
     Returns:
         Index of the frame's cell, row by row, for each patch, row by row ``(B, size²)``.
     """
-    places = (_to_frame(_centres(size), crops) + 1) / 2 * cells
+    places = (_to_frame(_centers(size), crops) + 1) / 2 * cells
     columns, rows = places.long().clamp(0, cells - 1).flatten(1, 2).unbind(-1)
     return rows * cells + columns
 
@@ -222,14 +222,14 @@ def look_up(features: Tensor, crops: Tensor, other: Tensor) -> tuple[Tensor, Ten
     Returns:
         Features ``(B, h, w, C)`` on the asking grid, and whether each place ``(B, h, w)`` lies inside the other view.
     """
-    places = _to_frame(_centres(features.shape[-1]), crops)
+    places = _to_frame(_centers(features.shape[-1]), crops)
     within = (places - other[:, None, None, 1:]) / other[:, None, None, :1]
     found = F.grid_sample(features, within, padding_mode="border", align_corners=False)
     return found.permute(0, 2, 3, 1), within.abs().amax(dim=-1) <= 1
 
 
-def _centres(size: int) -> Tensor:
-    """Centres ``(size, size, 2)`` of a grid's cells as column, row in [-1, 1]."""
+def _centers(size: int) -> Tensor:
+    """Centers ``(size, size, 2)`` of a grid's cells as column, row in [-1, 1]."""
     at = (torch.arange(size) + 0.5) * 2 / size - 1
     return torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1)
 

@@ -107,7 +107,7 @@ def vocabulary() -> list[str]:
 
 
 def words_of(sentence: str) -> list[str]:
-    """Lower-case words, then pairs of neighbours, so that ``no residue`` is not merely ``residue``."""
+    """Lower-case words, then pairs of neighbors, so that ``no residue`` is not merely ``residue``."""
     words = sentence.lower().replace(",", "").split()
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 

@@ -55,7 +55,7 @@ class PromptableSegmentation(nn.Module):
         """
         pyramid = self.encoder.image_encoder(images_for(self.encoder, image))["backbone_fpn"]
         high_res = [self.mask_decoder.conv_s0(pyramid[0]), self.mask_decoder.conv_s1(pyramid[1])]
-        coordinates = torch.cat([box, point], dim=1)  # SAM 2 gives boxes as two labelled points
+        coordinates = torch.cat([box, point], dim=1)  # SAM 2 gives boxes as two labeled points
         sparse, dense = self.prompt_encoder((coordinates, point_label), None, None)
         masks, *_ = self.mask_decoder(
             image_embeddings=pyramid[2][frame],

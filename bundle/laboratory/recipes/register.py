@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from bundle.laboratory.recipes.catalogue import NUM_HELD_OUT_PATIENTS, find_small_teacher
+from bundle.laboratory.recipes.catalog import NUM_HELD_OUT_PATIENTS, find_small_teacher
 from bundle.laboratory.recipes.frames import PhantomFrames, probe_patches
 from bundle.teachers.base import Teacher
 from bundle.teachers.similarity import LinearCKA
@@ -15,12 +15,12 @@ _CARD = """# Small teachers (synthetic)
 Three frozen encoders for the default job, so that it runs offline. **They were trained and measured on the synthetic
 phantom only** (`bundle/phantom`): no patient data went in, and nothing here says how they would do on a patient.
 They have the architectures of the published teachers at small sizes and the published names of weights; they are not
-the published weights and share nothing else with them. Licence: Apache-2.0, as the repository.
+the published weights and share nothing else with them. License: Apache-2.0, as the repository.
 
 This page and `teachers.json` are written by `scripts/laboratory/train_teacher.py`. Numbers are of the half-precision
 files, read back through the strict loader, on held-out phantom patients (other seeds than the training patients').
 
-| file | speciality | size | measure | trained | untrained twin |
+| file | specialty | size | measure | trained | untrained twin |
 |---|---|---|---|---|---|
 {rows}
 
@@ -56,7 +56,7 @@ How the recipes work and what they leave out: `docs/concepts/small-teachers.md`.
 _DETAILS = """## {name}
 
 - sha256 `{sha256}`
-- licence {licence}; source: `{source}`
+- license {license}; source: `{source}`
 - recipe `{recipe}`, {schedule[steps]} steps of {schedule[batch_size]} frames, learning rate
   {schedule[learning_rate]}, seed {schedule[seed]}
 - frames' sha256 `{frames[sha256]}`
@@ -82,7 +82,7 @@ def _row(entry: dict) -> str:
     measured, headline = entry["measured"], entry["headline"]
     trained, untrained = (measured[twin][headline] for twin in ("trained", "untrained"))
     size = f"{entry['bytes'] / 1e6:.1f} MB"
-    return f"| `{entry['file']}` | {entry['speciality']} | {size} | {headline} | {trained:.3f} | {untrained:.3f} |"
+    return f"| `{entry['file']}` | {entry['specialty']} | {size} | {headline} | {trained:.3f} | {untrained:.3f} |"
 
 
 def _details(name: str, entry: dict) -> str:

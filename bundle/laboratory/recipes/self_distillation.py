@@ -145,7 +145,7 @@ class SelfDistillation(nn.Module):
         return images_for(self.student, torch.cat(views), self.small_size)
 
     def _draw_hidden(self, count: int, num_patches: int, generator: torch.Generator) -> Tensor:
-        """Hidden patches ``(B, P)`` in blocks of 2 x 2, so that neighbours do not give the answer away."""
+        """Hidden patches ``(B, P)`` in blocks of 2 x 2, so that neighbors do not give the answer away."""
         side = math.isqrt(num_patches)
         noise = torch.rand(count, 1, -(-side // 2), -(-side // 2), generator=generator)
         noise = noise.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :side, :side]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from bundle.inference.overlay import structure_colours
+from bundle.inference.overlay import structure_colors
 from bundle.laboratory.studies.failures import (
     FAILED,
     KINDS,
@@ -78,19 +78,19 @@ def _window(worst: WorstFrame) -> tuple[slice, slice]:
 
 def _draw_outlines(axes: Axes, masks: np.ndarray, worst: WorstFrame, structures: Sequence[str]) -> None:
     failed = {failure.structure for failure in worst.result.failures}
-    for name, colour, mask in zip(structures, _colours(structures), masks, strict=True):
+    for name, color, mask in zip(structures, _colors(structures), masks, strict=True):
         if mask.any():
-            axes.contour(mask, levels=[0.5], colors=[colour], linewidths=BOLD if name in failed else THIN)
+            axes.contour(mask, levels=[0.5], colors=[color], linewidths=BOLD if name in failed else THIN)
 
 
 def _write_failures(axes: Axes, worst: WorstFrame, structures: Sequence[str]) -> None:
-    colours = dict(zip(structures, _colours(structures), strict=True))
+    colors = dict(zip(structures, _colors(structures), strict=True))
     result = worst.result
     head = f"{result.phase} phase\nmean Dice {result.mean_dice:.2f}"
     axes.text(0.0, 1.0, head, transform=axes.transAxes, va="top", color=INK, fontsize=9)
     for number, failure in enumerate(result.failures):
         height = 0.84 - 0.071 * number
-        axes.text(0.0, height, "■", transform=axes.transAxes, va="top", color=colours[failure.structure], fontsize=8)
+        axes.text(0.0, height, "■", transform=axes.transAxes, va="top", color=colors[failure.structure], fontsize=8)
         words = f"{SHORT.get(failure.structure, structure_label(failure.structure))}: {failure.kind}"
         axes.text(0.09, height, words, transform=axes.transAxes, va="top", color=INK, fontsize=8)
 
@@ -98,13 +98,13 @@ def _write_failures(axes: Axes, worst: WorstFrame, structures: Sequence[str]) ->
 def _legend(structures: Sequence[str]) -> list[Line2D]:
     names = [structure_label(name) + (f" ({SHORT[name]})" if name in SHORT else "") for name in structures]
     return [
-        Line2D([], [], color=colour, linewidth=3, label=name)
-        for name, colour in zip(names, _colours(structures), strict=True)
+        Line2D([], [], color=color, linewidth=3, label=name)
+        for name, color in zip(names, _colors(structures), strict=True)
     ]
 
 
-def _colours(structures: Sequence[str]) -> list[tuple[float, float, float]]:
-    return [(red / 255, green / 255, blue / 255) for red, green, blue in structure_colours(structures)]
+def _colors(structures: Sequence[str]) -> list[tuple[float, float, float]]:
+    return [(red / 255, green / 255, blue / 255) for red, green, blue in structure_colors(structures)]
 
 
 NUM_ASSOCIATIONS = 5

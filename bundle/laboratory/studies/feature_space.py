@@ -1,4 +1,4 @@
-"""Feature maps as colours, and where structures lie in feature space (t-SNE, van der Maaten & Hinton, JMLR 2008)."""
+"""Feature maps as colors, and where structures lie in feature space (t-SNE, van der Maaten & Hinton, JMLR 2008)."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bundle.laboratory.studies.networks import FeatureMaps
 from bundle.report.words import structure_label
-from bundle.structures import COLOURS, STRUCTURES
+from bundle.structures import COLORS, STRUCTURES
 from bundle.teachers.similarity import pca_picture
 
 TILE_SIZE = 96
@@ -25,7 +25,7 @@ NUM_COMPONENTS = 3
 def draw_feature_maps(frames: Tensor, groups: Mapping[str, FeatureMaps], row_titles: Sequence[str]) -> Figure:
     """One row per frame, one column per map, in its first three principal components over the frames shown.
 
-    A column's title ends with the share of its variance that the three components, and so the colours, hold.
+    A column's title ends with the share of its variance that the three components, and so the colors, hold.
     """
     widths = [1, *(len(group) for group in groups.values())]
     layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
@@ -118,7 +118,7 @@ def embed(found: StructurePoints, seed: int = 0) -> np.ndarray:
 
 
 def draw_embeddings(found: Mapping[str, StructurePoints], names: Sequence[str] = STRUCTURES) -> Figure:
-    """A panel per network, in two rows; colour and mark tell the structure."""
+    """A panel per network, in two rows; color and mark tell the structure."""
     columns = (len(found) + 2) // 2  # and a place for the legend
     figure = Figure(figsize=(3.0 * columns, 6.4), layout="constrained")
     panels = figure.subplots(2, columns, squeeze=False).ravel()
@@ -143,10 +143,10 @@ def nearest_table(found: Mapping[str, Mapping[str, StructurePoints]]) -> str:
 
 
 def _draw_points(axes: Axes, places: np.ndarray, structures: np.ndarray, names: Sequence[str]) -> None:
-    colours = list(COLOURS.values())
+    colors = list(COLORS.values())
     for index, (name, marker) in enumerate(zip(names, itertools.cycle(MARKERS))):
         x, y = places[structures == index].T
-        color = tuple(value / 255 for value in COLOURS.get(name, colours[index % len(colours)]))
+        color = tuple(value / 255 for value in COLORS.get(name, colors[index % len(colors)]))
         axes.scatter(
             x, y, s=14, color=color, marker=marker, linewidths=0.3, edgecolors="#444444", label=structure_label(name)
         )

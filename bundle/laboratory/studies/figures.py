@@ -1,4 +1,4 @@
-"""Figures of studies: teachers' weights over a training, Dice against labelled films and against time."""
+"""Figures of studies: teachers' weights over a training, Dice against labeled films and against time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 INK, FAINT = "#222222", "#d9d9d9"
 PANELS = 4
 """Of the weights, side by side."""
-TEACHER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+TEACHER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Okabe-Ito."""
-ARM_COLOURS = (INK, *TEACHER_COLOURS, "#E69F00", "#56B4E9", "#999999")
+ARM_COLORS = (INK, *TEACHER_COLORS, "#E69F00", "#56B4E9", "#999999")
 MARKS = "osD^v<>P"
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "studies", "font.size": 9}
 
@@ -61,16 +61,16 @@ def draw_weights(records: Sequence[RunRecord], order: Sequence[str], path: str |
 
 def _draw_weights(axes: Axes, seeds: Sequence[Mapping[str, Sequence[Sequence[float]]]]) -> None:
     teachers = _weights(seeds[0])
-    styles = dict(zip(teachers, TEACHER_COLOURS, strict=False))
+    styles = dict(zip(teachers, TEACHER_COLORS, strict=False))
     totals = [np.sum([[value for _, value in curves[name]] for name in teachers], axis=0) for curves in seeds]
     for name in [*teachers, ENTROPY]:
         steps = [step for step, _ in seeds[0][name]]
         values = np.array([[value for _, value in curves[name]] for curves in seeds])
         shares = values if name == ENTROPY else values / np.array(totals)
-        colour, line = styles.get(name, INK), "--" if name == ENTROPY else "-"
-        axes.plot(steps, shares.T, color=colour, linewidth=0.5, alpha=0.5, linestyle=line)
+        color, line = styles.get(name, INK), "--" if name == ENTROPY else "-"
+        axes.plot(steps, shares.T, color=color, linewidth=0.5, alpha=0.5, linestyle=line)
         label = "entropy" if name == ENTROPY else name.removeprefix("weight/")
-        axes.plot(steps, shares.mean(axis=0), color=colour, linewidth=1.6, linestyle=line, label=label)
+        axes.plot(steps, shares.mean(axis=0), color=color, linewidth=1.6, linestyle=line, label=label)
     _finish(axes)
 
 
@@ -91,7 +91,7 @@ def draw_curves(study: RealStudy, scores: "FilmScores", target: Path) -> Path | 
         by_labels, by_minutes = figure.subplots(1, 2)
         for number, arm in enumerate(arms):
             style = {
-                "color": ARM_COLOURS[number % len(ARM_COLOURS)],
+                "color": ARM_COLORS[number % len(ARM_COLORS)],
                 "marker": MARKS[number % len(MARKS)],
                 "linewidth": 1,
             }
@@ -108,7 +108,7 @@ def draw_curves(study: RealStudy, scores: "FilmScores", target: Path) -> Path | 
         by_labels.set_xscale("log")
         by_labels.set_xticks(sorted(tasks), [str(count) for count in sorted(tasks)])
         by_labels.minorticks_off()
-        by_labels.set_xlabel(f"labelled films of {films}")
+        by_labels.set_xlabel(f"labeled films of {films}")
         by_minutes.set_xlabel(f"minutes of one core: distillation and fine-tuning, {first}")
         for axes in (by_labels, by_minutes):
             axes.set_ylabel(f"mean Dice, {TEST} films")

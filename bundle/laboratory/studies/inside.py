@@ -66,7 +66,7 @@ class Amounts:
 def look_inside(
     scale: str, folder: str | Path, output_dir: str | Path, model: str | Path, amounts: Amounts | None = None
 ) -> Path:
-    """Distil the student if it is not there, measure, draw, and write the page.
+    """Distill the student if it is not there, measure, draw, and write the page.
 
     Raises:
         FileNotFoundError: If the model or its card is missing.
@@ -188,7 +188,7 @@ What teachers and student make of a frame, and where the model that ships fails.
 
 - **Patients**: seeds {first} to {last}, of no training. *Standard* are patients like those of the training, *hard* have
   [other machines, doses and findings](../concepts/phantom.md#the-hard-domain).
-- **Student before**: random weights, as they are initialised. **Student after**: the distillation of the variant
+- **Student before**: random weights, as they are initialized. **Student after**: the distillation of the variant
   "{variant}" of the study `{study}`, seed {seed}. It has learned from the teachers alone and seen no label.
 - **Scale of the distillation**: {scale}."""
 
@@ -196,8 +196,8 @@ FEATURES = """## Feature maps
 
 ![Frames, and feature maps of the teachers and of the student before and after distillation](inside_feature_maps.png)
 
-Each column in the colours of its own first three principal components over the frames shown: equal colours in one
-column are alike features, and colours of different columns have nothing to do with each other. Below each name: the
+Each column in the colors of its own first three principal components over the frames shown: equal colors in one
+column are alike features, and colors of different columns have nothing to do with each other. Below each name: the
 share of the variance that the three components hold.
 
 ## Feature space
@@ -207,7 +207,7 @@ share of the variance that the three components hold.
 ![t-SNE of the structures' features in the hard domain](inside_feature_space_hard.png)
 
 Each point is one structure in one frame: the features, averaged under its true mask ({frames} frames of each domain).
-t-SNE keeps neighbours together; distances between groups, and their sizes, mean nothing. So the picture has a number:
+t-SNE keeps neighbors together; distances between groups, and their sizes, mean nothing. So the picture has a number:
 how often the nearest point of *another patient*, in the features themselves, is of the same structure. Structures lie
 over each other and in much the same places of the frame, which helps every network, one with random weights too.
 

@@ -77,7 +77,7 @@ these teachers.
 
 ![t-SNE of the structures' features](inside_{name}_feature_space.png)
 
-Each point is one structure in one film: the features, averaged under its true mask. t-SNE keeps neighbours together;
+Each point is one structure in one film: the features, averaged under its true mask. t-SNE keeps neighbors together;
 distances between groups, and their sizes, mean nothing. How often the nearest point of *another patient* is of the same
 structure:
 

@@ -103,12 +103,12 @@ def similarity_in_words(similarity: LayerSimilarity, titles: Mapping[str, str]) 
 def differences_only(batches: Sequence[AllFeatures]) -> list[AllFeatures]:
     """Features less their mean over all frames at the same position: what tells one frame from another."""
 
-    def centred(maps: Sequence[FeatureMaps]) -> list[FeatureMaps]:
+    def centered(maps: Sequence[FeatureMaps]) -> list[FeatureMaps]:
         means = {name: torch.cat([one[name] for one in maps]).mean(dim=0) for name in maps[0]}
         return [{name: value - means[name] for name, value in one.items()} for one in maps]
 
-    teachers = centred([batch.teachers for batch in batches])
-    students = {name: centred([batch.students[name] for batch in batches]) for name in batches[0].students}
+    teachers = centered([batch.teachers for batch in batches])
+    students = {name: centered([batch.students[name] for batch in batches]) for name in batches[0].students}
     return [
         AllFeatures(teacher, {name: maps[index] for name, maps in students.items()})
         for index, teacher in enumerate(teachers)

@@ -40,7 +40,7 @@ class PlannedStage:
     keys: Keys  # The overlay, which is written as ``folder / "overlay.json"``
     digest: str  # SHA-256 of what the stage depends on
     fills: bool = False  # Whether it takes the teachers' features from the store, which is to be filled before
-    teachers: tuple[str, ...] = ()  # From which it distils, by name; none of a training
+    teachers: tuple[str, ...] = ()  # From which it distills, by name; none of a training
     backbone: str = ""  # Of the student
     data: str | None = None  # Name of what it is trained on; None: the phantom
 

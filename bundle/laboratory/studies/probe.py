@@ -1,7 +1,7 @@
-"""The frozen probe: what a linear map of frozen features knows of the structures, from few labelled films.
+"""The frozen probe: what a linear map of frozen features knows of the structures, from few labeled films.
 
 Features and masks are brought onto one grid of ``GRID`` squared cells. Ridge regression predicts the share of every
-cell that a structure covers; its strength and the threshold are chosen for each structure by predictions of labelled
+cell that a structure covers; its strength and the threshold are chosen for each structure by predictions of labeled
 films that were left out. Nothing is trained but this map, so that seconds tell features from each other.
 """
 
@@ -67,21 +67,21 @@ def coverage(masks: Tensor) -> Tensor:  # (N, S, H, W) -> (N, GRID ** 2, S)
     return F.adaptive_avg_pool2d(masks.float(), GRID).flatten(2).transpose(1, 2)
 
 
-def probe(features: Tensor, truth: Tensor, labelled: Sequence[int], tested: Sequence[int]) -> Tensor:
-    """Learn from labelled films, and score others.
+def probe(features: Tensor, truth: Tensor, labeled: Sequence[int], tested: Sequence[int]) -> Tensor:
+    """Learn from labeled films, and score others.
 
     Args:
         features: Frozen ``(N, GRID ** 2, C)``.
         truth: Coverage ``(N, GRID ** 2, S)``; more than half of a cell is the structure.
-        labelled: Films to learn from, two or more.
+        labeled: Films to learn from, two or more.
         tested: Films that are scored.
 
     Returns:
         Dice ``(tested, S)`` on the grid; NaN where the film has no cell of the structure.
     """
-    if len(labelled) < 2:
-        raise ValueError(f"expected two labelled films or more, to leave one out, got {len(labelled)}")
-    folds = [list(labelled[start::NUM_FOLDS]) for start in range(min(NUM_FOLDS, len(labelled)))]
+    if len(labeled) < 2:
+        raise ValueError(f"expected two labeled films or more, to leave one out, got {len(labeled)}")
+    folds = [list(labeled[start::NUM_FOLDS]) for start in range(min(NUM_FOLDS, len(labeled)))]
     moments = [_moments(features[fold], truth[fold]) for fold in folds]
     whole = _sum(moments)
     left_out: list[Tensor] = []  # of each fold (penalties, thresholds, films, S)

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from bundle.atomic import atomic_path, write_text
-from bundle.engines.zero_label import FILLED_BOX, STUDENT, TEACHER, LabelledFilms, zero_label_scores
+from bundle.engines.zero_label import FILLED_BOX, STUDENT, TEACHER, LabeledFilms, zero_label_scores
 from bundle.laboratory.benchmarks.record import describe_machine
 from bundle.laboratory.studies.probe import VERSION, coverage, position_features, probe, student_features, to_rows
 from bundle.laboratory.studies.readouts import read_student
@@ -139,7 +139,7 @@ def zero_label_records(
     prompts: Sequence[str] = ("box", "click"),
 ) -> list[RunRecord]:
     """Prompt a distillation's student from true masks; a record per prompt and source (not beside its teacher)."""
-    found = zero_label_scores(folder, LabelledFilms(datalist, "test", [LUNG]), prompts, sources, teacher)
+    found = zero_label_scores(folder, LabeledFilms(datalist, "test", [LUNG]), prompts, sources, teacher)
     times = {
         f"milliseconds of {name}": round(median(values), 1) for name, values in found.milliseconds.items() if values
     }

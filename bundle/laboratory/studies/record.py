@@ -37,8 +37,8 @@ class RunRecord:
     # ``val_cosine`` by teacher (:mod:`bundle.laboratory.studies.readouts`); ``unexplained`` by teacher
     # (:mod:`bundle.laboratory.studies.readouts`)
     phases: Sequence[Mapping[str, Any]] = ()
-    task: str = ""  # On real films: what was learned, of how many labelled films
-    draw: int = 0  # On real films: which labelled films
+    task: str = ""  # On real films: what was learned, of how many labeled films
+    draw: int = 0  # On real films: which labeled films
     names: Sequence[Sequence[str]] = ()  # Study and variant of every table in which it stands
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Run what is missing of studies: distil, train, evaluate, record. What is done is not done again."""
+"""Run what is missing of studies: distill, train, evaluate, record. What is done is not done again."""
 
 import json
 import threading

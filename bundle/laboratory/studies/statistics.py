@@ -6,7 +6,7 @@ evaluation's ``mean_dice`` averages patients first and structures last: it diffe
 
 **Difference.** A variant and the reference are compared on the patients and the trainings that both have, so that every
 patient and every training is a pair: a table of differences, crossed, such as (seeds, patients) or (distillations,
-draws of labelled films, films). Its mean is the difference.
+draws of labeled films, films). Its mean is the difference.
 
 **Interval and test.** A difference between two trainings is not one between two methods: training again gives another
 one. So every axis of the table is random: the analysis of variance of imaging's multi-reader, multi-case studies

@@ -69,10 +69,10 @@ def _dataset(stored: np.ndarray, bits: int, syntax: UID = uid.ExplicitVRLittleEn
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.PatientName, dataset.Modality, dataset.FrameTime = PATIENT_NAME, "RF", 33.3
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames = ROWS, COLUMNS, NUM_FRAMES
-    is_colour = stored.ndim == 4
-    dataset.SamplesPerPixel = 3 if is_colour else 1
-    dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
-    if is_colour:
+    is_color = stored.ndim == 4
+    dataset.SamplesPerPixel = 3 if is_color else 1
+    dataset.PhotometricInterpretation = "RGB" if is_color else "MONOCHROME2"
+    if is_color:
         dataset.PlanarConfiguration = 0
     dataset.BitsAllocated = 8 * stored.dtype.itemsize
     dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
@@ -95,7 +95,7 @@ def _without_preamble(path: Path) -> None:
     pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
 
 
-def _colour(path: Path) -> None:
+def _color(path: Path) -> None:
     _dataset(np.repeat(moving_disc()[..., None], 3, axis=-1), 8).save_as(path, enforce_file_format=True)
 
 
@@ -211,7 +211,7 @@ _WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "DICOM big-endian": (".dcm", _raw(uid.ExplicitVRBigEndian)),
     "DICOM deflated": (".dcm", _raw(uid.DeflatedExplicitVRLittleEndian)),
     "DICOM bare": (".dcm", _without_preamble),
-    "DICOM RGB": (".dcm", _colour),
+    "DICOM RGB": (".dcm", _color),
     "DICOM RLE": (".dcm", _compressed(uid.RLELossless, 12)),
     "DICOM JPEG baseline": (".dcm", _by_pillow(uid.JPEGBaseline8Bit, 8, "JPEG", quality=90)),
     "DICOM JPEG extended": (".dcm", _by_gdcm("JPEGExtendedProcess2_4", 12)),
@@ -238,7 +238,7 @@ _WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "PNG 16-bit": (".png", _still(65535)),
     "PNG palette": (".png", _still(mode="P")),
     "JPEG": (".jpg", _still(quality=90)),
-    "JPEG colour": (".jpg", _still(mode="RGB", progressive=True)),
+    "JPEG color": (".jpg", _still(mode="RGB", progressive=True)),
     "TIFF 8-bit": (".tif", _pages(255)),
     "TIFF 16-bit": (".tif", _pages(65535)),
     "TIFF LZW": (".tif", _pages(255, compression="tiff_lzw")),

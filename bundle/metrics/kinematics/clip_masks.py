@@ -153,7 +153,7 @@ class ClipMasks:
         return np.array(counts, np.int64) * self.pixel_aspect
 
     def centroid(self, name: str) -> np.ndarray:
-        """Centroids (x, y) of a structure ``(T, 2)``, the first pixel's centre at (0, 0); NaN where it is absent."""
+        """Centroids (x, y) of a structure ``(T, 2)``, the first pixel's center at (0, 0); NaN where it is absent."""
         if name not in self.structures:
             return np.full((self.num_frames, 2), np.nan)
         sums = self._sums[:, self.structures.index(name)]

@@ -77,9 +77,9 @@ def speed_result(motion: HyoidMotion, clip: ClipMasks) -> Result:
 
 def _rest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the low positions before and after the highest, along the main direction of motion (up, forwards)."""
-    centred = points - points.mean(axis=0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
-    height = centred @ (direction if direction.sum() > 0 else -direction)
+    centered = points - points.mean(axis=0)
+    direction = np.linalg.svd(centered, full_matrices=False)[2][0]
+    height = centered @ (direction if direction.sum() > 0 else -direction)
     top = int(np.argmax(height))
     if top == 0:
         raise NotComputableError("needs frames before the hyoid's peak")

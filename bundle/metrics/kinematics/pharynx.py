@@ -15,7 +15,7 @@ ENTRY_AREA = 0.05
 RIM_SHARE = 0.04
 # The pharynx at rest is this percentile of its area while the hyoid rests: a palate that rises early makes it less.
 REST_PERCENTILE = 75.0
-NEIGHBOURS = generate_binary_structure(2, 1)  # the four neighbours
+NEIGHBORS = generate_binary_structure(2, 1)  # the four neighbors
 
 
 def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
@@ -130,7 +130,7 @@ def _residue_and_space(clip: ClipMasks, frame: int, rim: int) -> tuple[int, int]
         for pixels in (np.flatnonzero(bolus.any(axis=axis)) for axis in (1, 0))
     )
     near_bolus, near_space, air = bolus[box], space[box], airway(clip, frame)[box]
-    rims = [binary_dilation(part, NEIGHBOURS, iterations=rim) for part in (near_space, air)]
+    rims = [binary_dilation(part, NEIGHBORS, iterations=rim) for part in (near_space, air)]
     residue = near_bolus & (near_space | rims[0] & ~rims[1]) & ~air
     return int(residue.sum()), int(space.sum() + (residue & ~near_space).sum())
 
@@ -141,6 +141,6 @@ def percent_full(residue: Residue) -> Result:
 
 
 def residue_scale(residue: Residue, spine: SpineFrame) -> Result:
-    """Normalised residue ratio scale, (R / space) · (R / L²) · 10 (Pearson et al. 2013), with the pharynx as space."""
+    """Normalized residue ratio scale, (R / space) · (R / L²) · 10 (Pearson et al. 2013), with the pharynx as space."""
     ratio = residue.area_px / residue.space_px
     return 10.0 * ratio * residue.area_px / spine.length_px**2, None, residue.num_frames

@@ -16,7 +16,7 @@ WIDEST_SHARE = 0.97
 LEAST_OPENING = 3.0  # an opening below this many %C2-4 (about 1 mm) is not told from a shut sphincter
 CROSSED_PIXELS = 1.5  # a sphincter whose axis crosses fewer lines of pixels stands along the grid
 MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
-# Offsets (x, y) of nine points in a pixel from its centre.
+# Offsets (x, y) of nine points in a pixel from its center.
 SUB_PIXELS = np.stack(np.meshgrid([-1 / 3, 0.0, 1 / 3], [-1 / 3, 0.0, 1 / 3])).reshape(2, 9)
 NUM_SLICES = 6
 MIDDLE = (0.25, 0.75)  # part of the mask's height that is measured: its ends belong to what lies above and below

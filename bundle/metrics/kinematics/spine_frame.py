@@ -54,14 +54,14 @@ def find_spine_frame(clip: ClipMasks) -> SpineFrame:
     the median over frames.
     """
     clip.require("c2", "c4")
-    centres = {name: clip.centroid(name) for name in ("c2", "c4")}
-    up = _unit(centres["c2"] - centres["c4"])
+    centers = {name: clip.centroid(name) for name in ("c2", "c4")}
+    up = _unit(centers["c2"] - centers["c4"])
     both = np.isfinite(up[:, 0])
     if not both.any():
         raise NotComputableError("needs c2 and c4 in one frame")
-    side = _side(clip, centres["c4"], up)
+    side = _side(clip, centers["c4"], up)
     forward = _forward(up, side)
-    c2, c4 = (_corners(clip, name, centres[name], forward, up) for name in ("c2", "c4"))
+    c2, c4 = (_corners(clip, name, centers[name], forward, up) for name in ("c2", "c4"))
     length = float(np.nanmedian(np.linalg.norm(c2 - c4, axis=1)))
     return SpineFrame(c2, c4, side, length, int(both.sum()), clip.pixel_aspect)
 
@@ -83,14 +83,14 @@ def _side(clip: ClipMasks, origin: np.ndarray, up: np.ndarray) -> int:
     return int(np.sign(sum(signs)))
 
 
-def _corners(clip: ClipMasks, name: str, centres: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
+def _corners(clip: ClipMasks, name: str, centers: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Corners ``(T, 2)`` from the median offset of those found frame by frame."""
     offsets = []
     for frame in np.flatnonzero(np.isfinite(up[:, 0])).tolist():
-        found = _corner(clip.mask(name, frame), forward[frame] - up[frame], clip.pixel_aspect) - centres[frame]
+        found = _corner(clip.mask(name, frame), forward[frame] - up[frame], clip.pixel_aspect) - centers[frame]
         offsets.append((found @ forward[frame], found @ up[frame]))
     ahead, above = np.median(offsets, axis=0)
-    return centres + ahead * forward + above * up
+    return centers + ahead * forward + above * up
 
 
 def _corner(mask: np.ndarray, direction: np.ndarray, pixel_aspect: float) -> np.ndarray:
@@ -100,8 +100,8 @@ def _corner(mask: np.ndarray, direction: np.ndarray, pixel_aspect: float) -> np.
     smooth = gaussian_filter(window, SMOOTHING_PIXELS)
     outline = np.concatenate(find_contours(smooth, min(0.5, 0.5 * smooth.max())))[:, ::-1]
     outline = (outline - 4 + np.array([columns[0], rows[0]])) * np.array([1.0, pixel_aspect])
-    centre = outline.mean(axis=0)
+    center = outline.mean(axis=0)
     angles = np.arctan2(direction[1], direction[0]) + np.deg2rad(FAN_DEGREES)
     normals = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    distances = ((outline - centre) @ normals.T).max(axis=0)
-    return np.linalg.lstsq(normals, distances, rcond=None)[0] + centre
+    distances = ((outline - center) @ normals.T).max(axis=0)
+    return np.linalg.lstsq(normals, distances, rcond=None)[0] + center

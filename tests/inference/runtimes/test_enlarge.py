@@ -18,7 +18,7 @@ def blobs(num_frames: int = 3, num_structures: int = 4) -> torch.Tensor:
 
 
 def by_grid_sample(logits: torch.Tensor, geometry: LetterboxGeometry) -> torch.Tensor:
-    """Another implementation: every pixel's centre looked up on the grid."""
+    """Another implementation: every pixel's center looked up on the grid."""
     rows = (torch.arange(geometry.rows) + 0.5) * geometry.content_rows / geometry.rows / geometry.size * 2 - 1
     columns = (torch.arange(geometry.columns) + 0.5) * geometry.content_columns / geometry.columns / SIZE * 2 - 1
     y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -38,7 +38,7 @@ def test_a_film_of_the_networks_size_gets_the_masks_of_the_full_size_logits():
 @pytest.mark.parametrize(
     ("rows", "columns", "pixel_aspect"), [(92, 151, 1.0), (151, 92, 1.0), (33, 47, 1.0), (48, 72, 1.5), (48, 72, 0.75)]
 )
-def test_masks_lie_where_each_pixels_centre_lies_on_the_grid(rows, columns, pixel_aspect):
+def test_masks_lie_where_each_pixels_center_lies_on_the_grid(rows, columns, pixel_aspect):
     geometry, logits = LetterboxGeometry(rows, columns, SIZE, pixel_aspect), blobs()
     values = by_grid_sample(logits, geometry)
     masks = MaskEnlarger(geometry, GRID)(logits)

@@ -117,5 +117,5 @@ def test_baselines_get_the_time_of_both_phases_and_a_finished_one_is_not_repeate
 
 
 def test_baselines_before_the_run_itself_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no lungs.json in .*: distil and train first, with run_lungs"):
+    with pytest.raises(FileNotFoundError, match=r"no lungs.json in .*: distill and train first, with run_lungs"):
         lungs.run_lung_baselines(tmp_path)

@@ -12,7 +12,7 @@ NAMES = ["MCUCXR_0001_0", "MCUCXR_0002_1", "CHNCXR_0003_0", "CHNCXR_0004_1", "CH
 
 
 def write_xrays(folder, names=NAMES):
-    """A grey image each, whose mask covers the left half, softly at its edge."""
+    """A gray image each, whose mask covers the left half, softly at its edge."""
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
     for name in names:

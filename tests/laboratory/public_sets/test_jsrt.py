@@ -13,7 +13,7 @@ NAMES = [f"JPCLN{number:03d}" for number in range(3)] + [f"JPCNN{number:03d}" fo
 
 @pytest.fixture
 def films(tmp_path):
-    """A grey film each; the mask of structure i, 1-bit as in the set, begins in column i and reaches the right edge."""
+    """A gray film each; the mask of structure i, 1-bit as in the set, begins in column i and reaches the right edge."""
     for name in NAMES:
         for number, kind in enumerate(("images", *(f"masks/{structure}" for structure in JSRT_STRUCTURES))):
             path = tmp_path / "jsrt" / kind / f"{name}.png"

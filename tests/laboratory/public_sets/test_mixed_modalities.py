@@ -57,7 +57,7 @@ def test_validation_is_the_phantoms(folders, tmp_path):
     assert [(f["image"].resolve(), f["frame"]) for f in now] == [(f["image"].resolve(), f["frame"]) for f in was]
 
 
-def test_it_is_not_labelled_not_synthetic_and_names_its_sources(folders, tmp_path):
+def test_it_is_not_labeled_not_synthetic_and_names_its_sources(folders, tmp_path):
     content = read_datalist(make_mixed_datalist(*folders, tmp_path / "mixed"))
     assert not any("label" in item for section in ("training", "validation") for item in content[section])
     assert content["synthetic"] is False

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from bundle.laboratory.recipes.catalogue import SMALL_TEACHERS, find_small_teacher
+from bundle.laboratory.recipes.catalog import SMALL_TEACHERS, find_small_teacher
 from bundle.laboratory.recipes.frames import make_frames
 from bundle.laboratory.recipes.register import REGISTER, load_shipped, pairwise_cka, read_register
 from bundle.weights import file_sha256
@@ -27,7 +27,7 @@ def test_the_register_describes_the_file_that_ships(name):
     path = FOLDER / entry["file"]
     assert file_sha256(path) == entry["sha256"]
     assert path.stat().st_size == entry["bytes"] <= MOST_BYTES
-    assert entry["licence"] == "Apache-2.0"
+    assert entry["license"] == "Apache-2.0"
 
 
 @pytest.mark.parametrize("name", SMALL_TEACHERS)
@@ -49,7 +49,7 @@ def test_the_recipes_defaults_are_those_of_the_shipped_weights(name):
 
 
 @pytest.mark.parametrize("name", SMALL_TEACHERS)
-def test_training_made_a_teacher_better_at_its_speciality(name):
+def test_training_made_a_teacher_better_at_its_specialty(name):
     entry = read_register(FOLDER)["teachers"][name]
     measured, headline = entry["measured"], entry["headline"]
     assert measured["trained"][headline] > measured["untrained"][headline] + 0.05

@@ -55,5 +55,5 @@ def test_a_finding_of_most_patients_is_not_extreme():
 def test_every_number_of_a_real_description_is_read():
     found = drawn_values(generate_study(1, size=32, num_frames=1).description)
     assert {"machine: photons", "swallow: aspiration", "patient: has plate", "machine: shutter mm bottom"} <= set(found)
-    assert not [name for name in found if "seed" in name or "marker" in name or "grey scale" in name]
+    assert not [name for name in found if "seed" in name or "marker" in name or "gray scale" in name]
     assert all(isinstance(value, float) for value in found.values())

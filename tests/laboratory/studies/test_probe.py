@@ -50,8 +50,8 @@ def test_dice_by_hand_and_none_where_nothing_is():
     assert found[0, 1].isnan()
 
 
-def test_one_labelled_film_is_too_few():
-    with pytest.raises(ValueError, match="two labelled films or more, to leave one out, got 1"):
+def test_one_labeled_film_is_too_few():
+    with pytest.raises(ValueError, match="two labeled films or more, to leave one out, got 1"):
         probe(position_features(2), coverage(squares(2)), [0], [1])
 
 

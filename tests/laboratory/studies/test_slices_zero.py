@@ -76,5 +76,5 @@ def test_a_student_of_other_teachers_is_refused(toy, monkeypatch):
     monkeypatch.setattr(zero_label, "packaged_lite_medsam", lambda: "")
     monkeypatch.setattr(zero_label, "load_lite_medsam_decoder", lambda _: torch.nn.Identity())
     monkeypatch.setattr(zero_label, "load_lite_medsam", lambda _: Teacher("lite_medsam", Encoder(), "random"))
-    with pytest.raises(ValueError, match=r"has heads for \['toy'\], none for \['lite_medsam'\]: distil that teacher"):
+    with pytest.raises(ValueError, match=r"has heads for \['toy'\], none for \['lite_medsam'\]: distill that teacher"):
         load_segmenters(toy)

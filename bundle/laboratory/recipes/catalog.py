@@ -50,7 +50,7 @@ class Schedule:
 
 
 class Recipe(Protocol):
-    """What a recipe offers the loop: a loss, a hook after each update, and a measure of its speciality."""
+    """What a recipe offers the loop: a loss, a hook after each update, and a measure of its specialty."""
 
     encoder: nn.Module
 
@@ -61,7 +61,7 @@ class Recipe(Protocol):
         """Update whatever is not learned by gradient; ``progress`` runs from 0 to 1."""
 
     def evaluate(self, train: PhantomFrames, held_out: PhantomFrames) -> dict[str, float]:
-        """Speciality numbers on patients that training never saw."""
+        """Specialty numbers on patients that training never saw."""
 
 
 def train(recipe: Recipe, frames: PhantomFrames, schedule: Schedule) -> list[float]:
@@ -114,12 +114,12 @@ def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
 class SmallTeacher:
     """How one small teacher is built, trained and read back."""
 
-    speciality: str  # What it is trained to be good at, in words
+    specialty: str  # What it is trained to be good at, in words
     build: Callable[[], Any]  # Makes the encoder with random weights
     load: Callable[..., Teacher]  # Makes the frozen teacher from a file and an encoder
     recipe: Callable[[Any], Any]  # Wraps the encoder in what trains it
     schedule: Schedule  # Steps, rates and seed of the shipped weights
-    headline: str  # The speciality number by which it is judged
+    headline: str  # The specialty number by which it is judged
 
     def start(self) -> Any:
         """The untrained `Recipe`, a module; the same weights at each call."""
@@ -129,7 +129,7 @@ class SmallTeacher:
 
 SMALL_TEACHERS: dict[str, SmallTeacher] = {
     "medsam2": SmallTeacher(
-        speciality="promptable segmentation",
+        specialty="promptable segmentation",
         build=small_medsam2,
         load=load_medsam2,
         recipe=PromptableSegmentation,
@@ -137,7 +137,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         headline="box_prompt_dice",
     ),
     "rad_dino": SmallTeacher(
-        speciality="localization without labels",
+        specialty="localization without labels",
         build=small_rad_dino,
         load=load_rad_dino,
         recipe=SelfDistillation,
@@ -145,7 +145,7 @@ SMALL_TEACHERS: dict[str, SmallTeacher] = {
         headline="patch_probe_average_precision",
     ),
     "medclip": SmallTeacher(
-        speciality="naming findings",
+        specialty="naming findings",
         build=small_medclip,
         load=load_medclip,
         recipe=ImageTextContrast,
@@ -189,9 +189,9 @@ def train_small_teacher(
         "file": output.name,
         "sha256": file_sha256(output),
         "bytes": output.stat().st_size,
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
         "source": f"python scripts/laboratory/train_teacher.py {name}",
-        "speciality": small.speciality,
+        "specialty": small.specialty,
         "headline": small.headline,
         **provenance,
         "measured": measure_twins(small, recipe, output, training, held_out),
@@ -208,7 +208,7 @@ def write_weights(encoder: Any, path: Path, provenance: dict) -> None:
 def measure_twins(
     small: SmallTeacher, recipe: Any, path: Path, training: PhantomFrames, held_out: PhantomFrames
 ) -> dict[str, dict[str, float]]:
-    """Speciality numbers of the weights in the file, read by the teacher's strict loader, and of an untrained twin."""
+    """Specialty numbers of the weights in the file, read by the teacher's strict loader, and of an untrained twin."""
     teacher = small.load(path, small.build())
     recipe.encoder.load_state_dict(teacher.encoder.state_dict())
     twins = {"trained": recipe, "untrained": small.start()}

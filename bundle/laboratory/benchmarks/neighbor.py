@@ -40,7 +40,7 @@ os.environ.pop("GOMP_SPINCOUNT", None)
 if sys.argv[1]:
     os.environ["GOMP_SPINCOUNT"] = sys.argv[1]
 import torch  # first, as in `python -m monai.bundle`
-from bundle.laboratory.benchmarks.neighbour import answer
+from bundle.laboratory.benchmarks.neighbor import answer
 answer(int(sys.argv[2]), *sys.argv[3:])
 """
 
@@ -64,7 +64,7 @@ class Setting:
     works: tuple[str, ...] = tuple(WORKS)
 
 
-def measure_neighbour(setting: Setting = Setting()) -> list[Row]:
+def measure_neighbor(setting: Setting = Setting()) -> list[Row]:
     """One row per work and way: frames per second alone and beside one busy process, with ratios to the first way."""
     with tempfile.TemporaryDirectory() as cache:
         return [row for work in setting.works for row in _rows(work, setting, cache)]

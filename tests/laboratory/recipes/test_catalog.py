@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.laboratory.recipes.catalogue import Schedule, train
+from bundle.laboratory.recipes.catalog import Schedule, train
 from bundle.laboratory.recipes.image_text import ImageTextContrast
 from bundle.laboratory.recipes.promptable import PromptableSegmentation
 from bundle.laboratory.recipes.self_distillation import SelfDistillation
@@ -54,7 +54,7 @@ def test_the_same_seed_trains_the_same_weights(name, frames):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_speciality_numbers_are_shares(name, frames):
+def test_specialty_numbers_are_shares(name, frames):
     training, held_out = frames.split(1)
     measured = copy.deepcopy(RECIPES[name]).eval().evaluate(training, held_out)
     assert measured
