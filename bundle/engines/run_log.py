@@ -68,7 +68,7 @@ class RunLog:
         self.address = RunAddress(effective_uri(address.tracking_uri), str(address.experiment_name))
         self.run_name, self.output_dir = run_name, Path(output_dir)
         self.datalist, self.validator, self.log_every = datalist, validator, log_every
-        self.pictures, self.weights = is_synthetic(datalist) if pictures is None else pictures, weights
+        self.pictures, self.weights = has_synthetic_frames(datalist) if pictures is None else pictures, weights
         self.parameters: Callable[[], Mapping[str, Any]] = built_settings(TRAINER)
         self._run: TrackedRun | None = None
         self._load: MachineLoad | None = None
@@ -227,7 +227,7 @@ def describe_data(datalist: str | Path, *sections: str) -> list[DatasetInput]:
     return [_input(path.name, digest, section, content[section]) for section in sections if content.get(section)]
 
 
-def is_synthetic(datalist: str | Path) -> bool:
+def has_synthetic_frames(datalist: str | Path) -> bool:
     """Whether a data list says that no patient is in it."""
     return bool(read_datalist(datalist).get("synthetic", False))
 

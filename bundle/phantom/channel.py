@@ -28,7 +28,7 @@ class Channel:
         return self.wall + self.across * self.gap[:, None]
 
 
-def segment(channel: Channel, start: float, end: float, fill: float) -> Points:
+def channel_outline(channel: Channel, start: float, end: float, fill: float) -> Points:
     """Outline of the channel between two stations."""
     stations = np.linspace(start, end, 48)
     wall = np.stack([np.interp(stations, channel.station, channel.wall[:, i]) for i in (0, 1)], axis=1)

@@ -18,8 +18,8 @@ from bundle.phantom.channel import (
     UES_BOTTOM_LEVEL,
     UES_TOP_LEVEL,
     Channel,
+    channel_outline,
     lumen,
-    segment,
 )
 from bundle.phantom.geometry import Points, ellipse, ribbon, rounded, smooth_closed, smooth_open, smoothstep
 from bundle.phantom.swallow import ORAL_END, PHARYNX_END, UES_END, Swallow, SwallowState
@@ -49,7 +49,7 @@ class Pose:
     @cached_property
     def oral_air(self) -> Points:
         """Between the lips and the soft palate."""
-        return segment(self.channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0)
+        return channel_outline(self.channel, 0.0, ORAL_END * (NUM_ORAL - 1) / NUM_ORAL, 1.0)
 
     @cached_property
     def arytenoid(self) -> Points:
@@ -337,7 +337,7 @@ class Pose:
         pyriform = self.swallow.pyriform_residue * amount
         if pyriform > 0.06:
             low = PHARYNX_END - 0.002
-            pool = segment(channel, low - 0.075 * np.sqrt(pyriform), low, 0.95)
+            pool = channel_outline(channel, low - 0.075 * np.sqrt(pyriform), low, 0.95)
             pools.append(pool)
         return pools
 

@@ -40,13 +40,13 @@ os.environ.pop("GOMP_SPINCOUNT", None)
 if sys.argv[1]:
     os.environ["GOMP_SPINCOUNT"] = sys.argv[1]
 import torch  # first, as in `python -m monai.bundle`
-from bundle.laboratory.benchmarks.neighbor import answer
-answer(int(sys.argv[2]), *sys.argv[3:])
+from bundle.laboratory.benchmarks.neighbor import serve_turns
+serve_turns(int(sys.argv[2]), *sys.argv[3:])
 """
 
 
 @dataclass(frozen=True)
-class Setting:
+class NeighborSetting:
     """What is measured, and for how long.
 
     Attributes:
@@ -64,13 +64,13 @@ class Setting:
     works: tuple[str, ...] = tuple(WORKS)
 
 
-def measure_neighbor(setting: Setting = Setting()) -> list[Row]:
+def measure_neighbor(setting: NeighborSetting = NeighborSetting()) -> list[Row]:
     """One row per work and way: frames per second alone and beside one busy process, with ratios to the first way."""
     with tempfile.TemporaryDirectory() as cache:
         return [row for work in setting.works for row in _rows(work, setting, cache)]
 
 
-def answer(descriptor: int, work: str, cache: str, image_size: str, batch_size: str) -> None:
+def serve_turns(descriptor: int, work: str, cache: str, image_size: str, batch_size: str) -> None:
     """The measured process: for every number of seconds that comes, send the frames per second of a turn."""
     step, num_frames = _prepare(work, cache, int(image_size), int(batch_size))
     step()
@@ -84,7 +84,7 @@ def answer(descriptor: int, work: str, cache: str, image_size: str, batch_size: 
         connection.send(num_frames * _steps_per_second(step, seconds))
 
 
-def _rows(work: str, setting: Setting, cache: str) -> Iterator[Row]:
+def _rows(work: str, setting: NeighborSetting, cache: str) -> Iterator[Row]:
     with ExitStack() as stack:
         turns = {way: stack.enter_context(_process(WAYS[way], work, setting, cache)) for way in WORKS[work]}
         alone = _take_turns(turns, setting)
@@ -106,7 +106,7 @@ def _ratio(rates: list[float], others: list[float]) -> float:
     return median(rate / other for rate, other in zip(rates, others, strict=True))
 
 
-def _take_turns(turns: Mapping[str, Callable[[], float]], setting: Setting) -> dict[str, list[float]]:
+def _take_turns(turns: Mapping[str, Callable[[], float]], setting: NeighborSetting) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {way: [] for way in turns}
     for _ in range(setting.rounds):
         for way, turn in turns.items():
@@ -115,7 +115,7 @@ def _take_turns(turns: Mapping[str, Callable[[], float]], setting: Setting) -> d
 
 
 @contextmanager
-def _process(spin_count: str, work: str, setting: Setting, cache: str) -> Iterator[Callable[[], float]]:
+def _process(spin_count: str, work: str, setting: NeighborSetting, cache: str) -> Iterator[Callable[[], float]]:
     """A turn of a process that is ready and idle between its turns."""
     ours, theirs = Pipe()
     arguments = [spin_count, str(theirs.fileno()), work, cache, str(setting.image_size), str(setting.batch_size)]
@@ -148,7 +148,7 @@ def _busy_process() -> Iterator[None]:
 def _prepare(work: str, cache: str, image_size: int, batch_size: int) -> tuple[Callable[[], object], int]:
     """A step, and how many frames it takes."""
     if work == TRAINING:
-        setting = training.Setting(image_size=image_size, batch_size=batch_size)
+        setting = training.TrainingSetting(image_size=image_size, batch_size=batch_size)
         return training.TrainingStep(setting, training.Options(), steps=1).run, batch_size
     checkpoint = ROOT / "models" / "model.pt"
     segmenter = load_segmenter(checkpoint).eval()

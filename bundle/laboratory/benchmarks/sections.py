@@ -16,7 +16,7 @@ from bundle.laboratory.benchmarks.neighbor import measure_neighbor
 from bundle.laboratory.benchmarks.reading import measure_reading
 from bundle.laboratory.benchmarks.record import Row, Section, load_record, measure_section, write_record
 from bundle.laboratory.benchmarks.streaming import streaming_rows
-from bundle.laboratory.benchmarks.training import Setting, measure_training
+from bundle.laboratory.benchmarks.training import TrainingSetting, measure_training
 from bundle.laboratory.benchmarks.video import measure_video, shipped_tracker
 from bundle.laboratory.trials.kill_trials import run_kill_trials, run_store_trials
 from bundle.paths import ROOT
@@ -58,7 +58,7 @@ def _kills() -> list[Row]:
 
 
 def _training_step() -> list[Row]:
-    report = measure_training(Setting())
+    report = measure_training(TrainingSetting())
     columns = {"name": "option", "images_per_second": "images/s", "ratio": "ratio", "lowest_ratio": "lowest"}
     columns |= {"highest_ratio": "highest", "peak_memory_mb": "peak memory, MiB"}
     return [{shown: option[key] for key, shown in columns.items()} for option in report["options"]]

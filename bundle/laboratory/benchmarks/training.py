@@ -72,7 +72,7 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingSetting:
     """What is the same for all variants.
 
     Attributes:
@@ -99,7 +99,7 @@ class TrainingStep:
         steps: Optimizer steps of a round.
     """
 
-    def __init__(self, setting: Setting, options: Options, steps: int) -> None:
+    def __init__(self, setting: TrainingSetting, options: Options, steps: int) -> None:
         torch.manual_seed(0)
         self.setting = setting
         device = torch.device(setting.device)
@@ -140,7 +140,7 @@ class TrainingStep:
 
 
 def measure_training(
-    setting: Setting,
+    setting: TrainingSetting,
     names: Sequence[str] | None = None,
     rounds: int = 5,
     steps: int = 2,
@@ -198,13 +198,13 @@ def measure_training(
     }
 
 
-def measure_memory(setting: Setting, options: Options) -> float:
+def measure_memory(setting: TrainingSetting, options: Options) -> float:
     """Largest memory of two steps in a new process, in MiB: of the GPU's allocator, or what the process grew by."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_memory, (setting, options))
 
 
-def count_flops(setting: Setting) -> int:
+def count_flops(setting: TrainingSetting) -> int:
     """Floating-point operations of one training step, forward and backward, per image."""
     step = TrainingStep(replace(setting, batch_size=4, device="cpu"), Options(), steps=1)
     with FlopCounterMode(display=False) as counter:
@@ -212,7 +212,7 @@ def count_flops(setting: Setting) -> int:
     return counter.get_total_flops() // 4
 
 
-def make_network(setting: Setting) -> StudentWithHeads:
+def make_network(setting: TrainingSetting) -> StudentWithHeads:
     """The student with a head for every teacher."""
     student = StudentEncoder(TimmTrunk(setting.backbone), EMBED_DIM)
     heads = {name: ProjectionHead(EMBED_DIM, channels, grid) for name, channels, grid in setting.teachers}
@@ -230,7 +230,7 @@ def make_loss(teachers: Teachers = TEACHERS) -> DistillationLoss:
     return DistillationLoss(standardizers, distance, AttentionEntropyFloor(EMBED_DIM, len(teachers)))
 
 
-def make_batch(setting: Setting) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+def make_batch(setting: TrainingSetting) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
     """Random frames with a target as ``PrepareDistillationBatch`` gives it."""
     size = setting.batch_size
     return torch.rand(size, 1, setting.image_size, setting.image_size), {
@@ -249,7 +249,7 @@ def _to_device(batch: Any, device: torch.device, non_blocking: bool = False, **_
 
 
 def _take_turns(
-    setting: Setting, variants: Mapping[str, Options], rounds: int, steps: int, clock: Callable[[], float]
+    setting: TrainingSetting, variants: Mapping[str, Options], rounds: int, steps: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     training = {name: TrainingStep(setting, options, steps) for name, options in variants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in training}
@@ -262,7 +262,7 @@ def _take_turns(
     return seconds
 
 
-def _peak_memory(setting: Setting, options: Options) -> float:
+def _peak_memory(setting: TrainingSetting, options: Options) -> float:
     before = _peak_of_process()
     TrainingStep(setting, options, steps=2).run()
     if setting.device == "cuda":

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from bundle.laboratory.benchmarks import neighbor as benchmark_neighbor
-from bundle.laboratory.benchmarks.neighbor import LATE, OWN, SET, TRAINING, Setting, measure_neighbor
+from bundle.laboratory.benchmarks.neighbor import LATE, OWN, SET, TRAINING, NeighborSetting, measure_neighbor
 
 
 def test_rates_are_those_of_the_turns_and_ratios_those_of_a_round(monkeypatch):
@@ -24,7 +24,7 @@ def test_rates_are_those_of_the_turns_and_ratios_those_of_a_round(monkeypatch):
             return None
 
     monkeypatch.setattr(benchmark_neighbor, "_process", Turn)
-    own, brief, _ = measure_neighbor(Setting(rounds=3, works=(TRAINING,)))
+    own, brief, _ = measure_neighbor(NeighborSetting(rounds=3, works=(TRAINING,)))
     assert own["to libgomp's own"] == 1
     assert (brief["alone, frames/s"], brief["to libgomp's own"]) == (18.0, pytest.approx(0.9))
     assert (brief["beside a busy process, frames/s"], brief["to libgomp's own, beside"]) == (10.0, pytest.approx(5.0))
@@ -37,7 +37,7 @@ def test_a_measured_process_answers_and_ends(monkeypatch):
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
     )
-    setting = Setting(seconds=0.01, image_size=32, batch_size=4)
+    setting = NeighborSetting(seconds=0.01, image_size=32, batch_size=4)
     with benchmark_neighbor._process("1000", TRAINING, setting, "") as turn:
         assert turn() > 0
     assert started[0].returncode == 0

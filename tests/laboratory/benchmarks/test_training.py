@@ -7,13 +7,13 @@ import pytest
 from bundle.laboratory.benchmarks.training import (
     DEFAULT,
     VARIANTS,
-    Setting,
+    TrainingSetting,
     TrainingStep,
     count_flops,
     measure_training,
 )
 
-SMALL = Setting(image_size=64, batch_size=4, teachers=(("loud", 8, 4), ("quiet", 4, 2)))
+SMALL = TrainingSetting(image_size=64, batch_size=4, teachers=(("loud", 8, 4), ("quiet", 4, 2)))
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "float16" and "compile" not in name])
@@ -44,4 +44,4 @@ def test_wrong_requests_are_refused():
     with pytest.raises(ValueError, match=r"unknown options \['fp16'\], expected some of"):
         measure_training(SMALL, ["fp16"])
     with pytest.raises(ValueError, match="batch_size must be a multiple of 4"):
-        measure_training(Setting(batch_size=6))
+        measure_training(TrainingSetting(batch_size=6))
