@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, help="for records and page (the folder unless given)")
     parser.add_argument("--jobs", type=int, default=1, help="stages at the same time (1 unless given)")
     parser.add_argument("--minutes", type=float, help="then stop, to go on with the same command")
-    parser.add_argument(
-        "--page_only", action="store_true", help="write the page of the records in --folder, run nothing"
-    )
+    parser.add_argument("--page_only", action="store_true", help="write the page of --folder's records, run nothing")
     given = parser.parse_args()
     if not given.page_only and given.chest_xrays is None:
         parser.error("name the folders of JSRT and of the chest X-rays, or --page_only")
@@ -29,8 +27,8 @@ def main() -> None:
         if given.page_only:
             print(write_page_again(given.folder, given.output_dir))
         else:
-            films = given.jsrt, given.chest_xrays
-            print(run_real_study(*films, given.folder, given.output_dir, given.jobs, given.minutes))
+            settings = given.folder, given.output_dir, given.jobs, given.minutes
+            print(run_real_study(given.jsrt, given.chest_xrays, *settings))
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {in_words(error)}")
 

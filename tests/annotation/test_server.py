@@ -469,7 +469,7 @@ def test_of_many_images_those_that_cannot_be_labeled_are_named_and_the_others_do
     assert "not a readable image" in answers["broken"]["error"]
     assert answers["flat"]["label"] == "flat"
     refused = server.request("POST", "/batch/infer/auto", params={"run_sync": "true"}, json={"images": ["broken"]})
-    assert (refused.status_code, refused.json()["detail"][:33]) == (422, "none of 1 images could be labelle")
+    assert (refused.status_code, refused.json()["detail"][:33]) == (422, "none of 1 images could be labeled")
 
 
 def test_the_server_says_where_it_is_and_whose_pages_may_use_it(server):

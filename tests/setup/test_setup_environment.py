@@ -171,7 +171,7 @@ def test_torch_comes_before_the_rest_and_every_step_is_constrained(set_up: SetUp
     assert len(installs) == 3
     assert all("--constraint" in call for call in installs)
     assert installs[1].endswith("torch torchvision")
-    assert installs[2].endswith(".[inference,deploy,quantize,train,laboratory,test]")
+    assert installs[2].endswith(".[inference,deploy,quantize,train,laboratory,test,docs]")
     assert "--no-build-isolation" in installs[2]
 
 
