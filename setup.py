@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-DATA = ("configs/*.json", "configs/overlays/*.json", "configs/logging.conf", "models/*", "models/teachers/*")
+DATA = ("configs/*.json", "configs/logging.conf", "models/*", "models/teachers/*")
 
 
 class BuildWithData(build_py):

@@ -60,11 +60,11 @@ def find_config(name: str) -> Path:
     Raises:
         FileNotFoundError: If it is neither.
     """
-    folders = (ROOT / "configs", ROOT / "configs" / "overlays")
-    candidates = [Path(name), *(folder / f"{name.removesuffix('.json')}.json" for folder in folders)]
+    folder = ROOT / "configs"
+    candidates = Path(name), folder / f"{name.removesuffix('.json')}.json"
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        shipped = sorted({path.name for folder in folders for path in folder.glob("*.json")} - {"metadata.json"})
+        shipped = sorted({path.name for path in folder.glob("*.json")} - {"metadata.json"})
         raise FileNotFoundError(f"no config file {name}: check the path, or name one of {', '.join(shipped)}")
     return found.resolve()
 
