@@ -65,7 +65,7 @@ def kind_of(path: Path) -> str:
     if path.stat().st_size == 0:
         raise UnreadableStudyError(path, "the file is empty")
     named, content = kind_by_name(path), kind_by_content(path)
-    if content is None and (named == "DICOM" or path.name.lower().endswith(".nii.gz")):
+    if content is None and ((named == "DICOM" and not _is_text(path)) or path.name.lower().endswith(".nii.gz")):
         return str(named)  # without a preamble, or compressed: the reader looks inside
     if content is None:
         expected = f"named {path.suffix}, but its content is" if named else "its content is"
@@ -99,6 +99,12 @@ def is_dicomdir(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return DIRECTORY_CLASS.encode() in file.read(HEAD_BYTES)[132:]
+
+
+def _is_text(path: Path) -> bool:
+    """Whether no byte of the beginning is zero; the first tag of every data set has one."""
+    with path.open("rb") as file:
+        return b"\0" not in file.read(HEAD_BYTES)
 
 
 def _is_video(head: bytes) -> bool:

@@ -5,10 +5,12 @@ into numbers and lists. Here the one is an error and the other is undone; files 
 none and folders that are in use are errors, too, and each is one line (:mod:`bundle.one_line`).
 """
 
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pydoc import ErrorDuringImport, locate
 from typing import Any
 
 import monai
@@ -112,6 +114,7 @@ def preflight(output_dir: str | Path) -> None:
     if is_first_process():
         if running is not None:
             _check_imports(running[0])
+            _check_components(*running)
             _check_inputs(*running)
             _check_device(running[0])
         hold_folder(output_dir)
@@ -144,6 +147,41 @@ def _check_imports(parser: ConfigParser) -> None:
     for imported in parser.globals.values():
         if type(imported).__name__ == "_LazyRaise":
             imported()
+
+
+def _check_components(parser: ConfigParser, run_id: str) -> None:
+    """Refuse a component that is not there, or an argument that it does not take, before anything is built."""
+    for key in sorted(reachable(parser, run_id.partition(SEPARATOR)[0])):
+        for place, component in _components(key, parser[key]):
+            target, given = component["_target_"], [name for name in component if not name.startswith("_")]
+            try:
+                found = locate(target)
+            except ErrorDuringImport:
+                continue  # a package is missing: said, with the remedy, where it is used
+            if found is None:
+                raise ValueError(f"{place}: {target} is not there; check its module and its name")
+            try:
+                takes = inspect.signature(found).parameters  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                continue  # what is written in C may not say
+            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+                continue
+            for name in given:
+                if name not in takes:
+                    raise ValueError(f"{place}: {target} has no argument {name!r}; it takes {', '.join(takes)}")
+
+
+def _components(place: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Components with a dotted name, with where they stand; MONAI finds those of short names itself."""
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if isinstance(target, str) and "." in target and not is_expression(target):
+            yield place, value
+        for name, item in value.items():
+            yield from _components(f"{place}{SEPARATOR}{name}", item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _components(f"{place}{SEPARATOR}{index}", item)
 
 
 def _check_inputs(parser: ConfigParser, run_id: str) -> None:

@@ -215,6 +215,25 @@ def test_a_device_is_given_by_its_name(start, tmp_path, device):
     assert start("--input", "film.avi", "--device", device)[4] == torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    ("component", "words"),
+    [
+        ({"_target_": "pathlib.Pathh"}, "datalist: pathlib.Pathh is not there"),
+        ({"_target_": "bundle.losses.distancez.Cosine"}, "datalist: bundle.losses.distancez.Cosine is not there"),
+        ({"_target_": "torch.nn.Linear", "in_feature": 3}, "datalist: torch.nn.Linear has no argument 'in_feature'"),
+        (
+            [{"of": {"_target_": "torch.nn.GELU", "b": 1}}],
+            "datalist::0::of: torch.nn.GELU has no argument 'b'; it takes",
+        ),
+    ],
+)
+def test_a_component_that_cannot_be_built_is_refused_before_anything_is(start, tmp_path, component, words):
+    (tmp_path / "film.avi").touch()
+    with pytest.raises(ValueError, match=words):
+        start("--input", "film.avi", datalist=component)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "99", "meta", "$torch.device('nonsense')"])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(start, tmp_path, device):
     (tmp_path / "film.avi").touch()
