@@ -107,7 +107,7 @@ def _run_training(
     overlays = [workflow.find_config(name) for name in config or []]
     given = workflow.parse_overrides(overrides)
     settled = {**given, **{key: value for overlay in overlays for key, value in workflow.read_config(overlay).items()}}
-    places = {key: Path(place) for key, place in workflow.PLACES[base].items() if key not in settled}
+    places = workflow.places_of(base, settled)
     values = {**workflow.absolute(places, device), **given}
     workflow.announce(
         {
@@ -205,3 +205,7 @@ def _annotate(
 
     app_options = AppOptions.from_texts(workflow.parse_overrides(options))
     serve(studies, app_options, host, port, allow_network, public_address, modality)
+
+
+if __name__ == "__main__":
+    main()

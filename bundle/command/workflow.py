@@ -90,6 +90,25 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def places_of(base: str, settled: Mapping[str, Any]) -> dict[str, Path]:
+    """Where a run reads and writes, as far as nobody settled it; what overlays put below the bundle is moved here.
+
+    Args:
+        base: One of :data:`PLACES`.
+        settled: Values of the command line and of overlays, by key.
+    """
+    from monai.bundle import ConfigParser
+
+    places = {}
+    for key, place in PLACES[base].items():
+        if key not in settled:
+            places[key] = Path(place)
+        elif "@bundle_root" in str(settled[key]):
+            parser = ConfigParser({"bundle_root": str(Path.cwd()), key: settled[key]})
+            places[key] = Path(parser.get_parsed_content(key))
+    return places
+
+
 def parse_overrides(words: Sequence[str] | None) -> dict[str, str]:
     """Texts by key, from ``KEY=VALUE``.
 

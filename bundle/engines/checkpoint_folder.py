@@ -50,7 +50,7 @@ class CheckpointFolder:
         if there:
             raise CheckpointError(
                 f"no checkpoint in {self.path} can be read: restore one from a backup, or start over with "
-                "--resume False"
+                "--resume False (of vfss: resume=False)"
             )
         return None
 

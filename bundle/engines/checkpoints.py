@@ -129,7 +129,10 @@ class Checkpoints:
         if step < total:
             tqdm.write(f"resuming after step {step} of {total} from {path}")
         else:
-            tqdm.write(f"finished before, nothing to train: {path} is at step {step}; --resume False starts over")
+            tqdm.write(
+                f"finished before, nothing to train: {path} is at step {step}; --resume False "
+                "(of vfss: resume=False) starts over"
+            )
 
     def _mend_best(self, engine: Any, path: Path) -> None:
         """A crash may have come between writing the best checkpoint as the last one and keeping it as the best."""
@@ -220,7 +223,7 @@ def check_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Pa
         differences = ", ".join(shown) + more
         raise ValueError(
             f"{path} is of another configuration ({differences}): use another output_dir, or start over with "
-            "--resume False"
+            "--resume False (of vfss: resume=False)"
         )
 
 

@@ -97,7 +97,7 @@ def check_files(files: Iterable[str | Path]) -> None:
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(
-            f"not found: {', '.join(missing)}; correct the path, or run the stage that makes it first"
+            f"not found: {', '.join(missing)}; correct the path, or if a stage makes it, run that first"
         )
     for path in paths:
         if path.is_dir():

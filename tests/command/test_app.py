@@ -119,6 +119,9 @@ def test_results_go_below_the_current_folder_unless_an_overlay_says_otherwise(mo
     assert "student_checkpoint" not in asked
     assert asked["epochs"] == "1"
     assert asked["device"] == "cpu"
+    asked.clear()
+    main_without_exit(["distill", "--config", "smoke.json"])
+    assert asked["output_dir"] == str(tmp_path / "runs" / "smoke")
 
 
 def main_without_exit(arguments: list[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_missing_config_file_is_named(tmp_path):
 
 
 def test_every_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"student.pt.*list.json.*run the stage that makes it first"):
+    with pytest.raises(FileNotFoundError, match=r"student.pt.*list.json.*if a stage makes it, run that first"):
         check_files([tmp_path / "student.pt", tmp_path / "list.json"])
 
 
@@ -221,10 +221,7 @@ def test_a_device_is_given_by_its_name(start, tmp_path, device):
         ({"_target_": "pathlib.Pathh"}, "datalist: pathlib.Pathh is not there"),
         ({"_target_": "bundle.losses.distancez.Cosine"}, "datalist: bundle.losses.distancez.Cosine is not there"),
         ({"_target_": "torch.nn.Linear", "in_feature": 3}, "datalist: torch.nn.Linear has no argument 'in_feature'"),
-        (
-            [{"of": {"_target_": "torch.nn.GELU", "b": 1}}],
-            "datalist::0::of: torch.nn.GELU has no argument 'b'; it takes",
-        ),
+        ({"_target_": "builtins.dict", "of": [{"_target_": "torch.nn.GELU", "b": 1}]}, "datalist::of::0: .* it takes"),
     ],
 )
 def test_a_component_that_cannot_be_built_is_refused_before_anything_is(start, tmp_path, component, words):
@@ -254,7 +251,7 @@ def test_a_run_that_names_no_input_takes_none(start):
         (["--input", "nowhere"], "not found: nowhere"),
         (
             ["--input", "film.avi", "--checkpoint", "gone.pt"],
-            "not found: gone.pt; correct the path, or run the stage that makes it first",
+            "not found: gone.pt; correct the path, or if a stage makes it, run that first",
         ),
         (["--input", "film.avi", "--checkpoint", "folder"], "folder is a folder, but a file is expected"),
         (["--input", "film.avi", "--datalist", "gone.json"], "not found: gone.json"),

@@ -40,7 +40,7 @@ def test_phase_2_without_phase_1(run, bundle_root, tmp_path):
     config = str(bundle_root / "configs" / "train.json")
     line = last_line(run("training", "--config_file", config, "--student_checkpoint", str(student)))
     assert line.startswith("error: not found: ")
-    assert "run the stage that makes it first" in line
+    assert "if a stage makes it, run that first" in line
 
 
 def test_a_data_list_that_is_not_there(run, bundle_root, tmp_path):
