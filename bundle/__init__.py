@@ -16,7 +16,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     spinning           how threads of PyTorch wait for one another
     data               DICOM, video, stills, NIfTI -> clip (T, 1, H, W)
     phantom            synthetic studies of a swallow, with true masks
-    transforms         clip or frame -> normalized, letterboxed model input
+    transforms         clip or frame -> letterboxed model input
     teachers           frozen encoders: frames -> features (B, C, h, w)
     students           light encoder in SAM 2's image encoder, and projection heads
     losses             standardization, distances, balancing, mask losses

@@ -15,20 +15,42 @@ LEAST_SPREAD = 0.05
 """Of an image's tokens, where less would be divided by: an image of nothing but background."""
 
 
+def check_features(pred: Tensor, target: Tensor, weight: Tensor) -> None:
+    """Refuse maps of another shape, or a coverage of other positions, before broadcasting hides it.
+
+    Raises:
+        ValueError: If ``pred`` and ``target`` are not of one shape ``(B, C, h, w)``, or ``weight`` is not
+            ``(B, 1, h, w)``.
+    """
+    expected = (pred.shape[0], 1, *pred.shape[2:])
+    if pred.shape != target.shape:
+        raise ValueError(
+            f"pred {tuple(pred.shape)} and target {tuple(target.shape)} must have one shape: the projection head must"
+            " give the teacher's grid and channels"
+        )
+    if weight.shape != expected:
+        raise ValueError(f"weight must be the coverage {expected} of pred's positions, got {tuple(weight.shape)}")
+
+
+def mean_over_positions(values: Tensor, weight: Tensor) -> Tensor:  # (B, 1, h, w) -> (B,)
+    """Each image's mean of ``values`` over its positions, weighted by their coverage; 0 where nothing is covered."""
+    return (values * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
 class MeanSquared(nn.Module):
     """Mean over channels of (pred − target)²."""
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
-        _check(pred, target, weight)
-        return _weighted_mean(F.mse_loss(pred, target, reduction="none").mean(dim=1, keepdim=True), weight)
+        check_features(pred, target, weight)
+        return mean_over_positions(F.mse_loss(pred, target, reduction="none").mean(dim=1, keepdim=True), weight)
 
 
 class Cosine(nn.Module):
     """1 − cos(pred, target), the angle between two tokens whatever their length."""
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
-        _check(pred, target, weight)
-        return _weighted_mean(1 - F.cosine_similarity(pred, target, dim=1).unsqueeze(1), weight)
+        check_features(pred, target, weight)
+        return mean_over_positions(1 - F.cosine_similarity(pred, target, dim=1).unsqueeze(1), weight)
 
 
 class AngleNormalized(nn.Module):
@@ -39,12 +61,12 @@ class AngleNormalized(nn.Module):
     """
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
-        _check(pred, target, weight)
+        check_features(pred, target, weight)
         directions = F.normalize(target, dim=1)
         total = weight.sum(dim=(2, 3)).clamp_min(torch.finfo(weight.dtype).tiny)
         spread = 1 - ((directions * weight).sum(dim=(2, 3)) / total).norm(dim=1)
         cosine = F.cosine_similarity(pred, target, dim=1).unsqueeze(1)
-        return _weighted_mean(1 - cosine, weight) / spread.clamp_min(LEAST_SPREAD)
+        return mean_over_positions(1 - cosine, weight) / spread.clamp_min(LEAST_SPREAD)
 
 
 class SmoothL1(nn.Module):
@@ -61,9 +83,9 @@ class SmoothL1(nn.Module):
         self.beta = beta
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
-        _check(pred, target, weight)
+        check_features(pred, target, weight)
         distance = F.smooth_l1_loss(pred, target, reduction="none", beta=self.beta)
-        return _weighted_mean(distance.mean(dim=1, keepdim=True), weight)
+        return mean_over_positions(distance.mean(dim=1, keepdim=True), weight)
 
 
 class WeightedSum(nn.Module):
@@ -88,18 +110,3 @@ class WeightedSum(nn.Module):
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:  # (B, C, h, w) -> (B,)
         terms = [distance(pred, target, weight) for distance in self.distances]
         return torch.stack([factor * term for factor, term in zip(self.weights, terms, strict=True)]).sum(dim=0)
-
-
-def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:  # (B, 1, h, w) -> (B,)
-    return (values * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(torch.finfo(weight.dtype).tiny)
-
-
-def _check(pred: Tensor, target: Tensor, weight: Tensor) -> None:
-    expected = (pred.shape[0], 1, *pred.shape[2:])
-    if pred.shape != target.shape:
-        raise ValueError(
-            f"pred {tuple(pred.shape)} and target {tuple(target.shape)} must have one shape: the projection head must"
-            " give the teacher's grid and channels"
-        )
-    if weight.shape != expected:
-        raise ValueError(f"weight must be the coverage {expected} of pred's positions, got {tuple(weight.shape)}")
