@@ -1,8 +1,8 @@
 """The evaluation as a picture: every patient's Dice and HD95, structure by structure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +14,27 @@ with needs_extra("train", "an evaluation's figure"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from bundle.metrics.report import PatientScore
-
 FALLBACK_COLOR = (120, 120, 120)
 INK, FAINT = "#222222", "#d9d9d9"
 
 
-def draw_scores(scores: Sequence["PatientScore"], structures: Sequence[str], unit: str, path: str | Path) -> Path:
+@dataclass(frozen=True)
+class PatientScore:
+    """One structure in all frames of one patient; NaN where no frame gives a value."""
+
+    patient: str
+    structure: str
+    frames: int
+    dice: float
+    hd95: float
+    unit: str
+    label_present_frames: int
+    missed_frames: int
+    label_absent_frames: int
+    false_presence_frames: int
+
+
+def draw_scores(scores: Sequence[PatientScore], structures: Sequence[str], unit: str, path: str | Path) -> Path:
     """Draw one dot per patient, a bar from the worst to the best, and a tick at the mean; NaN is not drawn."""
     # A figure of its own, without pyplot: no display and no global state is touched.
     figure = Figure(figsize=(10, 1.6 + 0.36 * len(structures)), dpi=150, layout="constrained")
@@ -46,7 +59,7 @@ def draw_scores(scores: Sequence["PatientScore"], structures: Sequence[str], uni
     return Path(path)
 
 
-def _draw_panel(axes: Axes, scores: Sequence["PatientScore"], structures: Sequence[str], measure: str) -> None:
+def _draw_panel(axes: Axes, scores: Sequence[PatientScore], structures: Sequence[str], measure: str) -> None:
     for position, structure in enumerate(structures):
         values = np.array([getattr(score, measure) for score in scores if score.structure == structure], dtype=float)
         _draw_row(axes, values[~np.isnan(values)], position, COLORS.get(structure, FALLBACK_COLOR))

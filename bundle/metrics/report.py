@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bundle.atomic import write_csv, write_json
-from bundle.metrics.figure import draw_scores
+from bundle.metrics.figure import PatientScore, draw_scores
 from bundle.metrics.overlap import dice, hausdorff_95
 from bundle.ranks import gather_in_turn, rank, world_size
 
@@ -44,22 +44,6 @@ class FrameScore:
     dice: float
     hd95_px: float
     hd95_mm: float
-
-
-@dataclass(frozen=True)
-class PatientScore:
-    """One structure in all frames of one patient; NaN where no frame gives a value."""
-
-    patient: str
-    structure: str
-    frames: int
-    dice: float
-    hd95: float
-    unit: str
-    label_present_frames: int
-    missed_frames: int
-    label_absent_frames: int
-    false_presence_frames: int
 
 
 class EvaluationTable:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -14,9 +14,6 @@ from bundle.atomic import atomic_path
 from bundle.laboratory.studies.readouts import ENTROPY
 from bundle.laboratory.studies.real import TEST, RealStudy
 from bundle.laboratory.studies.record import RunRecord
-
-if TYPE_CHECKING:
-    from bundle.laboratory.studies.real_page import FilmScores
 
 INK, FAINT = "#222222", "#d9d9d9"
 PANELS = 4
@@ -78,7 +75,16 @@ def _weights(curves: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
     return [name for name in curves if name != ENTROPY]
 
 
-def draw_curves(study: RealStudy, scores: "FilmScores", target: Path) -> Path | None:
+class HasFilms(Protocol):
+    """Records by task and arm, and the scores of their films."""
+
+    runs: dict[tuple[str, str], list[RunRecord]]
+
+    def films(self, task: str, arm: str) -> Mapping[Any, float]:
+        """Mean over structures, of every film of every run."""
+
+
+def draw_curves(study: RealStudy, scores: HasFilms, target: Path) -> Path | None:
     """Draw ``real_teachers.svg``, if there are runs; a mark is a mean over runs and unseen films."""
     first = next(iter(study.plan)).tasks[0]
     films = study.tasks[first].films
