@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-SPIN_COUNT = "2500"
+SPIN_COUNT = "4000"
 """A compromise: fewer cost more alone, more cost more beside a busy process. libgomp's own is 300000."""
 
 USERS_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
