@@ -8,8 +8,14 @@ import os
 import sys
 import threading
 
-SPIN_COUNT = "4000"
-"""A compromise: fewer cost more alone, more cost more beside a busy process. libgomp's own is 300000."""
+SPIN_COUNT, SPIN_COUNT_TRAINING = "4000", "1000"
+"""Compromises: fewer cost more alone, more cost more beside a busy process. libgomp's own is 300000.
+
+A training's steps are long, so that it loses little alone by sleeping sooner; single frames would.
+"""
+
+TRAININGS = {"training", "train", "distill", "demo", "scripts/demo.py"}
+"""Words of a command that trains, as of ``python -m monai.bundle run training`` or ``vfss train``."""
 
 USERS_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
@@ -22,7 +28,7 @@ def spin_briefly() -> None:
     """
     if any(name in os.environ for name in USERS_SETTINGS):
         return
-    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT_TRAINING if TRAININGS & set(sys.orig_argv) else SPIN_COUNT
     if "torch" in sys.modules and sys.platform == "linux":
         threading.Thread(target=_hold_threads, name="holds OpenMP threads", daemon=True).start()
 

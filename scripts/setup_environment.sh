@@ -136,7 +136,7 @@ SAM2_BUILD_CUDA=0 install --no-build-isolation --editable '.[inference,deploy,qu
 
 # Every Python of this environment reads this line before it can load PyTorch: bundle/spinning.py says what for. The
 # bundle itself must not be imported here: a Python may be started for another copy of it.
-START_UP='import os; {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys() or os.environ.update(GOMP_SPINCOUNT="4000")'
+START_UP='import os, sys; {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys() or os.environ.update(GOMP_SPINCOUNT="1000" if {"training", "train", "distill", "demo", "scripts/demo.py"} & set(sys.orig_argv) else "4000")'
 "$VENV/bin/python" -c 'import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "spin_briefly.pth").write_text(sys.argv[1] + "\n")' "$START_UP"
 

@@ -85,10 +85,25 @@ def set_up_python(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"),
-    [({}, spinning.SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    ("words", "given", "seen"),
+    [
+        (["run", "run"], {}, spinning.SPIN_COUNT),
+        *((["run", word], {}, spinning.SPIN_COUNT_TRAINING) for word in sorted(spinning.TRAININGS)),
+        (["run", "training"], {"GOMP_SPINCOUNT": "7"}, "7"),
+        (["run", "training"], {"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
 )
-def test_the_environment_that_set_up_makes_has_the_same_setting_from_the_start(set_up_python, environment, given, seen):
+def test_the_environment_that_set_up_makes_has_the_same_setting_from_the_start(
+    set_up_python, environment, words, given, seen
+):
     code = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
-    command = [set_up_python, "-c", code]
+    command = [set_up_python, "-c", code, *words]
     assert subprocess.run(command, env=dict(os.environ) | given, capture_output=True, text=True).stdout.strip() == seen
+
+
+@pytest.mark.parametrize("word", sorted(spinning.TRAININGS))
+def test_a_training_sleeps_sooner(environment, word):
+    environment.setattr(sys, "orig_argv", ["python", "-m", "monai.bundle", "run", word])
+    environment.delitem(sys.modules, "torch")
+    spinning.spin_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == spinning.SPIN_COUNT_TRAINING

@@ -20,12 +20,13 @@ from bundle.inference.runtimes.load import load_runtime
 from bundle.laboratory.benchmarks import training
 from bundle.laboratory.benchmarks.record import Row
 from bundle.paths import ROOT
-from bundle.spinning import SPIN_COUNT
+from bundle.spinning import SPIN_COUNT, SPIN_COUNT_TRAINING
 
 TRAINING = "training, phase 1"
 OWN, SET, LATE = "libgomp's own", "set before PyTorch", "set after PyTorch"
 WAYS = {OWN: "300000", SET: SPIN_COUNT, LATE: ""}
 """How threads wait: ``GOMP_SPINCOUNT`` of the process; empty: it is not set before PyTorch is loaded."""
+WAYS_OF_TRAINING = {**WAYS, SET: SPIN_COUNT_TRAINING}
 WORKS: Mapping[str, tuple[str, ...]] = {
     TRAINING: tuple(WAYS),
     "inference, torch": tuple(WAYS),
@@ -86,7 +87,8 @@ def serve_turns(descriptor: int, work: str, cache: str, image_size: str, batch_s
 
 def _rows(work: str, setting: NeighborSetting, cache: str) -> Iterator[Row]:
     with ExitStack() as stack:
-        turns = {way: stack.enter_context(_process(WAYS[way], work, setting, cache)) for way in WORKS[work]}
+        ways = WAYS_OF_TRAINING if work == TRAINING else WAYS
+        turns = {way: stack.enter_context(_process(ways[way], work, setting, cache)) for way in WORKS[work]}
         alone = _take_turns(turns, setting)
         with _busy_process():
             beside = _take_turns(turns, setting)

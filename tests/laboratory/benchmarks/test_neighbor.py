@@ -11,7 +11,7 @@ from bundle.laboratory.benchmarks.neighbor import LATE, OWN, SET, TRAINING, Neig
 
 def test_rates_are_those_of_the_turns_and_ratios_those_of_a_round(monkeypatch):
     rates = {OWN: [10.0, 20.0, 30.0, 1.0, 2.0, 3.0], SET: [9.0, 18.0, 27.0, 5.0, 10.0, 15.0], LATE: [8.0] * 6}
-    spin_counts = {count: way for way, count in benchmark_neighbor.WAYS.items()}
+    spin_counts = {count: way for way, count in benchmark_neighbor.WAYS_OF_TRAINING.items()}
 
     class Turn:
         def __init__(self, spin_count, *_):
