@@ -237,11 +237,13 @@ def _device_as_such(parser: ConfigParser) -> dict[str, str]:
 
 
 def _as_typed(command_line: CommandLine, below: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Texts that become numbers, lists or less (``a #b``) on their way, and ``true`` and ``false``, by key."""
+    """Texts that become numbers, lists or less (``a #b``) on their way, and none, true and false, by key."""
     numbers = {key: str(value) for key, value in command_line.args.items() if isinstance(value, int | float)}
     for key, text in {**numbers, **command_line.texts}.items():
         default = below.get(key.replace("#", SEPARATOR))
         is_component = isinstance(command_line.overrides.get(key), Mapping) and "_target_" in str(text)
+        if text == "None":
+            yield key, None  # MONAI leaves such a value out, so that the config's would count
         if text is None or text == "None" or is_expression(text) or is_component or key == "device":
             continue
         if isinstance(default, bool) and text.lower() in ("true", "false"):

@@ -168,7 +168,8 @@ def start(write, tmp_path, monkeypatch):
         parser = ConfigParser()
         parser.read_config(file)
         command_line = parse_command_line(argv)
-        parser.update({**command_line.args, **command_line.overrides})
+        given = {**command_line.args, **command_line.overrides}
+        parser.update({key: value for key, value in given.items() if value is not None})  # as monai.bundle.run does
         parser.parse()
         try:
             parser.get_parsed_content("initialize::0")
