@@ -52,7 +52,7 @@ def running_orthanc(folder, users=None):
 
 def wait_for(address, process, log, auth=None):
     """Wait until something answers there; the program's log if it ends instead."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if requests.get(address, timeout=5, auth=auth).status_code == 200:
