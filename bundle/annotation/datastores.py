@@ -24,7 +24,8 @@ from bundle.annotation.served_model import BUNDLE
 from bundle.atomic import atomic_path, write_text
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.sources import ANNOTATION_RECORD, find_sources, own_files
-from bundle.inference.dicom_seg import NoSegSourceError, SegmentOrigin, TooLongForSegError, write_dicom_seg
+from bundle.inference.dicom_seg import SegmentOrigin, TooLongForSegError, write_dicom_seg
+from bundle.inference.dicom_source import NoDicomSourceError
 from bundle.inference.study import SegmentedStudy
 
 ANNOTATOR = "client_id"  # what MONAI Label's clients, 3D Slicer among them, call their user by. Nobody checks it.
@@ -183,7 +184,7 @@ class PacsDatastore(DICOMWebDatastore):
         creator = str(label.info.get(ANNOTATOR) or "")
         try:
             write_dicom_seg(SegmentedStudy(masks, clip, self.structures, BUNDLE), path, True, origins, creator)
-        except (NoSegSourceError, TooLongForSegError) as error:
+        except (NoDicomSourceError, TooLongForSegError) as error:
             raise RefusedRequestError(str(error)) from None
         dataset = dcmread(path)
         answer = self._client.store_instances([dataset])

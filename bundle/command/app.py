@@ -38,6 +38,10 @@ Configs = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the config.")
 ]
+SendTo = Annotated[
+    str | None,
+    typer.Option("--send-to", metavar="ADDRESS", help="A PACS that gets SEG and SR: https://host/dicom-web."),
+]
 SHIPPED = ROOT / "models" / "model.pt"
 
 
@@ -58,10 +62,14 @@ def main(arguments: Sequence[str] | None = None, name: str = "vfss") -> None:
 
 @app.command("segment")
 def _segment(
-    film: Annotated[Path, typer.Argument(metavar="FILE", help="DICOM, video, NIfTI, picture, or a folder of them.")],
+    film: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="DICOM, video, NIfTI, picture, a folder of them, or a PACS (https://...)."),
+    ],
     output: Annotated[Path, typer.Option(help="Folder of the results: NIfTI, DICOM SEG, PNG, film, report.")] = RESULTS,
     model: Model = SHIPPED,
     device: Device = None,
+    send_to: SendTo = None,
     overrides: Overrides = None,
 ) -> None:
     """Segment a film: masks, overlay film, measures, report."""
@@ -79,8 +87,29 @@ def _segment(
             "limits": f"{LIMITS}; {origin}",
         }
     )
-    places = {"input": film, "output_dir": output, "checkpoint": model}
-    workflow.run_configs(["inference.json"], "run", {**workflow.absolute(places, device), **given})
+    places: dict[str, str | Path] = {"input": film, "output_dir": output, "checkpoint": model}
+    sent = {} if send_to is None else {"send_to": send_to}
+    workflow.run_configs(["inference.json"], "run", {**workflow.absolute(places, device), **sent, **given})
+
+
+@app.command("watch")
+def _watch(
+    folder: Annotated[Path, typer.Argument(help="Where studies come, from Orthanc or another DICOM node.")],
+    output: Annotated[Path, typer.Option(help="Folder of the results and of the queue.")] = RESULTS,
+    model: Model = SHIPPED,
+    device: Device = None,
+    send_to: SendTo = None,
+    quiet_seconds: Annotated[float, typer.Option(help="Without a new file, until a study is whole.")] = 30,
+    port: Annotated[int, typer.Option(help="Port of the status page, on 127.0.0.1.")] = 8010,
+    overrides: Overrides = None,
+) -> None:
+    """Segment each study of a folder once, as it comes, until SIGTERM."""
+    given = workflow.parse_overrides(overrides)
+    places = workflow.absolute({"input": folder, "output_dir": output, "checkpoint": model}, device)
+    settings = {"quiet_seconds": quiet_seconds, "status_port": port, "send_to": send_to}
+    values = {key: str(value) for key, value in settings.items() if value is not None}
+    workflow.announce({"watched": str(folder), "results": str(output), "limits": LIMITS})
+    workflow.run_configs(["inference.json", "watch.json"], "run", {**places, **values, **given})
 
 
 @app.command("distill")

@@ -130,9 +130,11 @@ def parse_overrides(words: Sequence[str] | None) -> dict[str, str]:
     return values
 
 
-def absolute(places: Mapping[str, Path], device: str | None) -> dict[str, str]:
-    """Values for the command line: paths that hold from any folder, and the device if one is named."""
-    values = {key: str(Path(place).absolute()) for key, place in places.items()}
+def absolute(places: Mapping[str, str | Path], device: str | None) -> dict[str, str]:
+    """Values for the command line: paths that hold from any folder, addresses, and the device if one is named."""
+    from bundle.data.sources import is_address
+
+    values = {key: str(place if is_address(place) else Path(place).absolute()) for key, place in places.items()}
     return values if device is None else {**values, "device": device}
 
 

@@ -105,6 +105,11 @@ class Sources:
         return kind
 
 
+def is_address(source: object) -> bool:
+    """Whether a source is the address of a PACS instead of a path."""
+    return str(source).lower().startswith(("http://", "https://"))
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is a system's own or a program's: ``.DS_Store``, ``._film.avi``, ``Thumbs.db``."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES

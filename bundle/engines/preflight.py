@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.atomic import write_text
+from bundle.data.sources import is_address
 from bundle.engines.checkpoint_folder import CheckpointFolder
 from bundle.engines.checkpoints import check_settings
 from bundle.engines.command_line import CommandLine, is_bundle_command, parse_command_line
@@ -196,7 +197,8 @@ def _check_inputs(parser: ConfigParser, run_id: str) -> None:
         raise ValueError("no input: name what to segment, as in --input path/to/file/or/folder")
     source = paths.pop("input", None)
     files = [path for path in paths.values() if path is not None]
-    check_files(files if source is None or Path(source).is_dir() else [source, *files])
+    is_file = source is not None and not Path(source).is_dir() and not is_address(source)
+    check_files([source, *files] if is_file else files)
 
 
 def _check_resume(parser: ConfigParser, run_id: str, output_dir: Path) -> None:

@@ -6,17 +6,13 @@ reference of their own, z = frame, and the series description says so.
 
 import io
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import highdicom as hd
 import numpy as np
-import pydicom
-from pydicom.config import RAISE, disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -26,12 +22,23 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from pydicom.valuerep import format_number_as_ds, validate_value
+from pydicom.valuerep import format_number_as_ds
 
 from bundle.atomic import atomic_path
 from bundle.data.clip import Clip
-from bundle.data.dicom_files import has_dicom_preamble
-from bundle.data.kinds import DICOM_SUFFIXES
+from bundle.inference.dicom_source import (
+    PRIVATE_SCHEME,
+    NoDicomSourceError,
+    declare_nameless,
+    declare_own_codes,
+    files_of,
+    identify,
+    make_dataset,
+    name_and_version,
+    nameless_source,
+    odd_values_kept,
+    read_source_header,
+)
 from bundle.inference.folder import study_key
 from bundle.inference.study import INTENDED_USE, NOMINAL_GEOMETRY, SegmentedStudy
 from bundle.metrics.kinematics.clip_masks import MaskFrames
@@ -39,15 +46,6 @@ from bundle.structures import COLORS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
 EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"
-LINKS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-IDENTITY = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-)
-LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-
-PRIVATE_SCHEME = "99VFSS"
-PRIVATE_SCHEME_NAME = "Structures of videofluoroscopic swallowing studies"
 
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 SPACE = Code("309825002", "SCT", "Spatial and Relational Concept")
@@ -99,10 +97,6 @@ class SegmentOrigin:
             raise ValueError(f"kind must be one of {', '.join(SEGMENT_KINDS)}, got {self.kind!r}")
 
 
-class NoSegSourceError(ValueError):
-    """A source that a SEG cannot refer to: no DICOM, without UIDs, or a part of a clip."""
-
-
 class TooLongForSegError(ValueError):
     """More masks than a SEG can hold."""
 
@@ -127,23 +121,24 @@ def write_dicom_seg(
         creator: Name of the person who made or accepted the masks; empty if it is not known.
 
     Raises:
-        NoSegSourceError: If the clip is no DICOM, has no UIDs to refer to, or is not whole.
+        NoDicomSourceError: If the clip is no DICOM, has no UIDs to refer to, or is not whole.
         TooLongForSegError: If there are more masks than ``MOST_MASKS``, or bits than fit.
     """
     clip = study.clip
-    paths = list(dict.fromkeys(origin.path for origin in clip.origin))
+    paths = files_of(clip.origin)
     _check_frames(clip, len(paths))
     _check_length(study.masks)
     pseudonym = study.key or study_key(paths[0] if len(paths) == 1 else paths[0].parent)
     origins = origins or [SegmentOrigin("AUTOMATIC", study.model)] * len(study.structures)
-    # pydicom's remarks on odd values would quote them; odd UIDs are kept, or they would lead nowhere.
-    with disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        headers = [_read_header(path) for path in paths]
+    with odd_values_kept():
+        headers = [read_source_header(path, "DICOM SEG") for path in paths]
         segmentation = _segment(study, _make_sources(headers, clip, pseudonym), origins)
         _correct(segmentation, headers[0])
         segmentation.ContentCreatorName = _person_name(creator)
-        _identify(segmentation, headers[0], keep_identity)
+        if keep_identity:
+            identify(segmentation, headers[0])
+        else:
+            declare_nameless(segmentation, "masks")
         with atomic_path(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as bits:
             _put_masks(segmentation, study.masks, bits)
             segmentation.save_as(temporary)
@@ -160,7 +155,7 @@ def _segment(
     study: SegmentedStudy, sources: Sequence[Dataset], origins: Sequence[SegmentOrigin]
 ) -> hd.seg.Segmentation:
     """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array."""
-    name, version = _name_and_version(study.model)
+    name, version = name_and_version(study.model)
     is_automatic = all(origin.kind == "AUTOMATIC" for origin in origins)
     return hd.seg.Segmentation(
         source_images=sources,
@@ -218,43 +213,29 @@ def _check_length(masks: MaskFrames) -> None:
 def _check_frames(clip: Clip, num_files: int) -> None:
     indices = [origin.index for origin in clip.origin]
     if indices != (list(range(clip.num_frames)) if num_files == 1 else [0] * num_files):
-        raise NoSegSourceError(
+        raise NoDicomSourceError(
             "a DICOM SEG needs a whole clip: every frame of one file, or single-frame files of one series, "
             "not parts of a concatenation"
         )
 
 
-def _read_header(path: Path) -> Dataset:
-    if not (path.name.lower().endswith(DICOM_SUFFIXES) or has_dicom_preamble(path)):
-        raise NoSegSourceError(f"a DICOM SEG needs a DICOM source, got a {path.suffix} file: write NIfTI or PNG masks")
-    wanted = [*LINKS, *IDENTITY, *LOSSY, "SpecificCharacterSet", "Modality"]
-    header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=wanted)
-    missing = [keyword for keyword in LINKS if not header.get(keyword)]
-    if missing:
-        raise NoSegSourceError(f"a DICOM SEG refers to its source by UIDs, and the header has no {', '.join(missing)}")
-    return header
-
-
 def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> list[Dataset]:
     """Stand-ins for highdicom: the files' UIDs and made-up positions, under a class that may have positions."""
     frame_of_reference = generate_uid(entropy_srcs=[headers[0].SOPInstanceUID, "fictitious frame of reference"])
-    measures = _dataset(PixelSpacing=_pixel_spacing_mm(clip), SliceThickness=1)
-    orientation = _dataset(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    measures = make_dataset(PixelSpacing=_pixel_spacing_mm(clip), SliceThickness=1)
+    orientation = make_dataset(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
     sources = []
     for number, header in enumerate(headers):
-        links = {keyword: header.get(keyword) for keyword in (*LINKS, *LOSSY, "Modality") if header.get(keyword)}
-        source = _dataset(**links, **dict.fromkeys(IDENTITY, ""))
-        source.PatientName, source.PatientID = f"{pseudonym}^", pseudonym
-        source.SpecificCharacterSet = "ISO_IR 192"
+        source = nameless_source(header, pseudonym)
         source.Rows = source.Columns = 1  # of the stand-in
         source.FrameOfReferenceUID = frame_of_reference
         if len(headers) == 1 and clip.num_frames > 1:
             source.SOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
             source.NumberOfFrames = clip.num_frames
-            shared = _dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+            shared = make_dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
             source.SharedFunctionalGroupsSequence = [shared]
-            positions = [_dataset(ImagePositionPatient=[0, 0, index]) for index in range(clip.num_frames)]
-            source.PerFrameFunctionalGroupsSequence = [_dataset(PlanePositionSequence=[each]) for each in positions]
+            positions = [make_dataset(ImagePositionPatient=[0, 0, index]) for index in range(clip.num_frames)]
+            source.PerFrameFunctionalGroupsSequence = [make_dataset(PlanePositionSequence=[each]) for each in positions]
         else:
             source.SOPClassUID = SecondaryCaptureImageStorage
             source.ImagePositionPatient = [0, 0, number]
@@ -262,14 +243,6 @@ def _make_sources(headers: Sequence[Dataset], clip: Clip, pseudonym: str) -> lis
             source.update(orientation)
         sources.append(source)
     return sources
-
-
-def _dataset(**values: Any) -> Dataset:
-    """Attributes by keyword."""
-    dataset = Dataset()
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 def _pixel_spacing_mm(clip: Clip) -> list[str]:
@@ -304,15 +277,11 @@ def _describe_segments(structures: Sequence[str], origins: Sequence[SegmentOrigi
 
 
 def _algorithm(model: Mapping[str, str]) -> hd.AlgorithmIdentificationSequence:
-    name, version = _name_and_version(model)
+    name, version = name_and_version(model)
     weights = {"weights_sha256": model["sha256"]} if "sha256" in model else None
     return hd.AlgorithmIdentificationSequence(
         name=name[:64], version=version[:64], family=codes.DCM.ArtificialIntelligence, parameters=weights
     )
-
-
-def _name_and_version(model: Mapping[str, str]) -> tuple[str, str]:
-    return model.get("name") or "not stated", model.get("version") or "not stated"
 
 
 def _person_name(name: str) -> str:
@@ -325,21 +294,5 @@ def _correct(segmentation: Dataset, header: Dataset) -> None:
     for element in segmentation.iterall():
         if element.keyword == "ReferencedSOPClassUID":
             element.value = header.SOPClassUID
-    scheme = _dataset(CodingSchemeDesignator=PRIVATE_SCHEME, CodingSchemeName=PRIVATE_SCHEME_NAME)
-    segmentation.CodingSchemeIdentificationSequence = [scheme]
+    declare_own_codes(segmentation)
     segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}"
-
-
-def _identify(segmentation: Dataset, header: Dataset, keep_identity: bool) -> None:
-    if not keep_identity:
-        segmentation.PatientIdentityRemoved = "YES"
-        segmentation.DeidentificationMethod = "made from masks; of the source's header only its UIDs"
-        segmentation.LongitudinalTemporalInformationModified = "REMOVED"
-        return
-    for keyword in ("SpecificCharacterSet", *IDENTITY):
-        if keyword in header:
-            segmentation[keyword] = element = header[keyword]
-            try:
-                validate_value(element.VR, element.value, RAISE)
-            except ValueError:  # does not conform
-                segmentation[keyword].value = ""

@@ -5,7 +5,7 @@ Studies are named by a hash of their content, since file names may name patients
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from bundle.data.dicom_series import group_by_clip
 from bundle.data.kinds import READABLE_SUFFIXES
 from bundle.data.nifti import open_nifti
 from bundle.data.readers import UnreadableStudyError
-from bundle.data.sources import LeftOut, Sources, find_sources, natural_order
+from bundle.data.sources import LeftOut, Sources, find_sources, natural_order, own_files
 
 MASK_DIMENSIONS = 5  # (X, Y, 1, T, S): a label, no X-ray clip
 MASKS = "masks, one channel per structure"
@@ -26,7 +26,7 @@ Study = Path | tuple[Path, ...]
 class FoundStudies(NamedTuple):
     """The studies of a folder, and what of it is left out."""
 
-    studies: list[Study]
+    studies: Iterable[Study]  # a list, or fetched one after the other
     left_out: LeftOut
 
 
@@ -59,6 +59,22 @@ def find_studies(source: str | Path | None, exclude: str | Path | None = None) -
     return FoundStudies(studies, sources.left_out)
 
 
+def studies_among(files: Sequence[Path]) -> list[Study]:
+    """The studies that some files are; others may lie in the same folders."""
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    sources = Sources(Path(), {folder: natural_order(own) for folder, own in folders.items()}, LeftOut())
+    return [study for folder in folders for study in _studies_of(folder, sources, is_whole=False)]
+
+
+def first_file(study: Study) -> Path:
+    """The first of a study's files."""
+    if isinstance(study, tuple):
+        return study[0]
+    return own_files(study)[0] if study.is_dir() else study
+
+
 def study_key(study: str | Path | Sequence[Path]) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a file, or of several, or a folder's readable ones, in their order.
 
@@ -78,7 +94,7 @@ def study_key(study: str | Path | Sequence[Path]) -> str:
     return _digest(path).hex()[:KEY_LENGTH]
 
 
-def _studies_of(folder: Path, sources: Sources) -> list[Study]:
+def _studies_of(folder: Path, sources: Sources, is_whole: bool = True) -> list[Study]:
     files: dict[str, list[Path]] = {"DICOM": [], "picture": [], "other": []}
     for file in sources.folders[folder]:
         kind = _kind_of_study(file, sources)
@@ -87,7 +103,7 @@ def _studies_of(folder: Path, sources: Sources) -> list[Study]:
     dicoms, pictures = files["DICOM"], files["picture"]
     groups = group_by_clip(dicoms)  # files that are one clip together, in the order of each clip's first file
     series: list[Study] = [group[0] if len(group) == 1 else tuple(group) for group in groups]
-    is_one_series = len(series) == 1 and len(dicoms) > 1 and not pictures
+    is_one_series = is_whole and len(series) == 1 and len(dicoms) > 1 and not pictures
     is_one_clip = len(pictures) > 1 and not dicoms
     return [*([folder] if is_one_series else series), *([folder] if is_one_clip else pictures), *files["other"]]
 

@@ -1,5 +1,6 @@
 """What became of every study of a run: a table on disk without file names, and one for the terminal with them."""
 
+import csv
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from bundle.data.sources import STUDY_RECORD, TABLE, LeftOut, shown
 DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]
 SOURCE_COLUMNS = ["key", "source"]
+SOURCE_TABLE = "sources.csv"
+KEPT = 100  # studies in the memory of a run without an end
 FINISHED_EARLIER = "finished by an earlier run"
 PLACEHOLDER = "<name>"
 WORD_OR_NUMBER = re.compile(r"[a-z]+|[\W\d_]+")
@@ -48,6 +51,8 @@ class StudyResults:
         settings: Everything that the results depend on besides the study, such as the checkpoint's checksum. A study
             that an earlier run has finished with the same settings is not done again; without settings all are.
         left_out: What of the input is no study.
+        continues: Whether the tables of earlier runs go on, instead of beginning anew, and only the last studies are
+            kept in memory: for a run without an end.
     """
 
     def __init__(
@@ -56,12 +61,14 @@ class StudyResults:
         write_sources: bool = False,
         settings: Mapping[str, Any] | None = None,
         left_out: LeftOut | None = None,
+        continues: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.write_sources = write_sources
         text = json.dumps(settings, sort_keys=True).encode()
         self.settings_id = None if settings is None else hashlib.sha256(text).hexdigest()
         self.left_out = left_out or LeftOut()
+        self.continues = continues
         self.reset()
 
     def reset(self) -> None:
@@ -69,21 +76,37 @@ class StudyResults:
         self.studies: list[StudyResult] = []
         self._keys: set[str] = set()
         self._names = NameHider()
+        self._rows: set[tuple[str, str]] | None = None
 
     def add(self, result: StudyResult) -> None:
         """Add a study, here and to the table."""
-        table, sources = self.output_dir / TABLE, self.output_dir / "sources.csv"
-        if not self.studies:
-            write_csv(table, COLUMNS, ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts()))
-            if self.write_sources:
-                write_csv(sources, SOURCE_COLUMNS, [])
+        if self._rows is None:
+            self._rows = self._begin_tables()
         self.studies.append(result)
         self._keys.add(result.key)
+        row_id = (result.key, result.status)
+        if self.continues:
+            del self.studies[:-KEPT]
+            if result.key and row_id in self._rows:
+                return
+            self._rows.add(row_id)
         reason = self.without_names(result.reason, result.source)
         values = (result.key, result.status, reason, result.frames, " ".join(result.outputs), "; ".join(result.notes))
-        append_csv(table, COLUMNS, [dict(zip(COLUMNS, values, strict=True))])
+        append_csv(self.output_dir / TABLE, COLUMNS, [dict(zip(COLUMNS, values, strict=True))])
         if self.write_sources:
-            append_csv(sources, SOURCE_COLUMNS, [{"key": result.key, "source": str(result.source)}])
+            row = {"key": result.key, "source": str(result.source)}
+            append_csv(self.output_dir / SOURCE_TABLE, SOURCE_COLUMNS, [row])
+
+    def _begin_tables(self) -> set[tuple[str, str]]:
+        """Key and status of the rows that are there and stay."""
+        table = self.output_dir / TABLE
+        if self.continues and table.is_file():
+            with table.open(encoding="utf-8", newline="") as file:
+                return {(row["key"], row["status"]) for row in csv.DictReader(file)}
+        write_csv(table, COLUMNS, ({"status": LEFT_OUT, "reason": kind} for kind in self.left_out.counts()))
+        if self.write_sources:
+            write_csv(self.output_dir / SOURCE_TABLE, SOURCE_COLUMNS, [])
+        return set()
 
     def without_names(self, words: str, source: Path) -> str:
         """The same words without the names of the source's files, which may name a patient."""
@@ -109,8 +132,8 @@ class StudyResults:
         return None
 
     def is_known(self, key: str) -> bool:
-        """Whether a study with this content was there before."""
-        return key in self._keys
+        """Whether this run has had a study with this content; one without an end looks at a study again and again."""
+        return key in self._keys and not self.continues
 
     @property
     def exit_status(self) -> int:

@@ -13,6 +13,7 @@ from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.words import usable_times
 
 INTENDED_USE = "research use only, not for diagnosis"
+MEASURE_COLUMNS = ("measure", "value", "unit", "uncertainty", "frames", "reason")
 NOMINAL_GEOMETRY = "a projection has no position in the patient: origin and orientation are nominal"
 
 
@@ -56,6 +57,12 @@ class SegmentedStudy:
         visible = None if self.brightest is None else largest_field(self.brightest)
         times = usable_times(self.clip)
         return measure_if_lateral(self.masks, times, self.structures, self.clip.pixel_aspect, visible)
+
+    def measure_rows(self) -> list[dict[str, Any]]:
+        """A row for every measure, by the columns of ``measures.csv``; the reason says why a value is None."""
+        measures = self.measures.measures.values()
+        values = ((m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason) for m in measures)
+        return [dict(zip(MEASURE_COLUMNS, row, strict=True)) for row in values]
 
     @property
     def interval_ms(self) -> float | None:

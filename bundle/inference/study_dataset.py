@@ -1,6 +1,6 @@
 """Studies one by one, in chunks of frames, for MONAI's evaluator; what cannot be read is recorded and left out."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class StudyDataset(IterableDataset):
     recorded as refused, and its last chunk never comes. An error that is not about the file does stop the run.
 
     Args:
-        data: Studies, as from ``find_studies``.
+        data: Studies, as from ``find_input``; gone through once for every run, one after the other.
         results: Where refusals are recorded.
         chunk_frames: Frames per chunk, and so per mini-batch of the network.
         strict: Whether a video that is cut off is refused, instead of read as far as it goes, with a warning.
@@ -41,6 +41,7 @@ class StudyDataset(IterableDataset):
         progress: Whether to show progress bars.
         finds_field_of_view: Whether the network looks at the picture without a recording's black border, as found in
             the first frames of each study. Masks are of the whole frame all the same.
+        finished: Called with each study, while its files are there, and what became of it.
 
     Raises:
         ValueError: If ``chunk_frames`` or ``pixel_aspect`` is not positive.
@@ -48,33 +49,38 @@ class StudyDataset(IterableDataset):
 
     def __init__(
         self,
-        data: Sequence[str | Path | tuple[Path, ...]],
+        data: Iterable[str | Path | tuple[Path, ...]],
         results: StudyResults,
         chunk_frames: int = 8,
         strict: bool = False,
         pixel_aspect: float | None = None,
         progress: bool = True,
         finds_field_of_view: bool = True,
+        finished: Callable[[Study, StudyResult], None] | None = None,
     ) -> None:
         if chunk_frames < 1:
             raise ValueError(f"chunk_frames must be positive, got {chunk_frames}")
         check_aspect(pixel_aspect)
-        self.data = [Path(study) if isinstance(study, str) else study for study in data]
+        self.data = data
         self.results = results
         self.chunk_frames = chunk_frames
         self.strict = strict
         self.pixel_aspect = pixel_aspect
         self.progress = progress
         self.finds_field_of_view = finds_field_of_view
+        self.finished = finished
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if get_worker_info() is not None:
             raise ValueError("StudyDataset records results in its own process: use num_workers 0")
         self.results.reset()
-        for study in tqdm(self.data, desc="studies", unit="study", disable=not self.progress):
+        for source in tqdm(self.data, desc="studies", unit="study", disable=not self.progress):
+            study = Path(source) if isinstance(source, str) else source
             key = self._key_if_to_do(study)
             if key is not None:
                 yield from self._chunks(study, key)
+            if self.finished is not None:
+                self.finished(study, self.results.studies[-1])
 
     def _key_if_to_do(self, study: Study) -> str | None:
         path, key = _path_of(study), ""

@@ -17,9 +17,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from bundle.atomic import atomic_folder, atomic_path, write_csv, write_json
-from bundle.inference.dicom_seg import NoSegSourceError, TooLongForSegError, write_dicom_seg
+from bundle.inference.dicom_capture import write_dicom_capture
+from bundle.inference.dicom_seg import TooLongForSegError, write_dicom_seg
+from bundle.inference.dicom_source import NoDicomSourceError
+from bundle.inference.dicom_sr import write_dicom_sr
 from bundle.inference.overlay import write_overlay_png, write_overlay_video
-from bundle.inference.study import INTENDED_USE, SegmentedStudy
+from bundle.inference.study import INTENDED_USE, MEASURE_COLUMNS, SegmentedStudy
 from bundle.report.write import write_report
 
 MOST_NIFTI_FRAMES = 32767
@@ -28,9 +31,11 @@ MOST_NIFTI_FRAMES = 32767
 MOST_REPORT_FRAMES = 5400
 """Three minutes at 30 frames/s. All pictures of a report share 80 million pixels: more would be too small to see."""
 
+MOST_CAPTURE_FRAMES = 1800
+"""A minute at 30 frames/s: the file is put together in memory, some 100 kB a frame."""
+
 _NO_EXTENSION = bytes(4)  # of a NIfTI file
 _END_OF_HEADER = 33  # of a PNG: its signature and its first chunk, IHDR
-_MEASURES = ("measure", "value", "unit", "uncertainty", "frames", "reason")
 
 
 def write_nifti(study: SegmentedStudy, folder: Path) -> str:
@@ -100,11 +105,7 @@ def write_areas(study: SegmentedStudy, folder: Path) -> str:
 def write_measures(study: SegmentedStudy, folder: Path) -> str:
     """Write ``measures.csv``, a row per measure, whose ``reason`` says what is missing; events in ``measures.json``."""
     measures = study.measures
-    rows = (
-        dict(zip(_MEASURES, (m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason), strict=True))
-        for m in measures.measures.values()
-    )
-    write_csv(folder / "measures.csv", list(_MEASURES), rows)
+    write_csv(folder / "measures.csv", MEASURE_COLUMNS, study.measure_rows())
     content = {
         "content": "measures from automatic masks of one swallow; frames count from 1",
         "intended_use": INTENDED_USE,
@@ -123,7 +124,27 @@ def write_seg(study: SegmentedStudy, folder: Path) -> str:
     """Write ``masks.dcm``."""
     try:
         write_dicom_seg(study, folder / "masks.dcm")
-    except (NoSegSourceError, TooLongForSegError) as error:
+    except (NoDicomSourceError, TooLongForSegError) as error:
+        return str(error)
+    return ""
+
+
+def write_sr(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``measures.dcm``."""
+    try:
+        write_dicom_sr(study, folder / "measures.dcm")
+    except NoDicomSourceError as error:
+        return str(error)
+    return study.measures.refusal
+
+
+def write_capture(study: SegmentedStudy, folder: Path) -> str:
+    """Write ``overlay.dcm``."""
+    if study.clip.num_frames > MOST_CAPTURE_FRAMES:
+        return _too_long("a DICOM capture", MOST_CAPTURE_FRAMES)
+    try:
+        write_dicom_capture(study, folder / "overlay.dcm")
+    except NoDicomSourceError as error:
         return str(error)
     return ""
 
@@ -144,10 +165,12 @@ WRITERS: dict[str, Callable[[SegmentedStudy, Path], str]] = {
     "areas": write_areas,
     "measures": write_measures,
     "seg": write_seg,
+    "sr": write_sr,
+    "capture": write_capture,
     "report": write_html,
 }
 
-SHOWS_FRAMES = frozenset({"overlay", "report"})
+SHOWS_FRAMES = frozenset({"overlay", "report", "capture"})
 """Outputs that need the frames besides the masks."""
 
 

@@ -2,12 +2,8 @@
 
 import gzip
 import io
-import json
 import shutil
 import subprocess
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import highdicom as hd
 import nibabel as nib
@@ -22,51 +18,8 @@ from bundle.inference.predictor import ClipInferer
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from bundle.weights import file_sha256
-from tests.annotation.conftest import as_inference_sees, free_port, make_study
-
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
-@contextmanager
-def running_orthanc(folder):
-    """Orthanc with its DICOMweb plugin, its files in a folder; gives its address and its process."""
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if program is None or not PLUGIN.is_file():
-        pytest.skip("Orthanc is not here: apt-get install --no-install-recommends orthanc orthanc-dicomweb")
-    port = free_port()
-    config = {
-        "Name": "test",
-        "HttpPort": port,
-        "HttpBindAddresses": ["127.0.0.1"],
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomServerEnabled": False,
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(config))
-    with (folder / "orthanc.log").open("w") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(address, process, folder / "orthanc.log")
-        yield address, process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def wait_for(address, process, log):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(f"{address}/system", timeout=5).status_code == 200:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    raise RuntimeError(f"Orthanc did not start: {log.read_text()[-2000:]}")
+from tests.annotation.conftest import as_inference_sees, make_study
+from tests.pacs import running_orthanc
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from bundle.command.app import app, main
 
-COMMANDS = ["segment", "distill", "train", "evaluate", "export", "deidentify", "verify", "demo", "annotate"]
+COMMANDS = ["segment", "watch", "distill", "train", "evaluate", "export", "deidentify", "verify", "demo", "annotate"]
 HEAVY = ("torch", "monai", "numpy", "pydicom", "av", "rich")
 
 

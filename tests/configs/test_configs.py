@@ -27,6 +27,7 @@ STACKS = {
     "memory": ["train.json", "train_memory.json"],
     "memory smoke": ["train.json", "train_memory.json", "smoke.json"],
     "inference in real time": ["inference.json", "realtime.json"],
+    "a folder that is watched": ["inference.json", "watch.json"],
     "the shipped model, first half": ["train.json", "fine_tune.json", "laboratory/overlays/shipped_model_coarse.json"],
     "the shipped model": ["train.json", "fine_tune.json", "laboratory/overlays/shipped_model.json"],
     "unet": ["train.json", "laboratory/overlays/unet.json"],

@@ -19,14 +19,13 @@ from bundle.data.clip import Clip, FrameOrigin
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg
 from bundle.inference.dicom_seg import (
-    PRIVATE_SCHEME,
     SEGMENT_CODES,
-    NoSegSourceError,
     SegmentOrigin,
     TooLongForSegError,
     segment_code,
     write_dicom_seg,
 )
+from bundle.inference.dicom_source import PRIVATE_SCHEME, NoDicomSourceError
 from bundle.inference.folder import study_key
 from bundle.inference.study import SegmentedStudy
 from bundle.phantom.study import PhantomStudy, generate_study
@@ -349,7 +348,7 @@ def test_a_source_that_is_no_dicom_is_refused_without_naming_it(tmp_path, masks)
     path.write_bytes(b"RIFF....AVI ")
     clip = make_clip()
     clip = replace(clip, origin=tuple(FrameOrigin(path, index) for index in range(4)))
-    with pytest.raises(NoSegSourceError, match=r"^a DICOM SEG needs a DICOM source, got a \.avi file") as caught:
+    with pytest.raises(NoDicomSourceError, match=r"^a DICOM SEG needs a DICOM source, got a \.avi file") as caught:
         write_dicom_seg(SegmentedStudy(masks, clip, THREE, MODEL), tmp_path / "out" / "seg.dcm")
     assert "JANE" not in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -360,7 +359,7 @@ def test_a_source_without_uids_is_refused(tmp_path, study):
     dataset = pydicom.dcmread(path)
     del dataset.StudyInstanceUID
     dataset.save_as(path)
-    with pytest.raises(NoSegSourceError, match="the header has no StudyInstanceUID"):
+    with pytest.raises(NoDicomSourceError, match="the header has no StudyInstanceUID"):
         write_seg(path, masks, tmp_path)
 
 
@@ -368,7 +367,7 @@ def test_a_part_of_a_clip_is_refused(tmp_path, study):
     path, masks = write_source("RF cine", tmp_path, study)
     clip = read_clip(path)
     part = replace(clip, stored=clip.stored[1:], displays=(), origin=clip.origin[1:], frame_times_ms=None)
-    with pytest.raises(NoSegSourceError, match="needs a whole clip"):
+    with pytest.raises(NoDicomSourceError, match="needs a whole clip"):
         write_dicom_seg(SegmentedStudy(masks[1:], part, STRUCTURES, MODEL), tmp_path / "seg.dcm")
 
 
