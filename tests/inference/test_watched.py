@@ -222,7 +222,7 @@ def start_worker(folder, out, log):
 
 def records_of(out):
     """When each study was finished."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/study.json")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("[!.]*/study.json")}
 
 
 @pytest.mark.slow
