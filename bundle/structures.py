@@ -23,6 +23,9 @@ STRUCTURES: tuple[str, ...] = (
     "c4",
 )
 
+MANY_PARTS: tuple[str, ...] = ("bolus", "pharynx")
+"""Contrast and air, which come in pieces; each of the other structures is one body."""
+
 COLORS: dict[str, tuple[int, int, int]] = {
     "bolus": (240, 228, 66),
     "hyoid": (213, 94, 0),

@@ -19,6 +19,7 @@ from torch import nn
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg, writers
 from bundle.inference.folder import study_key
+from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.runtimes.enlarge import MaskEnlarger
@@ -90,6 +91,7 @@ def test_every_output_is_the_one_made_from_arrays(tmp_path, cine):
     expected.mkdir()
     clip = read_clip(cine)
     masks = ClipInferer(SIZE, 4, progress=False)(torch.from_numpy(clip.frames), TwelveThresholds()).numpy()
+    masks = HoldTogether(STRUCTURES)(masks)
     visible = clip.frames.max(axis=(0, 1))
     study = SegmentedStudy(masks, clip, tuple(STRUCTURES), MODEL, study_key(cine), brightest=visible)
     for write in WRITERS.values():
@@ -113,8 +115,8 @@ def test_a_network_with_coarse_logits_gives_masks_of_the_films_size(tmp_path, ci
     frames = torch.from_numpy(read_clip(cine).frames)
     enlarger = MaskEnlarger(LetterboxGeometry(SIZE, SIZE, SIZE), SIZE // 4)
     with torch.no_grad():
-        expected = enlarger(Coarse().coarse(frames))
-    np.testing.assert_array_equal(voxels > 0, expected.numpy())
+        expected = enlarger(Coarse().coarse(frames)).numpy()
+    np.testing.assert_array_equal(voxels > 0, HoldTogether(STRUCTURES)(expected))
     assert expected.any()
 
 
@@ -204,6 +206,6 @@ def test_the_network_looks_at_the_picture_in_a_black_recording(small_picture, tm
     clip = torch.from_numpy(read_clip(small_picture).frames)
     meta = {FIELD_OF_VIEW: (19, 61, 69, 119) if finds else None}
     expected = ClipInferer(SIZE, 4, progress=False)(MetaTensor(clip, meta=meta), TwelveThresholds())
-    assert np.array_equal(written, expected.numpy())
+    assert np.array_equal(written, HoldTogether(STRUCTURES)(expected.numpy()))
     assert written[:, 5].any()
     assert written[:, 0, :19].any() == (not finds)  # black is above structure 0's limit of 0, if it is looked at
