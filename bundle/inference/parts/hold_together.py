@@ -7,11 +7,12 @@ import numpy as np
 
 from bundle.inference.parts.body_track import BodyTrack
 from bundle.inference.parts.pieces import Pieces, as_one_piece, find_pieces
+from bundle.inference.parts.steady import SteadyMasks
 from bundle.structures import MANY_PARTS, STRUCTURES
 
 
 class HoldTogether:
-    """Fill holes, drop specks, and keep one part of each structure that is one body, chosen along the film.
+    """Steady slow outlines, fill holes, drop specks, and keep one part of each structure that is one body.
 
     A structure that is absent in a frame stays absent. Those that a site names itself are left as they are: nobody
     knows here whether they have holes, or come in pieces.
@@ -51,10 +52,11 @@ class HoldTogether:
 
 
 class HeldFilm:
-    """Takes a film's masks frame by frame and gives them back held together, ``look_ahead`` frames later."""
+    """Takes a film's masks frame by frame and gives them back held together, ``look_ahead`` + 1 frames later."""
 
     def __init__(self, settings: HoldTogether) -> None:
         self._settings = settings
+        self._steady = SteadyMasks(settings.structures)
         self._tracks = {
             number: BodyTrack()
             for number, name in enumerate(settings.structures)
@@ -74,6 +76,17 @@ class HeldFilm:
                 f"masks of a frame must be (S, H, W), one per structure {list(self._settings.structures)}, "
                 f"got {masks.shape}"
             )
+        return [held for frame in self._steady.add(masks) for held in self._hold(frame)]
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Yield the frames that are left."""
+        for frame in self._steady.finish():
+            yield from self._hold(frame)
+        while self._waiting:
+            yield self._take()
+
+    def _hold(self, masks: np.ndarray) -> list[np.ndarray]:
+        """Take a frame; give the one that is decided by it, if there is one."""
         least = max(1, round(self._settings.least_share * masks[0].size))
         pieces = [
             find_pieces(mask, least) if name in STRUCTURES else as_one_piece(mask)
@@ -85,11 +98,6 @@ class HeldFilm:
         self._waiting.append(pieces)
         self._frame_shape = masks.shape[1:]
         return [self._take()] if len(self._waiting) > self._settings.look_ahead else []
-
-    def finish(self) -> Iterator[np.ndarray]:
-        """Yield the frames that are left."""
-        while self._waiting:
-            yield self._take()
 
     def _take(self) -> np.ndarray:
         pieces = self._waiting.popleft()

@@ -45,7 +45,7 @@ def measure_parts(
     """
     hold = HoldTogether(segmenter.structures)
     rows: list[Row] = []
-    for domain in DOMAINS:
+    for domain in DOMAINS if num_patients else ():
         tallies = {BEFORE: MaskTally(), AFTER: MaskTally()}
         for patient in trange(num_patients, desc=f"{domain} swallows", unit="patient"):
             study = generate_study(FIRST_SEED + patient, SIZE, NUM_FRAMES, "consecutive", domain=domain)

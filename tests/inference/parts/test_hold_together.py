@@ -53,7 +53,7 @@ def test_frames_come_in_order_and_never_later_than_the_look_ahead(look_ahead):
     film, came = hold.begin(), []
     for number, frame in enumerate(masks):
         came += film.add(frame)
-        assert len(came) == max(0, number + 1 - look_ahead)
+        assert len(came) == max(0, number - look_ahead)
     came += film.finish()
     moved = [int(np.flatnonzero(frame[0].any(axis=0))[0]) for frame in came]
     assert [column for column in moved if column < 40] == [10 + t for t in range(10) if moved[t] < 40]
