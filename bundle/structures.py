@@ -23,6 +23,12 @@ STRUCTURES: tuple[str, ...] = (
     "c4",
 )
 
+MANY_PARTS: tuple[str, ...] = ("bolus", "pharynx", "tongue")
+"""Contrast and air, which come in pieces, and the tongue, whose mask breaks on hard films; the others are one body."""
+
+SLOW: tuple[str, ...] = ("mandible", "tongue", "trachea", "upper_oesophageal_sphincter", "c2", "c3", "c4")
+"""Structures that move by far less than their own size from one frame to the next."""
+
 COLORS: dict[str, tuple[int, int, int]] = {
     "bolus": (240, 228, 66),
     "hyoid": (213, 94, 0),

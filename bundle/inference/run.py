@@ -14,6 +14,7 @@ from torch import nn
 
 from bundle.data.clip import Clip
 from bundle.inference.folder import find_studies
+from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
 from bundle.inference.save import SaveStudyd
@@ -26,7 +27,11 @@ from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, find_field_of_view
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """How studies are read and recorded; as for ``StudyDataset`` and ``StudyResults``."""
+    """How studies are read and recorded; as for ``StudyDataset`` and ``StudyResults``.
+
+    Attributes:
+        holds_together: Whether masks go through ``HoldTogether``, as they do in the configs.
+    """
 
     chunk_frames: int = 8
     strict: bool = False
@@ -34,10 +39,11 @@ class StudyOptions:
     finds_field_of_view: bool = True
     write_sources: bool = False
     settings: Mapping[str, Any] | None = None
+    holds_together: bool = True
 
 
 def segment(clip: Clip, segmenter: Segmenter, batch_size: int = 8, threshold: float = 0.5) -> np.ndarray:
-    """Masks of a clip, on the segmenter's device, with a progress bar.
+    """Masks of a clip, made on the segmenter's device and held together, with a progress bar.
 
     Args:
         clip: As from ``read_clip``; all of it is held in memory. For long films: ``vfss segment``.
@@ -55,7 +61,8 @@ def segment(clip: Clip, segmenter: Segmenter, batch_size: int = 8, threshold: fl
     frames = clip.frames
     meta = {PIXEL_ASPECT: clip.pixel_aspect, FIELD_OF_VIEW: find_field_of_view(frames[:FRAMES_LOOKED_AT])}
     inferer = ClipInferer(segmenter.image_size, batch_size, threshold)
-    return inferer(MetaTensor(torch.from_numpy(frames), meta=meta), segmenter).numpy()
+    masks = inferer(MetaTensor(torch.from_numpy(frames), meta=meta), segmenter).numpy()
+    return HoldTogether(segmenter.structures)(masks)
 
 
 def segment_studies(
@@ -98,7 +105,9 @@ def segment_studies(
         val_data_loader=DataLoader(dataset, batch_size=None, collate_fn=as_it_is),
         network=network,
         inferer=inferer,
-        postprocessing=SaveStudyd(structures, results, outputs, model),
+        postprocessing=SaveStudyd(
+            structures, results, outputs, model, HoldTogether(structures) if options.holds_together else None
+        ),
         decollate=False,
     ).run()
     return results

@@ -11,6 +11,7 @@ from monai.utils import CommonKeys
 
 from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip
+from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.results import DONE, StudyResult, StudyResults
 from bundle.inference.spool import SpooledStudy
 from bundle.inference.study import SegmentedStudy
@@ -27,6 +28,7 @@ class SaveStudyd(Transform):
         results: Where the study is recorded as done; its ``output_dir`` is used.
         outputs: Names in ``bundle.inference.writers.WRITERS``; by default all of them.
         model: Name and version of what made the masks, for the sidecars.
+        hold_together: How a film's masks are held together; None: they are written as the network gives them.
         progress: Whether to show progress bars.
 
     Raises:
@@ -39,6 +41,7 @@ class SaveStudyd(Transform):
         results: StudyResults,
         outputs: Sequence[str] = tuple(WRITERS),
         model: Mapping[str, str] | None = None,
+        hold_together: HoldTogether | None = None,
         progress: bool = True,
     ) -> None:
         unknown = [name for name in outputs if name not in WRITERS]
@@ -48,6 +51,7 @@ class SaveStudyd(Transform):
         self.results = results
         self.outputs = tuple(outputs)
         self.model = dict(model or {})
+        self.hold_together = hold_together
         self.progress = progress
         self._spooled: SpooledStudy | None = None
 
@@ -77,7 +81,8 @@ class SaveStudyd(Transform):
     def _begin(self, masks_shape: tuple[int, int, int]) -> None:
         self._forget()  # a study that began and could not be read to its end
         shows_frames = not SHOWS_FRAMES.isdisjoint(self.outputs)
-        self._spooled = SpooledStudy(self.results.output_dir, masks_shape, shows_frames)
+        held = self.hold_together.begin() if self.hold_together else None
+        self._spooled = SpooledStudy(self.results.output_dir, masks_shape, shows_frames, held)
 
     def _forget(self) -> None:
         if self._spooled is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.data.clip import Clip
+from bundle.inference.parts.hold_together import HeldFilm
 
 WAITING = 2
 """Chunks that may wait for the disk; a third makes the inference wait."""
@@ -115,16 +116,20 @@ class SpooledStudy:
         folder: Where the spools lie.
         masks_shape: ``(S, H, W)`` of a frame.
         keeps_pictures: Whether an output shows frames; else none are kept.
+        held: What holds the masks together; None: they are kept as they come.
 
     Attributes:
         masks: All masks so far, once ``finish`` has returned.
         brightest: Each pixel's highest value over all frames ``(H, W)``, from which the visible field is found.
     """
 
-    def __init__(self, folder: str | Path, masks_shape: tuple[int, int, int], keeps_pictures: bool) -> None:
+    def __init__(
+        self, folder: str | Path, masks_shape: tuple[int, int, int], keeps_pictures: bool, held: HeldFilm | None = None
+    ) -> None:
         self.masks = MaskSpool(folder, *masks_shape)
         self.brightest = np.zeros(masks_shape[1:], np.float32)
         self._pictures = PictureSpool(folder, *masks_shape[1:]) if keeps_pictures else None
+        self._held = held
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._waiting: deque[Future] = deque()
         self.num_frames = 0
@@ -143,6 +148,8 @@ class SpooledStudy:
         """Wait for the disk; the clip with the pictures as its frames, if they are kept."""
         while self._waiting:
             self._waiting.popleft().result()
+        for masks in self._held.finish() if self._held else ():
+            self.masks.append(masks)
         return clip if self._pictures is None else replace(clip, stored=self._pictures, displays=())
 
     def close(self) -> None:
@@ -155,7 +162,8 @@ class SpooledStudy:
     def _write(self, frames: np.ndarray, masks: np.ndarray) -> None:
         np.maximum(self.brightest, frames.max(axis=(0, 1)), out=self.brightest)
         for index in range(len(frames)):
-            self.masks.append(masks[index])
+            for ready in self._held.add(masks[index]) if self._held else (masks[index],):
+                self.masks.append(ready)
             if self._pictures is not None:
                 self._pictures.append(frames[index])
 

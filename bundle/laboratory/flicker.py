@@ -24,8 +24,9 @@ def frame_change(masks: Tensor) -> Tensor:
         raise ValueError(f"a change needs masks (T, S, H, W) of two frames or more, got {tuple(masks.shape)}")
     checked, _ = check_masks(masks, masks)
     pixels = checked.flatten(2)
-    both = (pixels[:-1] & pixels[1:]).sum(-1)
-    total = pixels[:-1].sum(-1) + pixels[1:].sum(-1)
+    both = torch.count_nonzero(pixels[:-1] & pixels[1:], dim=-1)
+    areas = torch.count_nonzero(pixels, dim=-1)
+    total = areas[:-1] + areas[1:]
     return torch.where(total > 0, 1 - 2 * both / total.clamp_min(1), torch.zeros(()))
 
 

@@ -90,10 +90,12 @@ class FrameMasks:
 
 def box_of(mask: np.ndarray) -> tuple[slice, slice] | None:
     """Rows and columns around what is set in a mask ``(H, W)``; None if nothing is."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    band = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[band].any(axis=0))
+    return band, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True)

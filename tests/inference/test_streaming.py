@@ -19,6 +19,7 @@ from torch import nn
 from bundle.data.readers import read_clip
 from bundle.inference import dicom_seg, writers
 from bundle.inference.folder import study_key
+from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import StudyOptions, segment_studies
 from bundle.inference.runtimes.enlarge import MaskEnlarger
@@ -90,6 +91,7 @@ def test_every_output_is_the_one_made_from_arrays(tmp_path, cine):
     expected.mkdir()
     clip = read_clip(cine)
     masks = ClipInferer(SIZE, 4, progress=False)(torch.from_numpy(clip.frames), TwelveThresholds()).numpy()
+    masks = HoldTogether(STRUCTURES)(masks)
     visible = clip.frames.max(axis=(0, 1))
     study = SegmentedStudy(masks, clip, tuple(STRUCTURES), MODEL, study_key(cine), brightest=visible)
     for write in WRITERS.values():
@@ -107,15 +109,17 @@ def test_every_output_is_the_one_made_from_arrays(tmp_path, cine):
     assert results.studies[0].frames == 11
 
 
-def test_a_network_with_coarse_logits_gives_masks_of_the_films_size(tmp_path, cine):
-    segment(cine, tmp_path, Coarse(), outputs=["nifti"])
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_network_with_coarse_logits_gives_masks_of_the_films_size(tmp_path, cine, holds):
+    segment(cine, tmp_path, Coarse(), outputs=["nifti"], holds_together=holds)
     voxels = np.asanyarray(nib.load(tmp_path / study_key(cine) / "masks.nii.gz").dataobj)[:, :, 0].transpose(2, 3, 1, 0)
     frames = torch.from_numpy(read_clip(cine).frames)
     enlarger = MaskEnlarger(LetterboxGeometry(SIZE, SIZE, SIZE), SIZE // 4)
     with torch.no_grad():
-        expected = enlarger(Coarse().coarse(frames))
-    np.testing.assert_array_equal(voxels > 0, expected.numpy())
-    assert expected.any()
+        expected = enlarger(Coarse().coarse(frames)).numpy()
+    held = HoldTogether(STRUCTURES)(expected.copy())
+    assert (held != expected).any()
+    np.testing.assert_array_equal(voxels > 0, held if holds else expected)
 
 
 def test_a_film_that_turns_out_damaged_at_its_end_is_refused_and_the_next_one_done(tmp_path):
@@ -204,6 +208,6 @@ def test_the_network_looks_at_the_picture_in_a_black_recording(small_picture, tm
     clip = torch.from_numpy(read_clip(small_picture).frames)
     meta = {FIELD_OF_VIEW: (19, 61, 69, 119) if finds else None}
     expected = ClipInferer(SIZE, 4, progress=False)(MetaTensor(clip, meta=meta), TwelveThresholds())
-    assert np.array_equal(written, expected.numpy())
+    assert np.array_equal(written, HoldTogether(STRUCTURES)(expected.numpy()))
     assert written[:, 5].any()
     assert written[:, 0, :19].any() == (not finds)  # black is above structure 0's limit of 0, if it is looked at

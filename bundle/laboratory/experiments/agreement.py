@@ -9,11 +9,13 @@ import torch
 from tqdm import trange
 
 from bundle.atomic import write_csv, write_json
+from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.predictor import ClipInferer
 from bundle.laboratory.bland_altman import bland_altman
 from bundle.laboratory.experiments.true_measures import tolerances, true_measures
 from bundle.metrics.kinematics import measure_swallow, visible_field
 from bundle.phantom.study import PhantomStudy, generate_study
+from bundle.structures import STRUCTURES
 
 FIRST_SEED = 31_000_000
 """Patients of no data set and of no teacher's training."""
@@ -46,11 +48,11 @@ def measure_agreement(
     """
     if num_patients < 2:
         raise ValueError(f"limits of agreement need two patients or more, got {num_patients}")
-    inferer = ClipInferer(image_size, progress=False)
+    inferer, hold = ClipInferer(image_size, progress=False), HoldTogether(STRUCTURES)
     values = []
     for patient in trange(num_patients, desc="swallows", unit="patient"):
         study = generate_study(FIRST_SEED + patient, size, NUM_FRAMES, "consecutive", frame_rate=FRAME_RATE)
-        predicted = None if network is None else inferer(torch.from_numpy(study.frames), network).numpy()
+        predicted = None if network is None else hold(inferer(torch.from_numpy(study.frames), network).numpy())
         values += _values(patient, study, predicted)
     rows = summarize(values)
     folder = Path(output_dir)
