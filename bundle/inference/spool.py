@@ -24,7 +24,7 @@ WAITING = 2
 
 
 class MaskSpool:
-    """Masks ``(T, S, H, W)``, each kept as the bits of the box around it.
+    """Masks ``(T, S, H, W)``, each kept as the bits of the box around it, in whole bytes of a row.
 
     ``spool[t]`` are the masks of a frame, ``(S, H, W)`` bool, and ``spool[t, s]`` is one of them, as of an array.
     """
@@ -56,20 +56,21 @@ class MaskSpool:
         return masks if structure is None else masks[0]
 
     def cropped(self, frame: int) -> list[CroppedMask]:
-        """Each mask of a frame without what is empty around it, but for up to seven columns on either side."""
+        """Each mask of a frame without what is empty around it."""
         return self._parts(frame, range(self._frame_shape[0]))
 
     def _parts(self, frame: int, wanted: Iterable[int]) -> list[CroppedMask]:
         block, num_structures = self._file.read(frame), self._frame_shape[0]
         boxes = np.frombuffer(block, np.int32, 4 * num_structures).reshape(-1, 4)
-        sizes = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
+        widths = -(-boxes[:, 3] // 8) - boxes[:, 2] // 8  # in bytes
+        sizes = (boxes[:, 1] - boxes[:, 0]) * widths
         starts = boxes.nbytes + np.cumsum(sizes) - sizes
         parts = []
         for number in wanted:
             top, bottom, left, right = boxes[number].tolist()
-            bits = np.frombuffer(block, np.uint8, sizes[number], starts[number]).reshape(bottom - top, right - left)
-            width = min(8 * right, self._frame_shape[2]) - 8 * left
-            parts.append(CroppedMask(top, 8 * left, np.unpackbits(bits, axis=1, count=width).view(bool)))
+            bits = np.frombuffer(block, np.uint8, sizes[number], starts[number]).reshape(bottom - top, widths[number])
+            pixels = np.unpackbits(bits, axis=1).view(bool)
+            parts.append(CroppedMask(top, left, pixels[:, left % 8 : left % 8 + right - left]))
         return parts
 
     def append(self, masks: np.ndarray) -> None:
@@ -77,13 +78,14 @@ class MaskSpool:
         if masks.shape != self._frame_shape:
             raise ValueError(f"masks of a frame must be (S, H, W) = {self._frame_shape}, got {masks.shape}")
         bits = np.packbits(masks, axis=-1)
-        has_rows, has_columns = (np.asarray(np.any(bits, axis=axis)) for axis in (2, 1))
+        has_rows = np.asarray(np.any(bits, axis=2))
+        has_columns = np.unpackbits(np.bitwise_or.reduce(bits, axis=1), axis=1)
         boxes = np.zeros((len(masks), 4), np.int32)
         parts: list[bytes] = []
         for number in np.flatnonzero(has_rows.any(axis=1)):
             rows, columns = np.flatnonzero(has_rows[number]), np.flatnonzero(has_columns[number])
             boxes[number] = top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-            parts.append(bits[number, top:bottom, left:right].tobytes())
+            parts.append(bits[number, top:bottom, left // 8 : -(-right // 8)].tobytes())
         self._file.append(b"".join([boxes.tobytes(), *parts]))
 
     def close(self) -> None:
