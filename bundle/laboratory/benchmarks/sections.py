@@ -161,8 +161,8 @@ SECTIONS = {
         title="Ten minutes of film through inference",
         text=(
             "18,000 synthetic frames of 512 x 512 (60 different ones, repeated), the shipped model. Alone: each part "
-            "by itself. Segment: decoding, inference and putting away, which overlap; then each output. Memory is that "
-            "of inference and its decoding process."
+            "by itself. Segment: decoding, inference and putting away, which overlap; then the outputs, which overlap, "
+            "too. Memory is that of inference and its decoding process."
         ),
         measure=_streaming,
     ),
