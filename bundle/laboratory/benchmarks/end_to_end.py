@@ -1,5 +1,6 @@
 """Speed of the real-time command itself, from its start to the results on the disk."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,14 +14,14 @@ from statistics import median
 from typing import cast
 
 from bundle.engines.stages import children_cpu_seconds
-from bundle.inference.writers import WRITERS
 from bundle.laboratory.benchmarks.deployment import HELD_OUT_SEEDS, OUTPUTS, repeated_study
 from bundle.laboratory.benchmarks.record import Row
 from bundle.paths import ROOT
 from bundle.phantom.study import generate_study
 from bundle.phantom.writer import write_dicom
 
-WAYS = {"preset": OUTPUTS, "all outputs": tuple(WRITERS)}
+ALL = tuple(json.loads((ROOT / "configs" / "inference.json").read_text(encoding="utf-8"))["outputs"])
+WAYS = {"preset": OUTPUTS, "all outputs": ALL}
 PROGRESS = re.compile(rb"segment:[^\r\n]*?(\d+)/\d+ \[")
 """Of the command's bar: frames that have been read, of which the network has had all but the newest chunk."""
 
