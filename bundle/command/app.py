@@ -43,6 +43,8 @@ SendTo = Annotated[
     typer.Option("--send-to", metavar="ADDRESS", help="A PACS that gets SEG and SR: https://host/dicom-web."),
 ]
 SHIPPED = ROOT / "models" / "model.pt"
+NOT_FOR_INFERENCE = ("mlflow", "transformers", "matplotlib", "pandas", "lmdb", "zarr", "itk")
+"""What MONAI imports where it finds it, which takes longer than all that inference needs."""
 
 
 def main(arguments: Sequence[str] | None = None, name: str = "vfss") -> None:
@@ -71,25 +73,30 @@ def _segment(
     device: Device = None,
     send_to: SendTo = None,
     overrides: Overrides = None,
+    config: Configs = None,
 ) -> None:
     """Segment a film: masks, overlay film, measures, report."""
-    from bundle.export.model_card import read_model_card
+    with workflow.without(*NOT_FOR_INFERENCE):
+        from bundle.export.model_card import read_model_card
 
-    given = workflow.parse_overrides(overrides)
-    card = read_model_card(model)
-    origin = card.get("synthetic") or "its card does not say on what it was trained"
-    size = f"{card['image_size']} x {card['image_size']} pixels"
-    workflow.announce(
-        {
-            "model": f"{model}: {card['student_backbone']}, {size}, {len(card['structures'])} structures",
-            "device": workflow.name_device(device),
-            "results": str(output),
-            "limits": f"{LIMITS}; {origin}",
-        }
-    )
-    places: dict[str, str | Path] = {"input": film, "output_dir": output, "checkpoint": model}
-    sent = {} if send_to is None else {"send_to": send_to}
-    workflow.run_configs(["inference.json"], "run", {**workflow.absolute(places, device), **sent, **given})
+        overlays = [str(workflow.find_config(name)) for name in config or []]
+        given = workflow.parse_overrides(overrides)
+        card = read_model_card(model)
+        origin = card.get("synthetic") or "its card does not say on what it was trained"
+        size = f"{card['image_size']} x {card['image_size']} pixels"
+        workflow.announce(
+            {
+                "model": f"{model}: {card['student_backbone']}, {size}, {len(card['structures'])} structures",
+                "device": workflow.name_device(device),
+                "results": str(output),
+                "limits": f"{LIMITS}; {origin}",
+            }
+        )
+        places: dict[str, str | Path] = {"input": film, "output_dir": output, "checkpoint": model}
+        sent = {} if send_to is None else {"send_to": send_to}
+        workflow.run_configs(
+            ["inference.json", *overlays], "run", {**workflow.absolute(places, device), **sent, **given}
+        )
 
 
 @app.command("watch")

@@ -54,6 +54,18 @@ def run_configs(configs: Sequence[str], run_id: str, values: Mapping[str, str]) 
         sys.argv = before
 
 
+@contextlib.contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """Hide packages from MONAI, which looks for all that it knows when it is first imported; no help once it is."""
+    hidden = [] if "monai" in sys.modules else [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def find_config(name: str) -> Path:
     """A config file by its path, or a shipped overlay by its name.
 

@@ -166,6 +166,11 @@ class Clip:
         stored = self.stored[index]
         return self.displays[index].apply(stored) if self.displays else full_scale(stored)
 
+    def picture(self, index: int) -> np.ndarray:
+        """One frame as shown, ``(H, W)``, uint8."""
+        is_one = self.stored.dtype == np.uint8 and not self.displays
+        return self.stored[index][0] if is_one else as_picture(self.frame(index)[0])
+
     def sample(self, step: int) -> np.ndarray:
         """Every ``step``-th row and column of all frames as shown, ``(T, ceil(H / step), ceil(W / step))``."""
         return show(self.stored[:, 0, ::step, ::step], self.displays, step)
@@ -184,6 +189,12 @@ def full_scale(stored: np.ndarray) -> np.ndarray:
     """Integers with 0 as black and the type's largest value as white; float32 as it is."""
     shown = stored.astype(np.float32)
     return shown if stored.dtype == np.float32 else shown / np.float32(np.iinfo(stored.dtype).max)
+
+
+def as_picture(shown: np.ndarray) -> np.ndarray:
+    """Display values in [0, 1] as 256 grays, uint8."""
+    values = np.clip(shown * np.float32(255), 0, 255)
+    return np.rint(values, out=values).astype(np.uint8)
 
 
 def as_displays(displays: Sequence[Display | None], dtype: np.dtype) -> tuple[Display, ...]:

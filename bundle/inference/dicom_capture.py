@@ -23,6 +23,7 @@ from bundle.inference.dicom_source import (
 from bundle.inference.folder import study_key
 from bundle.inference.overlay import OverlayPainter, frame_rate
 from bundle.inference.study import INTENDED_USE, SegmentedStudy
+from bundle.metrics.cropped import cropped
 
 SERIES_DESCRIPTION = "Film with automatic masks, research use only"
 QUALITY = 90
@@ -44,7 +45,7 @@ def write_dicom_capture(study: SegmentedStudy, path: Path) -> Path:
         capture.update(_description(study, headers))
         declare_nameless(capture, "frames")
         painter = OverlayPainter(study.clip, study.structures)
-        frames = [_jpeg(painter.draw(index, masks)) for index, masks in enumerate(study.masks)]
+        frames = [_jpeg(painter.draw(index, cropped(study.masks, index))) for index in range(study.clip.num_frames)]
         capture.update(_pixels(painter.size, frames))
         capture.file_meta = FileMetaDataset()
         capture.file_meta.TransferSyntaxUID = JPEGBaseline8Bit

@@ -4,16 +4,19 @@ A projection has no place in the patient, but a SEG of many frames needs positio
 reference of their own, z = frame, and the series description says so.
 """
 
-import io
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_sequence_item
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
@@ -76,6 +79,12 @@ SEGMENT_KINDS = tuple(kind.value for kind in hd.seg.SegmentAlgorithmTypeValues)
 MOST_MASKS = 2**16
 """Each mask has a header of its own: more need gigabytes, here and in every viewer."""
 
+SEGMENT_NUMBERS = (
+    rb"\x20\x00\x57\x91UL..",  # Dimension Index Values (0020,9157), of which the first is the segment's
+    rb"\x62\x00\x0b\x00US..",  # Referenced Segment Number (0062,000B)
+)
+"""What stands before a segment's number in an encoded item: tag, VR and length."""
+
 MOST_PIXEL_BYTES = 2**32 - 2
 """Of uncompressed pixel data (PS3.5 7.1.2)."""
 
@@ -110,6 +119,8 @@ def write_dicom_seg(
 ) -> Path:
     """Write masks, one binary segment per structure and frame, empty ones too; they are taken one at a time.
 
+    MONAI's reader stops at a SEG without its empty frames.
+
     UIDs of the source's study, series and instances are kept, since a viewer finds the source by them. Nothing else of
     its header is, unless ``keep_identity``: the study's key, or that of its files, stands for the patient.
 
@@ -139,9 +150,8 @@ def write_dicom_seg(
             identify(segmentation, headers[0])
         else:
             declare_nameless(segmentation, "masks")
-        with atomic_path(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as bits:
-            _put_masks(segmentation, study.masks, bits)
-            segmentation.save_as(temporary)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            _write(segmentation, study.masks, file)
     return path
 
 
@@ -154,12 +164,13 @@ def segment_code(structure: str) -> tuple[Code, Code]:
 def _segment(
     study: SegmentedStudy, sources: Sequence[Dataset], origins: Sequence[SegmentOrigin]
 ) -> hd.seg.Segmentation:
-    """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array."""
+    """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array, and takes its time."""
+    is_first = np.arange(len(study.structures)) == 0
     name, version = name_and_version(study.model)
     is_automatic = all(origin.kind == "AUTOMATIC" for origin in origins)
     return hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=np.zeros((study.clip.num_frames, 1, 1, len(study.structures)), bool),
+        pixel_array=np.tile(is_first, (study.clip.num_frames, 1, 1, 1)),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=_describe_segments(study.structures, origins),
         series_instance_uid=hd.UID(),
@@ -173,34 +184,56 @@ def _segment(
         content_label="VFSS_MASKS",
         content_description=_describe_spacing(study.clip),
         series_description=SERIES_DESCRIPTION if is_automatic else EDITED_SERIES_DESCRIPTION,
-        omit_empty_frames=False,  # MONAI's reader stops at a sparse SEG
+        omit_empty_frames=True,  # all but the first structure's, until `_items_of_all`
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
 
 
-def _put_masks(segmentation: hd.seg.Segmentation, masks: MaskFrames, bits: io.BufferedRandom) -> None:
-    """Put the masks in the place of the stand-in, in the order of its frames; ``bits`` is a file to keep them in."""
-    planes = _ordered(segmentation, masks)
-    while group := list(islice(planes, 8)):  # whole bytes: frames follow each other without a gap between their bits
-        bits.write(np.packbits(np.concatenate(group), bitorder="little").tobytes())
-    bits.write(bytes(bits.tell() % 2))
-    bits.seek(0)
-    segmentation["PixelData"].value = bits
-    _, num_structures, segmentation.Rows, segmentation.Columns = masks.shape
+def _write(segmentation: hd.seg.Segmentation, masks: MaskFrames, file: BinaryIO) -> None:
+    """Write the header, then its two last elements piece by piece: the item of every mask, and all masks."""
+    num_frames, num_structures, rows, columns = masks.shape
+    segmentation.Rows, segmentation.Columns = rows, columns
+    segmentation.NumberOfFrames = num_structures * num_frames
     has_overlaps = num_structures > 1 and any((frame.astype(np.uint8).sum(axis=0) > 1).any() for frame in masks)
     segmentation.SegmentsOverlap = "YES" if has_overlaps else "NO"
+    items, order = segmentation.PerFrameFunctionalGroupsSequence, _frames_in_order(segmentation)
+    del segmentation.PerFrameFunctionalGroupsSequence, segmentation.PixelData
+    segmentation.save_as(file)
+    encoded = _items_of_all(items, num_structures)
+    file.write(_element(0x5200, 0x9230, b"SQ", encoded.size) + encoded.tobytes())
+    length = -(-num_structures * num_frames * rows * columns // 8)
+    file.write(_element(0x7FE0, 0x0010, b"OB", length + length % 2))
+    places = ((frame, structure) for structure in range(num_structures) for frame in order)
+    planes = (np.asarray(masks[place]).reshape(-1) for place in places)
+    while group := list(islice(planes, 8)):  # whole bytes: frames follow each other without a gap between their bits
+        file.write(np.packbits(np.concatenate(group), bitorder="little").data)
+    file.write(bytes(length % 2))
 
 
-def _ordered(segmentation: hd.seg.Segmentation, masks: MaskFrames) -> Iterator[np.ndarray]:
-    shared = segmentation.SharedFunctionalGroupsSequence[0]  # what all frames have in common, such as one structure
-    for item in segmentation.PerFrameFunctionalGroupsSequence:
-        position, segment = (
-            (item if name in item else shared)[name][0]
-            for name in ("PlanePositionSequence", "SegmentIdentificationSequence")
-        )
-        frame = round(float(position.ImagePositionPatient[2]))  # z = frame
-        structure = int(segment.ReferencedSegmentNumber) - 1
-        yield np.asarray(masks[frame, structure]).reshape(-1)
+def _element(group: int, element: int, vr: bytes, length: int) -> bytes:
+    """The start of an element with a long value, as in explicit VR little endian (PS3.5 7.1.2)."""
+    return struct.pack("<HH2s2xI", group, element, vr, length)
+
+
+def _frames_in_order(segmentation: hd.seg.Segmentation) -> list[int]:
+    """Indices of the frames as the items of the first structure's masks name them."""
+    shared = segmentation.SharedFunctionalGroupsSequence[0]  # what all frames have in common, such as one position
+    items = segmentation.PerFrameFunctionalGroupsSequence
+    positions = [(item if "PlanePositionSequence" in item else shared).PlanePositionSequence[0] for item in items]
+    return [round(float(position.ImagePositionPatient[2])) for position in positions]  # z = frame
+
+
+def _items_of_all(items: Sequence[Dataset], num_structures: int) -> np.ndarray:
+    """Items of the first structure's masks as bytes, and again for each other structure, with its number instead."""
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, False
+    for item in items:
+        write_sequence_item(file, item, ["iso8859"])
+    of_all = np.tile(np.frombuffer(file.getvalue(), np.uint8), (num_structures, 1))
+    for start in SEGMENT_NUMBERS if num_structures > 1 else ():  # a single one's stands in what all frames share
+        places = [found.end() for found in re.finditer(start, file.getvalue(), re.DOTALL)]
+        of_all[:, places] = np.arange(1, num_structures + 1)[:, None]  # little endian
+    return of_all
 
 
 def _check_length(masks: MaskFrames) -> None:

@@ -1,6 +1,8 @@
 """The last step of inference: masks and their clip to files, as a MONAI transform."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,20 @@ class SaveStudyd(Transform):
     def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
         clip = spooled.finish(clip)
         study = SegmentedStudy(spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest)
-        notes = (*clip.warnings, *filter(None, [WRITERS[name](study, folder) for name in self.outputs]))
+        notes = (*clip.warnings, *filter(None, self._write_outputs(study, folder)))
         written = tuple(sorted(file.name for file in folder.iterdir()))
         result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)
         self.results.write_record(folder, result)
         return result
+
+    def _write_outputs(self, study: SegmentedStudy, folder: Path) -> list[str]:
+        """Write all outputs, as many at the same time as there are cores; their notes, in the order of the outputs."""
+        with ThreadPoolExecutor(os.cpu_count(), "write") as pool:
+            slowest_first = sorted(self.outputs, key=lambda name: name not in SHOWS_FRAMES)
+            writing = {name: pool.submit(WRITERS[name], study, folder) for name in slowest_first}
+            try:
+                return [writing[name].result() for name in self.outputs]
+            except BaseException:  # Control-C, for one: without masks the others end at their next frame
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._forget()
+                raise

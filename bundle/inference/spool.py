@@ -4,26 +4,28 @@ The files have no name, so nothing of a patient stays after a crash, and lie in 
 have room for these anyway. Both behave like arrays of which one frame is taken at a time.
 """
 
+import os
 import tempfile
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bundle.data.clip import Clip
+from bundle.data.clip import Clip, as_picture
 from bundle.inference.parts.hold_together import HeldFilm
+from bundle.metrics.cropped import CroppedMask
 
 WAITING = 2
 """Chunks that may wait for the disk; a third makes the inference wait."""
 
 
 class MaskSpool:
-    """Masks ``(T, S, H, W)``, each kept as the bits of the box around it.
+    """Masks ``(T, S, H, W)``, each kept as the bits of the box around it, in whole bytes of a row.
 
     ``spool[t]`` are the masks of a frame, ``(S, H, W)`` bool, and ``spool[t, s]`` is one of them, as of an array.
     """
@@ -33,7 +35,6 @@ class MaskSpool:
     def __init__(self, folder: str | Path, num_structures: int, rows: int, columns: int) -> None:
         self._file = _BlockFile(folder)
         self._frame_shape = (num_structures, rows, columns)
-        self._num_bytes = -(-columns // 8)  # of a row
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,32 +49,44 @@ class MaskSpool:
 
     def __getitem__(self, index: int | tuple[int, int]) -> np.ndarray:
         frame, structure = index if isinstance(index, tuple) else (index, None)
-        block = self._file.read(frame)
         num_structures, rows, columns = self._frame_shape
-        boxes = np.frombuffer(block, np.int32, 4 * num_structures).reshape(-1, 4)
-        sizes = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
-        starts = boxes.nbytes + np.cumsum(sizes) - sizes
         wanted = range(num_structures) if structure is None else [structure]
-        bits = np.zeros((len(wanted), rows, self._num_bytes), np.uint8)
-        for plane, number in zip(bits, wanted, strict=True):
-            top, bottom, left, right = boxes[number]
-            box = np.frombuffer(block, np.uint8, sizes[number], starts[number])
-            plane[top:bottom, left:right] = box.reshape(bottom - top, right - left)
-        masks = np.unpackbits(bits, axis=-1, count=columns).view(bool)
+        masks = np.zeros((len(wanted), rows, columns), bool)
+        for mask, part in zip(masks, self._parts(frame, wanted), strict=True):
+            mask[part.box] = part.pixels
         return masks if structure is None else masks[0]
+
+    def cropped(self, frame: int) -> list[CroppedMask]:
+        """Each mask of a frame without what is empty around it."""
+        return self._parts(frame, range(self._frame_shape[0]))
+
+    def _parts(self, frame: int, wanted: Iterable[int]) -> list[CroppedMask]:
+        block, num_structures = self._file.read(frame), self._frame_shape[0]
+        boxes = np.frombuffer(block, np.int32, 4 * num_structures).reshape(-1, 4)
+        widths = -(-boxes[:, 3] // 8) - boxes[:, 2] // 8  # in bytes
+        sizes = (boxes[:, 1] - boxes[:, 0]) * widths
+        starts = boxes.nbytes + np.cumsum(sizes) - sizes
+        parts = []
+        for number in wanted:
+            top, bottom, left, right = boxes[number].tolist()
+            bits = np.frombuffer(block, np.uint8, sizes[number], starts[number]).reshape(bottom - top, widths[number])
+            pixels = np.unpackbits(bits, axis=1).view(bool)
+            parts.append(CroppedMask(top, left, pixels[:, left % 8 : left % 8 + right - left]))
+        return parts
 
     def append(self, masks: np.ndarray) -> None:
         """Add the masks of the next frame, ``(S, H, W)`` bool."""
         if masks.shape != self._frame_shape:
             raise ValueError(f"masks of a frame must be (S, H, W) = {self._frame_shape}, got {masks.shape}")
         bits = np.packbits(masks, axis=-1)
-        has_rows, has_columns = (np.asarray(np.any(bits, axis=axis)) for axis in (2, 1))
+        has_rows = np.asarray(np.any(bits, axis=2))
+        has_columns = np.unpackbits(np.bitwise_or.reduce(bits, axis=1), axis=1)
         boxes = np.zeros((len(masks), 4), np.int32)
         parts: list[bytes] = []
         for number in np.flatnonzero(has_rows.any(axis=1)):
             rows, columns = np.flatnonzero(has_rows[number]), np.flatnonzero(has_columns[number])
             boxes[number] = top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-            parts.append(bits[number, top:bottom, left:right].tobytes())
+            parts.append(bits[number, top:bottom, left // 8 : -(-right // 8)].tobytes())
         self._file.append(b"".join([boxes.tobytes(), *parts]))
 
     def close(self) -> None:
@@ -102,7 +115,7 @@ class PictureSpool:
         """Add the next frame, ``(1, H, W)`` in [0, 1]."""
         if frame.shape != self._frame_shape:
             raise ValueError(f"a frame must be (1, H, W) = {self._frame_shape}, got {frame.shape}")
-        self._file.append(np.clip(frame * 255, 0, 255).round().astype(np.uint8).tobytes())
+        self._file.append(as_picture(frame).tobytes())
 
     def close(self) -> None:
         """Give the disk's space back."""
@@ -192,8 +205,7 @@ class _BlockFile:
             raise IndexError(f"frame {index} of {len(self)}")
         first = index % len(self)
         start, end = self._ends[first], self._ends[first + 1]
-        self._file.seek(start)
-        return self._file.read(end - start)
+        return os.pread(self._file.fileno(), end - start, start)  # writers read at the same time
 
     def close(self) -> None:
         self._file.close()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class SegmentedStudy:
     key: str = ""
     progress: bool = False
     brightest: np.ndarray | None = None
+    _measuring: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         clip = self.clip
@@ -54,9 +56,13 @@ class SegmentedStudy:
     @cached_property
     def measures(self) -> SwallowMeasures:
         """Clinical measures, worked out once for the table and the report; refused where the masks are of no neck."""
-        visible = None if self.brightest is None else largest_field(self.brightest)
-        times = usable_times(self.clip)
-        return measure_if_lateral(self.masks, times, self.structures, self.clip.pixel_aspect, visible)
+        with self._measuring:  # the outputs are written at the same time
+            if "measures" not in self.__dict__:
+                visible = None if self.brightest is None else largest_field(self.brightest)
+                times, aspect = usable_times(self.clip), self.clip.pixel_aspect
+                found = measure_if_lateral(self.masks, times, self.structures, aspect, visible)
+                self.__dict__["measures"] = found
+            return self.__dict__["measures"]
 
     def measure_rows(self) -> list[dict[str, Any]]:
         """A row for every measure, by the columns of ``measures.csv``; the reason says why a value is None."""

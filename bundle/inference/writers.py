@@ -3,17 +3,12 @@
 A writer puts its files into a study's folder and returns why it cannot for such a source, or nothing.
 """
 
-import io
-import struct
-import zlib
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.openers import Opener
-from PIL import Image
+from isal.igzip import IGzipFile
 from tqdm import tqdm
 
 from bundle.atomic import atomic_folder, atomic_path, write_csv, write_json
@@ -22,7 +17,9 @@ from bundle.inference.dicom_seg import TooLongForSegError, write_dicom_seg
 from bundle.inference.dicom_source import NoDicomSourceError
 from bundle.inference.dicom_sr import write_dicom_sr
 from bundle.inference.overlay import write_overlay_png, write_overlay_video
+from bundle.inference.png import PngCanvas
 from bundle.inference.study import INTENDED_USE, MEASURE_COLUMNS, SegmentedStudy
+from bundle.metrics.cropped import CroppedMask, cropped
 from bundle.report.write import write_report
 
 MOST_NIFTI_FRAMES = 32767
@@ -35,7 +32,6 @@ MOST_CAPTURE_FRAMES = 1800
 """A minute at 30 frames/s: the file is put together in memory, some 100 kB a frame."""
 
 _NO_EXTENSION = bytes(4)  # of a NIfTI file
-_END_OF_HEADER = 33  # of a PNG: its signature and its first chunk, IHDR
 
 
 def write_nifti(study: SegmentedStudy, folder: Path) -> str:
@@ -46,11 +42,15 @@ def write_nifti(study: SegmentedStudy, folder: Path) -> str:
     """
     if study.clip.num_frames > MOST_NIFTI_FRAMES:
         return _too_long("NIfTI", MOST_NIFTI_FRAMES)
-    with atomic_path(folder / "masks.nii.gz") as temporary, Opener(str(temporary), "wb") as file:
+    with (
+        atomic_path(folder / "masks.nii.gz") as temporary,
+        temporary.open("wb") as raw,
+        IGzipFile("", "wb", 1, raw, mtime=0) as file,  # as nibabel does: neither a name nor a time
+    ):
         file.write(_nifti_header(study).binaryblock + _NO_EXTENSION)
         for structure in range(len(study.structures)):
             for frame in range(study.clip.num_frames):
-                file.write(np.asarray(study.masks[frame, structure], np.uint8).tobytes())
+                file.write(np.ascontiguousarray(study.masks[frame, structure], np.uint8).data)
     axes = {"axes": "(X, Y, 1, T, S): column, row from the top, -, frame, structure"}
     write_json(folder / "masks.json", {**study.describe(), **axes})
     return ""
@@ -67,16 +67,16 @@ def write_pngs(study: SegmentedStudy, folder: Path) -> str:
     unusable = [name for name in study.structures if Path(name).name != name or name in ("", ".", "..")]
     if unusable:
         raise ValueError(f"structures must be names that a folder can have, got {unusable}")
-    aspect = study.clip.pixel_aspect
-    empty = _encode_png(np.zeros((study.clip.shape.rows, study.clip.shape.columns), np.uint8), aspect)
+    shape = study.clip.shape
+    canvas = PngCanvas(shape.rows, shape.columns, study.clip.pixel_aspect)
+    empty = canvas.encode(CroppedMask(0, 0, np.zeros((0, 0), bool)))
     with atomic_folder(folder / "masks") as temporary:
         for name in study.structures:
             (temporary / name).mkdir()
-        bar = tqdm(study.masks, desc="PNG", unit="frame", disable=not study.progress, leave=False)
-        for number, frame in enumerate(bar, start=1):
-            for name, mask in zip(study.structures, frame, strict=True):
-                data = _encode_png(mask * np.uint8(255), aspect) if mask.any() else empty
-                (temporary / name / f"frame_{number:05d}.png").write_bytes(data)
+        for index in tqdm(range(shape.num_frames), desc="PNG", unit="frame", disable=not study.progress, leave=False):
+            for name, part in zip(study.structures, cropped(study.masks, index), strict=True):
+                data = canvas.encode(part) if part.pixels.any() else empty
+                (temporary / name / f"frame_{index + 1:05d}.png").write_bytes(data)
     return ""
 
 
@@ -90,7 +90,8 @@ def write_overlay(study: SegmentedStudy, folder: Path) -> str:
 
 def write_areas(study: SegmentedStudy, folder: Path) -> str:
     """Write ``areas.csv``: every structure in every frame, in pixels; ``time_ms`` is empty where there are no times."""
-    areas = np.array([[np.count_nonzero(mask) for mask in frame] for frame in study.masks])  # (T, S)
+    frames = (cropped(study.masks, index) for index in range(study.clip.num_frames))
+    areas = np.array([[np.count_nonzero(part.pixels) for part in frame] for frame in frames])  # (T, S)
     times = study.clip.frame_times_ms
     columns = [f"{name}_px" for name in study.structures]
     rows = (
@@ -193,16 +194,3 @@ def _nifti_header(study: SegmentedStudy) -> nib.Nifti1Header:
     header.set_xyzt_units("mm" if clip.pixel_spacing_mm else "unknown", "sec" if interval else "unknown")
     header["descrip"] = b"automatic masks, research use only"
     return header
-
-
-def _encode_png(pixels: np.ndarray, pixel_aspect: float) -> bytes:
-    """With a pHYs chunk of unit 0, "ratio only", which Pillow cannot write (PNG specification, pHYs)."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    png = file.getvalue()
-    if pixel_aspect == 1:
-        return png
-    ratio = Fraction(pixel_aspect).limit_denominator(10_000)
-    body = b"pHYs" + struct.pack(">IIB", ratio.numerator, ratio.denominator, 0)  # pixels per unit across, then down
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:_END_OF_HEADER] + chunk + png[_END_OF_HEADER:]

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from bundle.data.clip import Clip
+from bundle.metrics.cropped import cropped
 from bundle.metrics.kinematics import SwallowMeasures
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.curves import Curves
@@ -42,7 +42,7 @@ def study_content(
         "structures": [{"code": mark.code, "color": mark.color, "letter": mark.letter} for mark in marks],
         "outlines": drawn,
         "simplified": num_simplified,
-        "anchors": [[anchor(mask, scale) for mask in frame] for frame in masks],
+        "anchors": [[anchor(part, scale) for part in cropped(masks, frame)] for frame in range(len(masks))],
         "plots": {plot.key: [curve.values for curve in plot.curves] for plot in curves.plots if plot.curves},
         "events": [] if measures is None else _events(measures),
         "airway": [] if measures is None else list(measures.airway_frames),
@@ -71,7 +71,7 @@ def picture_size(clip: Clip) -> tuple[int, int]:
 def encode_frames(clip: Clip, height: int, width: int) -> Iterator[str]:
     """Encode one frame after the other."""
     for index in range(clip.num_frames):
-        picture = Image.fromarray((np.clip(clip.frame(index)[0], 0, 1) * 255).round().astype(np.uint8))
+        picture = Image.fromarray(clip.picture(index))
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.LANCZOS)
         file = io.BytesIO()

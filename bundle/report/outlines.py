@@ -1,12 +1,13 @@
 """Masks as outlines in the page: closed polygons that a canvas fills and strokes; ragged masks are drawn simpler."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.ndimage import label
-from skimage.measure import approximate_polygon, find_contours
 
+from bundle.metrics.cropped import CroppedMask, crop_mask, cropped
 from bundle.metrics.kinematics.clip_masks import MaskFrames
+from bundle.report.rings import rings_around, with_fewer_points
 
 # Sides of pixels along all outlines of a page, 7 bytes each at most. True masks of 512 x 512 have 4200 a frame.
 MOST_EDGES = 2_000_000
@@ -76,19 +77,15 @@ def outlines(
     masks: MaskFrames, scale: tuple[float, float], most_edges: int = MOST_EDGES
 ) -> tuple[list[list[str]], int]:
     """Outlines of all masks of a clip, and how many of the masks are too ragged and so are drawn simplified."""
-    edges = [[num_edges(mask) for mask in frame] for frame in masks]
+    edges = [[_num_edges(part, masks.shape[2:]) for part in cropped(masks, frame)] for frame in range(len(masks))]
     limit = edge_limit((number for frame in edges for number in frame), most_edges)
-
-    def draw(mask: np.ndarray, number: int) -> str:
-        if number <= limit:
-            return outline(mask, scale)
-        simpler, side = simplified(mask, limit)
-        return outline(simpler, (scale[0] * side, scale[1] * side))
-
-    drawn = [
-        [draw(mask, number) for mask, number in zip(frame, numbers, strict=True)]
-        for frame, numbers in zip(masks, edges, strict=True)
-    ]
+    drawn = []
+    for frame, numbers in enumerate(edges):
+        of_frame = _outlines(cropped(masks, frame), scale)
+        for structure in (index for index, number in enumerate(numbers) if number > limit):
+            simpler, side = simplified(np.asarray(masks[frame, structure]), limit)
+            of_frame[structure] = outline(simpler, (scale[0] * side, scale[1] * side))
+        drawn.append(of_frame)
     return drawn, sum(number > limit for frame in edges for number in frame)
 
 
@@ -99,36 +96,45 @@ def outline(mask: np.ndarray, scale: tuple[float, float]) -> str:
         mask: ``(H, W)`` bool.
         scale: Pixels of the picture per pixel of the mask, along rows and columns.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return ""
-    window = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1).astype(float)
-    corner = np.array([rows[0], columns[0]]) - 1 + 0.5  # a pixel's center is half a pixel from its edge
-    tolerance = TOLERANCE / min(1.0, *scale)
-    polygons = (_simplified(ring, tolerance) + corner for ring in find_contours(window, 0.5))
-    return "".join(_path(np.round(polygon * scale * UNITS).astype(int)) for polygon in polygons)
+    return _outlines([crop_mask(mask)], scale)[0]
 
 
-def anchor(mask: np.ndarray, scale: tuple[float, float]) -> list[int] | None:
+def _outlines(parts: Sequence[CroppedMask], scale: tuple[float, float]) -> list[str]:
+    """Of several masks, whose rings are simplified all at once."""
+    found = [rings_around(part.pixels) for part in parts]
+    corners = [np.array([part.top, part.left]) + 0.5 for part in parts]  # of a pixel, from its center
+    rings = [ring + corner for of_mask, corner in zip(found, corners, strict=True) for ring in of_mask]
+    pairs = zip(rings, with_fewer_points(rings, TOLERANCE / min(1.0, *scale)), strict=True)
+    # Never so few that a small island vanishes.
+    kept = iter([ring if len(ring) <= SMALL or len(fewer) <= 3 else fewer for ring, fewer in pairs])
+    scales = np.array(scale) * UNITS
+    return ["".join(_path(np.round(next(kept) * scales).astype(int)) for _ in of_mask) for of_mask in found]
+
+
+def _num_edges(part: CroppedMask, shape: Sequence[int]) -> int:
+    """Of the whole mask, whose rows and columns are ``shape``."""
+    pixels, (rows, columns) = part.pixels, part.box
+    sides = [
+        (rows.start > 0, pixels[:1]),
+        (rows.stop < shape[0], pixels[-1:]),
+        (columns.start > 0, pixels[:, :1]),
+        (columns.stop < shape[1], pixels[:, -1:]),
+    ]
+    return num_edges(pixels) + sum(int(np.count_nonzero(side)) for is_inside, side in sides if is_inside)
+
+
+def anchor(part: CroppedMask, scale: tuple[float, float]) -> list[int] | None:
     """Where a structure's letters stand: the (x, y), in the outlines' units, of its pixel next to the centroid."""
-    rows, columns = np.nonzero(mask)
+    rows, columns = np.nonzero(part.pixels)
     if not len(rows):
         return None
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
-    place = (columns[nearest] + 0.5) * scale[1] * UNITS, (rows[nearest] + 0.5) * scale[0] * UNITS
-    return [round(place[0]), round(place[1])]
-
-
-def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """Fewer points, but never so few that a small island vanishes."""
-    if len(ring) <= SMALL:
-        return ring  # noise is many such rings, and simplifying takes longest
-    polygon = approximate_polygon(ring, tolerance)
-    return polygon if len(polygon) > 3 else ring
+    x, y = part.left + int(columns[nearest]) + 0.5, part.top + int(rows[nearest]) + 0.5
+    return [round(x * scale[1] * UNITS), round(y * scale[0] * UNITS)]
 
 
 def _path(points: np.ndarray) -> str:
     """A closed ring of (row, column) points as a move and relative lines."""
-    steps = np.diff(points[:-1], axis=0)
-    lines = " ".join(f"{column} {row}" for row, column in steps)
+    steps = np.diff(points[:-1, ::-1], axis=0)
+    lines = " ".join(map(str, steps.ravel().tolist()))
     return f"M{points[0, 1]} {points[0, 0]}l{lines}z"

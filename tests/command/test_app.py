@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from bundle.command import workflow
 from bundle.command.app import app, main
 
 COMMANDS = ["segment", "watch", "distill", "train", "evaluate", "export", "deidentify", "verify", "demo", "annotate"]
@@ -128,3 +129,20 @@ def main_without_exit(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 0
+
+
+def test_an_overlay_of_segment_that_is_not_there(capsys):
+    line = error_of(capsys, "segment", "film.mp4", "--config", "no_such_overlay.json")
+    assert "no config file no_such_overlay.json" in line
+    assert "realtime.json" in line
+
+
+def test_packages_are_hidden_from_monais_first_import_and_there_again_afterwards(monkeypatch):
+    monkeypatch.delitem(sys.modules, "monai", raising=False)
+    with workflow.without("a_package_that_is_nowhere", "json"):
+        assert sys.modules["a_package_that_is_nowhere"] is None
+        assert sys.modules["json"] is json
+    assert "a_package_that_is_nowhere" not in sys.modules
+    monkeypatch.setitem(sys.modules, "monai", json)
+    with workflow.without("a_package_that_is_nowhere"):
+        assert "a_package_that_is_nowhere" not in sys.modules

@@ -11,6 +11,7 @@ from bundle.inference import writers
 from bundle.inference.overlay import OverlayPainter
 from bundle.inference.study import SegmentedStudy
 from bundle.inference.writers import write_capture
+from bundle.metrics.cropped import cropped
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 from tests.inference.test_dicom_seg import DCIODVFY, needs_dciodvfy, write_source
@@ -29,7 +30,7 @@ def test_a_viewer_sees_the_frames_of_the_overlay(tmp_path, study):
     assert write_capture(study, tmp_path) == ""
     capture = pydicom.dcmread(tmp_path / "overlay.dcm")
     painter = OverlayPainter(study.clip, study.structures)
-    shown = np.stack([painter.draw(index, masks) for index, masks in enumerate(study.masks)])
+    shown = np.stack([painter.draw(index, cropped(study.masks, index)) for index in range(study.clip.num_frames)])
     assert capture.pixel_array.shape == shown.shape
     assert np.abs(capture.pixel_array.astype(int) - shown).mean() < 2
     assert float(capture.FrameTime) == pytest.approx(study.interval_ms, rel=0.01)

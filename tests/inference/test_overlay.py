@@ -6,14 +6,19 @@ from PIL import Image
 
 from bundle.inference.overlay import OverlayPainter, richest_frame, structure_colors, write_overlay_png
 from bundle.inference.study import SegmentedStudy
+from bundle.metrics.cropped import CroppedMask, crop_mask
 from bundle.structures import COLORS, STRUCTURES
 from tests.inference.conftest import make_clip
+
+
+def parts_of(masks: np.ndarray) -> list[CroppedMask]:
+    return [crop_mask(mask) for mask in masks]
 
 
 def painted(masks: np.ndarray, **clip_options) -> np.ndarray:
     clip = make_clip(num_frames=1, rows=masks.shape[1], columns=masks.shape[2], **clip_options)
     painter = OverlayPainter(clip, ("hyoid", "bolus"))
-    return painter.draw(0, masks)[:, : painter.width].astype(int)
+    return painter.draw(0, parts_of(masks))[:, : painter.width].astype(int)
 
 
 def test_a_frame_without_masks_is_drawn_in_gray_only():
@@ -46,7 +51,7 @@ def test_a_small_structure_is_drawn_above_a_large_one():
 @pytest.mark.parametrize(("rows", "columns"), [(20, 31), (512, 512), (513, 777), (920, 1512), (3000, 200)])
 def test_pictures_of_every_size_are_even_and_neither_tiny_nor_huge(rows, columns):
     painter = OverlayPainter(make_clip(num_frames=1, rows=rows, columns=columns), STRUCTURES)
-    height, width, channels = painter.draw(0, np.zeros((12, rows, columns), bool)).shape
+    height, width, channels = painter.draw(0, parts_of(np.zeros((12, rows, columns), bool))).shape
     assert (height, width) == painter.size
     assert height % 2 == width % 2 == 0
     assert 256 <= height <= 768
@@ -68,9 +73,9 @@ def test_the_legend_tells_what_is_in_the_frame():
     masks = np.zeros((2, 512, 600), bool)
     clip = make_clip(num_frames=1, rows=512, columns=600)
     painter = OverlayPainter(clip, ("hyoid", "bolus"))
-    absent = painter.draw(0, masks)[:, painter.width :]
+    absent = painter.draw(0, parts_of(masks))[:, painter.width :]
     masks[0, 5, 5] = True
-    present = painter.draw(0, masks)[:, painter.width :]
+    present = painter.draw(0, parts_of(masks))[:, painter.width :]
     assert (present == COLORS["hyoid"]).all(axis=-1).sum() > 50
     assert not (absent == COLORS["hyoid"]).all(axis=-1).any()
     assert not (present == COLORS["bolus"]).all(axis=-1).any()
@@ -92,4 +97,4 @@ def test_the_still_shows_the_frame_with_most_structures_and_of_those_the_largest
     write_overlay_png(SegmentedStudy(masks, make_clip(), ("bolus", "hyoid")), path)
     painter = OverlayPainter(make_clip(), ("bolus", "hyoid"))
     with Image.open(path) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), painter.draw(2, masks[2]))
+        np.testing.assert_array_equal(np.asarray(picture), painter.draw(2, parts_of(masks[2])))

@@ -7,6 +7,7 @@ import pytest
 
 from bundle.inference.overlay import OverlayPainter
 from bundle.inference.spool import MaskSpool, PictureSpool, SpooledStudy
+from bundle.metrics.cropped import crop_mask
 from tests.inference.conftest import make_clip
 
 
@@ -31,6 +32,12 @@ def test_masks_come_back_as_they_were_whole_frames_and_single_ones(tmp_path, row
     np.testing.assert_array_equal(spool[-1], masks[-1])
     for frame, structure in np.ndindex(4, 5):
         np.testing.assert_array_equal(spool[frame, structure], masks[frame, structure])
+    for frame in range(4):
+        for part, mask in zip(spool.cropped(frame), masks[frame], strict=True):
+            again = np.zeros_like(mask)
+            again[part.box] = part.pixels
+            np.testing.assert_array_equal(again, mask)
+            assert part.pixels.shape == crop_mask(mask).pixels.shape
     with pytest.raises(IndexError, match="frame 4 of 4"):
         spool[4]
 
@@ -47,11 +54,11 @@ def test_pictures_show_what_overlays_show_of_the_frames(tmp_path):
     for index in range(clip.num_frames):
         spool.append(clip.frame(index))
     assert (spool.shape, spool.dtype) == ((4, 1, 20, 31), np.uint8)
-    masks = np.zeros((1, 20, 31), bool)
+    parts = [crop_mask(np.zeros((20, 31), bool))]
     spooled = make_clip()
     object.__setattr__(spooled, "stored", spool)
     np.testing.assert_array_equal(
-        OverlayPainter(spooled, ["bolus"]).draw(2, masks), OverlayPainter(clip, ["bolus"]).draw(2, masks)
+        OverlayPainter(spooled, ["bolus"]).draw(2, parts), OverlayPainter(clip, ["bolus"]).draw(2, parts)
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.path import Path
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from bundle.metrics.cropped import crop_mask
 from bundle.report.outlines import UNITS, anchor, outline
 from bundle.structures import STRUCTURES
 
@@ -30,7 +31,7 @@ def filled(data: str, rows: int, columns: int) -> np.ndarray:
 
 def test_an_empty_mask_has_no_outline_and_no_anchor():
     assert outline(np.zeros((5, 6), bool), (1.0, 1.0)) == ""
-    assert anchor(np.zeros((5, 6), bool), (1.0, 1.0)) is None
+    assert anchor(crop_mask(np.zeros((5, 6), bool)), (1.0, 1.0)) is None
 
 
 def test_a_square_keeps_its_place_its_size_and_its_hole():
@@ -71,5 +72,5 @@ def test_outlines_of_a_patient_differ_from_the_masks_in_pixels_of_the_rim_only(s
 def test_letters_stand_on_their_structure_even_where_the_centroid_does_not():
     mask = np.zeros((20, 20), bool)
     mask[2:18, 2:5] = mask[2:18, 15:18] = mask[15:18, 2:18] = True
-    x, y = np.array(anchor(mask, (1.0, 1.0))) / UNITS
+    x, y = np.array(anchor(crop_mask(mask), (1.0, 1.0))) / UNITS
     assert mask[int(y), int(x)]

@@ -118,8 +118,8 @@ class Setting:
 def measure_deployment(setting: Setting = Setting()) -> list[Row]:
     """One row per network, runtime and precision.
 
-    Each network runs on all cores. End to end is ``segment_studies``: decoding, letterboxing, the network, masks at the
-    film's resolution, and the real-time preset's outputs written.
+    Each network runs on all cores. In process is ``segment_studies`` on a short film: decoding, letterboxing, the
+    network, masks at the film's resolution, and the real-time preset's outputs written.
     """
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
@@ -188,7 +188,7 @@ class _Bench:
         score: float | None,
         reference: float | None = None,
     ) -> Row:
-        """Speed of a network alone and end to end."""
+        """Speed of a network alone, and with all that is done around it."""
         speed = self.speed(network)
         return {
             "network": title,
@@ -196,7 +196,7 @@ class _Bench:
             "precision": precision,
             "ms/frame": 1000 / speed,
             "frames/s": speed,
-            "end to end, frames/s": self.end_to_end(network, speed),
+            "in process, frames/s": self.in_process(network, speed),
             "Dice": "not trained" if score is None else f"{score:.4f}",
             "to float32": "–" if score is None or reference is None else f"{score - reference:+.4f}",
         }
@@ -214,7 +214,7 @@ class _Bench:
                 times.append(_seconds(lambda: compute(frames)))
         return len(frames) / median(times)
 
-    def end_to_end(self, network: nn.Module, speed: float) -> float:
+    def in_process(self, network: nn.Module, speed: float) -> float:
         """Frames per second from a DICOM film to written masks; the film is as long as some seconds of the network."""
         num_frames = int(min(self.setting.longest_film, max(4, FILM_SECONDS * speed)))
         film, inferer = self.film(num_frames), self.inferer()
@@ -230,7 +230,7 @@ class _Bench:
     def film(self, num_frames: int) -> Path:
         """The study again and again, as a cine at its own rate."""
         path = self.folder / f"film{num_frames}.dcm"
-        write_dicom(_repeated(self.study, num_frames), path, "bench")
+        write_dicom(repeated_study(self.study, num_frames), path, "bench")
         return path
 
     @cache  # noqa: B019
@@ -276,7 +276,8 @@ class _Bench:
         return rows
 
 
-def _repeated(study: PhantomStudy, num_frames: int) -> PhantomStudy:
+def repeated_study(study: PhantomStudy, num_frames: int) -> PhantomStudy:
+    """The study again and again, at its own rate, until there are so many frames."""
     interval = study.frame_times_ms[1] - study.frame_times_ms[0]
     stored = np.resize(study.stored, (num_frames, *study.stored.shape[1:]))
     return replace(study, stored=stored, frame_times_ms=np.arange(num_frames) * interval)

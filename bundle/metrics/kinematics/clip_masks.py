@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bundle.metrics.cropped import cropped
 from bundle.structures import STRUCTURES
 
 
@@ -164,15 +165,12 @@ class ClipMasks:
     def _sums(self) -> np.ndarray:
         """Number of pixels and sums of their columns and rows, ``(T, S, 3)``."""
         sums = np.zeros((self.num_frames, len(self.structures), 3), np.int64)
-        for index, frame in enumerate(self.masks):
-            has_rows, has_columns = frame.any(axis=2), frame.any(axis=1)
-            for structure in np.flatnonzero(has_rows.any(axis=1)):
-                rows, columns = np.flatnonzero(has_rows[structure]), np.flatnonzero(has_columns[structure])
-                box = frame[structure, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-                per_column, per_row = box.sum(axis=0), box.sum(axis=1)
-                along_x = per_column @ np.arange(columns[0], columns[-1] + 1)
-                along_y = per_row @ np.arange(rows[0], rows[-1] + 1)
-                sums[index, structure] = per_row.sum(), along_x, along_y
+        for frame in range(self.num_frames):
+            for structure, part in enumerate(cropped(self.masks, frame)):
+                per_column, per_row = part.pixels.sum(axis=0), part.pixels.sum(axis=1)
+                along_x = per_column @ np.arange(part.left, part.left + len(per_column))
+                along_y = per_row @ np.arange(part.top, part.top + len(per_row))
+                sums[frame, structure] = per_row.sum(), along_x, along_y
         return sums
 
 
