@@ -17,6 +17,7 @@ from bundle.inference.study import SegmentedStudy
 from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
 from bundle.inference.writers import SHOWS_FRAMES, WRITERS
 from bundle.keys import IMAGE
+from bundle.metrics.measured_errors import UNMEASURED, MeasuredErrors
 
 
 class SaveStudyd(Transform):
@@ -28,6 +29,7 @@ class SaveStudyd(Transform):
         outputs: Names in ``bundle.inference.writers.WRITERS``; by default all of them.
         model: Name and version of what made the masks, for the sidecars.
         progress: Whether to show progress bars.
+        errors: What is known of the errors of the model's measures.
 
     Raises:
         ValueError: If an output's name is not known.
@@ -40,6 +42,7 @@ class SaveStudyd(Transform):
         outputs: Sequence[str] = tuple(WRITERS),
         model: Mapping[str, str] | None = None,
         progress: bool = True,
+        errors: MeasuredErrors = UNMEASURED,
     ) -> None:
         unknown = [name for name in outputs if name not in WRITERS]
         if unknown or not outputs:
@@ -48,6 +51,7 @@ class SaveStudyd(Transform):
         self.results = results
         self.outputs = tuple(outputs)
         self.model = dict(model or {})
+        self.errors = errors
         self.progress = progress
         self._spooled: SpooledStudy | None = None
 
@@ -86,7 +90,8 @@ class SaveStudyd(Transform):
 
     def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
         clip = spooled.finish(clip)
-        study = SegmentedStudy(spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest)
+        about = self.structures, self.model, key, self.progress, spooled.brightest, self.errors
+        study = SegmentedStudy(spooled.masks, clip, *about)
         notes = (*clip.warnings, *filter(None, [WRITERS[name](study, folder) for name in self.outputs]))
         written = tuple(sorted(file.name for file in folder.iterdir()))
         result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.metrics.kinematics import Measure, SwallowMeasures, measure_if_lateral, measure_swallow
+from bundle.metrics.kinematics import FilmMeasures, Measure, SwallowMeasures, measure_film, measure_if_lateral
+from bundle.metrics.reliability import human_reliability
 from bundle.report import write_report
+from bundle.report.words import number
 from bundle.structures import STRUCTURES
 from tests.report.conftest import KEY, MODEL, make_clip
 
@@ -51,7 +53,7 @@ def write(
     if masks is None:
         masks = np.zeros((num_frames, len(structures), 24, 32), bool)
     if measures == "take":
-        measures = measure_swallow(masks, clip.frame_times_ms, structures)
+        measures = measure_film(masks, clip.frame_times_ms, structures)
     return write_report(path / "report.html", masks, clip, structures, measures, model, KEY).read_text()
 
 
@@ -100,12 +102,14 @@ def test_it_says_where_everything_comes_from(study):
 
 def test_every_measure_is_in_the_table_with_its_value_or_its_reason(study):
     text = study.path.read_text()
-    assert len(study.measures.measures) == 21
-    for measure in study.measures.measures.values():
+    (swallow,) = study.measures.swallows
+    assert len(swallow.measures) == 21
+    for measure in swallow.measures.values():
         row = re.search(rf'<tr data-measure="{measure.name}">(.*?)</tr>', text).group(1)
         shown = float(re.search(r"<b>(.*?)</b>", row).group(1).replace("−", "-"))
         assert shown == pytest.approx(measure.value, rel=0.05, abs=0.005)
-        assert measure.uncertainty is None or "±" in row
+        limit = human_reliability(measure.name).limit
+        assert f'<td class="people">{"–" if limit is None else f"± {number(limit)}"}</td>' in row
         assert f"<td>{measure.num_frames}</td>" in row
 
 
@@ -116,7 +120,7 @@ def test_a_study_of_100_frames_stays_far_below_ten_megabytes(study):
 
 def test_nothing_computable_is_said_and_the_frames_are_still_there(tmp_path):
     text = write(tmp_path)
-    assert len(re.findall(r'<td class="missing" colspan="2">Not computable: needs ', text)) == 21
+    assert len(re.findall(r'<td class="missing" colspan="3">Not computable: needs ', text)) == 21
     assert text.count('<p class="missing">Not computable: needs') == 4  # three plots and the path
     assert "No key frames were found" in text
     assert len(content(text)["frames"]) == 3
@@ -136,7 +140,7 @@ def test_masks_of_no_neck_are_shown_and_nothing_is_claimed_of_them(tmp_path, stu
     measures = measure_if_lateral(masks, study.clip.frame_times_ms)
     text = write_report(tmp_path / "r.html", masks, study.clip, STRUCTURES, measures, MODEL, KEY).read_text()
     assert text.count("This does not look like a lateral swallow study") == 2  # at the top, and where measures would be
-    assert "<table>" not in text
+    assert "data-measure" not in text
     assert "Save as CSV" not in text
     assert "No key frames were found" in text
     shown = content(text)
@@ -183,12 +187,14 @@ def test_a_clip_of_oblong_pixels_is_shown_in_its_true_shape_and_says_so(tmp_path
 
 
 def test_hostile_names_warnings_and_reasons_stay_text(tmp_path):
-    measures = SwallowMeasures(
+    swallow = SwallowMeasures(
         {"=cmd": Measure("=cmd", None, "1", reason=HOSTILE), HOSTILE: Measure(HOSTILE, 1.0, HOSTILE)},
         {HOSTILE: 1},
         (),
         (HOSTILE,),
+        (0, 3),
     )
+    measures = FilmMeasures((swallow,), (HOSTILE,))
     masks = np.zeros((3, 2, 24, 32), bool)
     masks[:, 0, 4:9, 4:9] = True
     text = write(
@@ -196,7 +202,7 @@ def test_hostile_names_warnings_and_reasons_stay_text(tmp_path):
         structures=(HOSTILE, "</style>"),
         masks=masks,
         measures=measures,
-        model={HOSTILE: HOSTILE},
+        model={HOSTILE: HOSTILE, "errors": HOSTILE},
         warnings=(HOSTILE,),
         spacing_source=HOSTILE,
     )
