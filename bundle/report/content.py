@@ -46,7 +46,7 @@ def study_content(
         "plots": {plot.key: [curve.values for curve in plot.curves] for plot in curves.plots if plot.curves},
         "bands": {plot.key: [curve.band for curve in plot.curves] for plot in curves.plots if plot.curves},
         "events": [] if measures is None else _events(measures),
-        "airway": [] if measures is None else airway_frames(measures),
+        "airway": [] if measures is None else frames_for_review(measures),
     }
 
 
@@ -68,7 +68,7 @@ def _events(film: FilmMeasures) -> list[dict[str, Any]]:
     )
 
 
-def airway_frames(film: FilmMeasures) -> list[int]:
+def frames_for_review(film: FilmMeasures) -> list[int]:
     """Frames with bolus in the airway; swallows may share frames."""
     return sorted({frame for swallow in film.swallows for frame in swallow.airway_frames})
 

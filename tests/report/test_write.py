@@ -127,6 +127,34 @@ def test_nothing_computable_is_said_and_the_frames_are_still_there(tmp_path):
     assert content(text)["plots"] == {}
 
 
+def test_two_swallows_have_a_card_each_and_what_was_refused_is_listed_with_its_reason(tmp_path):
+    one = SwallowMeasures({"residue": Measure("residue", 2.0, "%", 0.5, 3)}, {"hyoid_peak": 0}, (), (), (0, 2))
+    missing = Measure("residue", None, "%", reason="not computable: needs pharynx after the swallow")
+    other = SwallowMeasures({"residue": missing}, {"hyoid_peak": 2}, (2,), (), (1, 3))
+    text = write(tmp_path, measures=FilmMeasures((one, other), ("the film ends",)))
+    assert re.findall(r"<h2>(Swallow . of .)</h2>", text) == ["Swallow 1 of 2", "Swallow 2 of 2"]
+    assert '<b>2</b> ± 0.50</span> <span class="unit">%</span>' in text
+    assert "<li>Swallow 2: needs pharynx after the swallow – Residue after the swallow</li>" in text
+    assert "frames 2–3 · 0.04–0.08 s" in text
+    assert "<li>The film ends</li>" in text
+    assert [event["label"] for event in content(text)["events"]] == ["Hyoid peak 1", "Hyoid peak 2"]
+    assert content(text)["airway"] == [2]
+
+
+def test_a_film_without_a_swallow_says_why_at_the_top_of_its_measures(tmp_path):
+    text = write(tmp_path)
+    assert "No swallow is measured: Needs c2, c4." in text
+    assert "<h2>The whole film</h2>" in text
+    assert "<h3>Refused, and why</h3>" in text
+
+
+def test_people_and_their_sources_are_on_the_page(study):
+    text = study.path.read_text()
+    assert "Sia et al., Dysphagia 2012" in text
+    assert "no human figure found" in text
+    assert "this model's errors were below: not measured for this model" in text
+
+
 def test_without_measures_there_are_curves_but_no_table(tmp_path, study):
     clip = make_clip(study.clip.frames[:3])
     path = write_report(tmp_path / "r.html", study.masks[:3], clip, STRUCTURES, None, MODEL, KEY)

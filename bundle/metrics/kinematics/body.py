@@ -56,7 +56,7 @@ def _middles(values: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(np.median(values[firsts[:, None] + np.arange(size)], axis=1))
 
 
-def runs_of(is_so: np.ndarray) -> list[tuple[int, int]]:
+def true_runs(is_so: np.ndarray) -> list[tuple[int, int]]:
     """First index and the one after the last of each run of true values of ``(T,)``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], is_so.astype(np.int8), [0]])))
     return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]

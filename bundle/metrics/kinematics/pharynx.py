@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from bundle.metrics.kinematics.body import runs_of, without_spikes
+from bundle.metrics.kinematics.body import true_runs, without_spikes
 from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, Result
 from bundle.metrics.kinematics.hyoid import HyoidMotion
 from bundle.metrics.kinematics.spine_frame import SpineFrame
@@ -47,7 +47,7 @@ def entry_frame(clip: ClipMasks, spine: SpineFrame, opening_frame: int) -> int:
     if not there.any():
         raise NotComputableError("needs bolus in the pharynx before the upper_oesophageal_sphincter opens")
     last = int(np.flatnonzero(there)[-1])
-    empty = [stop for first, stop in runs_of(~there[:last]) if first == 0 or stop - first >= LEAST_EMPTY]
+    empty = [stop for first, stop in true_runs(~there[:last]) if first == 0 or stop - first >= LEAST_EMPTY]
     if not empty:
         raise NotComputableError("needs frames before the bolus enters the pharynx")
     return int(seen[empty[-1]])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.metrics.kinematics.body import body_pixels, runs_of, without_spikes
+from bundle.metrics.kinematics.body import body_pixels, true_runs, without_spikes
 from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
@@ -85,7 +85,7 @@ def _shut_width(widths: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     if rough.max() < LEAST_OPENING:
         raise NotComputableError(f"needs frames with the {UES} shut and open")
     cores: list[tuple[int, int]] = []
-    for first, stop in runs_of(rough > CORE_SHARE * rough.max()):
+    for first, stop in true_runs(rough > CORE_SHARE * rough.max()):
         joined = cores.pop() if cores and first - cores[-1][1] <= GAP_FRAMES else (first, stop)
         cores.append((joined[0], stop))
     first, stop = max(cores, key=lambda core: float(rough[slice(*core)].sum()))
