@@ -46,5 +46,7 @@ def test_rows_name_the_swallow_the_models_error_and_the_human_one():
 def test_a_record_of_errors_that_is_none_is_refused(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"weights")
     (tmp_path / "model.json").write_text(f'{{"{KEY}": [1]}}')
-    with pytest.raises(ValueError, match="must hold sha256, words and limits, as measure_agreement.py --record writes"):
+    with pytest.raises(
+        ValueError, match=r"must hold sha256, words and limits, as measure_agreement\.py --record writes"
+    ):
         read_errors(tmp_path / "model.pt")
