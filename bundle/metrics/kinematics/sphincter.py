@@ -60,7 +60,7 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
     mean = without_spikes(widths.mean(axis=1))
     shut_width, core = _shut_width(mean)
     opening = mean - shut_width
-    is_shut = opening <= _least(opening, core, 0.5 * spine.one_pixel)
+    is_shut = opening <= _least(widths.mean(axis=1) - shut_width, core, 0.5 * spine.one_pixel)
     before, after = np.flatnonzero(is_shut[: core[0]]), core[1] + np.flatnonzero(is_shut[core[1] :])
     plateau = np.arange(*core)[opening[slice(*core)] >= WIDEST_SHARE * opening[slice(*core)].max()]
     crossed = np.median(np.array([profile.crossed_pixels for profile in profiles])[plateau])
@@ -79,7 +79,8 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
 def _shut_width(widths: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """Width when shut at each time ``(T,)``, in %C2-4, and the core of the largest opening, first and after the last.
 
-    Shut is the median of the narrower half of the frames before the core, and of those after it, if they are narrow.
+    Shut is the median of the frames before the core, and of those after it, that are about as narrow as their narrower
+    half, if that is narrow.
     """
     rough = widths - np.percentile(widths, 10)
     if rough.max() < LEAST_OPENING:
@@ -92,7 +93,9 @@ def _shut_width(widths: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     shut = []
     for side in (rough[:first], rough[stop:]):
         narrower = np.median(np.sort(side)[: (len(side) + 1) // 2]) if len(side) else np.inf
-        shut.append(narrower + np.percentile(widths, 10) if narrower <= SHUT_SHARE * rough.max() else np.nan)
+        resting = side[side <= narrower + NEARLY_SHUT_SHARE * rough.max()]
+        is_seen = narrower <= SHUT_SHARE * rough.max()
+        shut.append(float(np.median(resting) + np.percentile(widths, 10)) if is_seen else np.nan)
     if np.isnan(shut[0]):
         raise NotComputableError(f"needs frames before the {UES} opens")
     ends = [shut[0], shut[0] if np.isnan(shut[1]) else shut[1]]
