@@ -29,6 +29,7 @@ from bundle.inference.dicom_source import (
 )
 from bundle.inference.folder import study_key
 from bundle.inference.study import INTENDED_USE, SegmentedStudy
+from bundle.metrics.kinematics import SwallowMeasures
 
 SERIES_DESCRIPTION = "Automatic measures, research use only"  # LO: at most 64 characters
 
@@ -147,36 +148,44 @@ class _Frames:
 
 def _measurement_report(study: SegmentedStudy, frames: _Frames) -> hd.sr.MeasurementReport:
     name, version = name_and_version(study.model)
-    rows = study.measure_rows()
     observer = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[name, version]), name=f"{name} {version}", model_name=INTENDED_USE
     )
     algorithm = hd.sr.AlgorithmIdentification(name=name, version=version)
     context = hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=observer)
-    group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="swallow"),
+    groups = [_group(number, study, frames, algorithm) for number, _ in study.measures.numbered()]
+    return hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=context),
+        procedure_reported=codes.SCT.Fluoroscopy,
+        imaging_measurements=groups,
+    )
+
+
+def _group(
+    number: int | None, study: SegmentedStudy, frames: _Frames, algorithm: hd.sr.AlgorithmIdentification
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The measures of one swallow; of the whole film where there is no whole one, and ``number`` is None."""
+    rows = [row for row in study.measure_rows() if row["swallow"] == number]
+    name = "the whole film" if number is None else f"swallow {number}"
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
         algorithm_id=algorithm,
         measurements=[_measurement(row, study, frames) for row in rows if row["value"] is not None],
         qualitative_evaluations=[_failure(row) for row in rows if row["value"] is None],
         source_images=frames.whole(),
     )
-    return hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=context),
-        procedure_reported=codes.SCT.Fluoroscopy,
-        imaging_measurements=[group],
-    )
 
 
 def _measurement(row: Mapping[str, Any], study: SegmentedStudy, frames: _Frames) -> hd.sr.Measurement:
     name, unit = row["measure"], unit_code(row["unit"])
-    basis = _basis_of(name)
+    basis, swallow = _basis_of(name), study.measures.swallows[(row["swallow"] or 1) - 1]
     measurement = hd.sr.Measurement(
         name=measure_code(name),
         value=row["value"],
         unit=unit,
         derivation=basis.derivation,
         finding_sites=[hd.sr.FindingSite(segment_code(structure)[1]) for structure in basis.structures],
-        referenced_images=frames.references(_frames_of(name, basis, study)),
+        referenced_images=frames.references(_frames_of(name, basis, swallow)),
     )
     _add(measurement[0], [*_uncertainty(row["uncertainty"], unit), *_properties(row)])
     return measurement
@@ -198,10 +207,10 @@ def _basis_of(name: str) -> Basis:
     return Basis(()) if beginning is None else BASES[beginning]
 
 
-def _frames_of(name: str, basis: Basis, study: SegmentedStudy) -> Sequence[int]:
+def _frames_of(name: str, basis: Basis, swallow: SwallowMeasures) -> Sequence[int]:
     if name == IN_AIRWAY:
-        return study.measures.airway_frames
-    return [study.measures.events[event] for event in basis.events if event in study.measures.events]
+        return swallow.airway_frames
+    return [swallow.events[event] for event in basis.events if event in swallow.events]
 
 
 def _uncertainty(half_width: float | None, unit: Code) -> list[hd.sr.NumContentItem]:
@@ -216,13 +225,17 @@ def _uncertainty(half_width: float | None, unit: Code) -> list[hd.sr.NumContentI
 def _properties(row: Mapping[str, Any]) -> list[hd.sr.ContentItem]:
     """The other columns of ``measures.csv``."""
     known = ("measure", "value", "unit", "uncertainty")
-    return [_property(key, value) for key, value in row.items() if key not in known and value not in (None, "")]
+    units = {"human_error": row["unit"], "frames": "frames"}
+    return [
+        _property(key, value, units.get(key, "1"))
+        for key, value in row.items()
+        if key not in known and value not in (None, "")
+    ]
 
 
-def _property(column: str, value: Any) -> hd.sr.ContentItem:
+def _property(column: str, value: Any, unit: str) -> hd.sr.ContentItem:
     name = codes.DCM.Comment if column == "reason" else measure_code(column)
     relationship = RelationshipTypeValues.HAS_PROPERTIES
     if isinstance(value, int | float):
-        unit = unit_code(column if column in UNITS else "1")
-        return hd.sr.NumContentItem(name, value, unit, relationship_type=relationship)
+        return hd.sr.NumContentItem(name, value, unit_code(unit), relationship_type=relationship)
     return hd.sr.TextContentItem(name, str(value), relationship_type=relationship)

@@ -20,6 +20,7 @@ from bundle.inference.study import SegmentedStudy
 from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
 from bundle.inference.writers import SHOWS_FRAMES, WRITERS
 from bundle.keys import IMAGE
+from bundle.metrics.measured_errors import UNMEASURED, MeasuredErrors
 
 
 class SaveStudyd(Transform):
@@ -32,6 +33,7 @@ class SaveStudyd(Transform):
         model: Name and version of what made the masks, for the sidecars.
         hold_together: How a film's masks are held together; None: they are written as the network gives them.
         progress: Whether to show progress bars.
+        errors: What is known of the errors of the model's measures.
 
     Raises:
         ValueError: If an output's name is not known.
@@ -45,6 +47,7 @@ class SaveStudyd(Transform):
         model: Mapping[str, str] | None = None,
         hold_together: HoldTogether | None = None,
         progress: bool = True,
+        errors: MeasuredErrors = UNMEASURED,
     ) -> None:
         unknown = [name for name in outputs if name not in WRITERS]
         if unknown or not outputs:
@@ -54,6 +57,7 @@ class SaveStudyd(Transform):
         self.outputs = tuple(outputs)
         self.model = dict(model or {})
         self.hold_together = hold_together
+        self.errors = errors
         self.progress = progress
         self._spooled: SpooledStudy | None = None
 
@@ -93,7 +97,8 @@ class SaveStudyd(Transform):
 
     def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
         clip = spooled.finish(clip)
-        study = SegmentedStudy(spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest)
+        about = self.structures, self.model, key, self.progress, spooled.brightest, self.errors
+        study = SegmentedStudy(spooled.masks, clip, *about)
         notes = (*clip.warnings, *filter(None, self._write_outputs(study, folder)))
         written = tuple(sorted(file.name for file in folder.iterdir()))
         result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from bundle.data.clip import Clip
-from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_if_lateral
+from bundle.metrics.kinematics import FilmMeasures, largest_field, measure_if_lateral
 from bundle.metrics.kinematics.clip_masks import MaskFrames
+from bundle.metrics.measured_errors import UNMEASURED, MeasuredErrors
+from bundle.metrics.reliability import measure_rows
 from bundle.report.words import usable_times
 
 INTENDED_USE = "research use only, not for diagnosis"
-MEASURE_COLUMNS = ("measure", "value", "unit", "uncertainty", "frames", "reason")
 NOMINAL_GEOMETRY = "a projection has no position in the patient: origin and orientation are nominal"
 
 
@@ -30,6 +31,7 @@ class SegmentedStudy:
         key: What it is called in the results.
         progress: Whether to show progress bars.
         brightest: Each pixel's highest value over all frames ``(H, W)``, for the visible field; None: all is visible.
+        errors: What is known of the errors of the model's measures.
 
     Raises:
         ValueError: If the masks are not on the clip's grid, or not one channel per structure.
@@ -42,6 +44,7 @@ class SegmentedStudy:
     key: str = ""
     progress: bool = False
     brightest: np.ndarray | None = None
+    errors: MeasuredErrors = UNMEASURED
     _measuring: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,21 +57,19 @@ class SegmentedStudy:
             )
 
     @cached_property
-    def measures(self) -> SwallowMeasures:
-        """Clinical measures, worked out once for the table and the report; refused where the masks are of no neck."""
+    def measures(self) -> FilmMeasures:
+        """Measures of each swallow, worked out once for table and report; refused where the masks are of no neck."""
         with self._measuring:  # the outputs are written at the same time
             if "measures" not in self.__dict__:
                 visible = None if self.brightest is None else largest_field(self.brightest)
                 times, aspect = usable_times(self.clip), self.clip.pixel_aspect
                 found = measure_if_lateral(self.masks, times, self.structures, aspect, visible)
-                self.__dict__["measures"] = found
+                self.__dict__["measures"] = self.errors.of_film(found)
             return self.__dict__["measures"]
 
     def measure_rows(self) -> list[dict[str, Any]]:
-        """A row for every measure, by the columns of ``measures.csv``; the reason says why a value is None."""
-        measures = self.measures.measures.values()
-        values = ((m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason) for m in measures)
-        return [dict(zip(MEASURE_COLUMNS, row, strict=True)) for row in values]
+        """A row for every measure of every swallow, by the columns of ``measures.csv``."""
+        return measure_rows(self.measures)
 
     @property
     def interval_ms(self) -> float | None:

@@ -5,6 +5,7 @@ A writer puts its files into a study's folder and returns why it cannot for such
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,8 +19,10 @@ from bundle.inference.dicom_source import NoDicomSourceError
 from bundle.inference.dicom_sr import write_dicom_sr
 from bundle.inference.overlay import write_overlay_png, write_overlay_video
 from bundle.inference.png import PngCanvas
-from bundle.inference.study import INTENDED_USE, MEASURE_COLUMNS, SegmentedStudy
+from bundle.inference.study import INTENDED_USE, SegmentedStudy
 from bundle.metrics.cropped import CroppedMask, cropped
+from bundle.metrics.kinematics import SwallowMeasures
+from bundle.metrics.reliability import MEASURE_COLUMNS, human_reliability
 from bundle.report.write import write_report
 
 MOST_NIFTI_FRAMES = 32767
@@ -104,21 +107,38 @@ def write_areas(study: SegmentedStudy, folder: Path) -> str:
 
 
 def write_measures(study: SegmentedStudy, folder: Path) -> str:
-    """Write ``measures.csv``, a row per measure, whose ``reason`` says what is missing; events in ``measures.json``."""
-    measures = study.measures
+    """Write ``measures.csv``, a row per swallow and measure, whose ``reason`` says what is missing; ``measures.json``.
+
+    ``uncertainty`` and ``human_error`` are what 95% of errors are below, of the model and of people, where known.
+    """
+    film = study.measures
     write_csv(folder / "measures.csv", MEASURE_COLUMNS, study.measure_rows())
+    names = film.swallows[0].measures
     content = {
-        "content": "measures from automatic masks of one swallow; frames count from 1",
+        "content": "measures from automatic masks, swallow by swallow; frames count from 1",
         "intended_use": INTENDED_USE,
         "model": dict(study.model),
         "pixel_aspect": round(study.clip.pixel_aspect, 6),
         "pixels": "the width of one is the unit; its height is pixel_aspect times that",
-        "events": {name: frame + 1 for name, frame in measures.events.items()},
-        "airway_frames": [frame + 1 for frame in measures.airway_frames],
-        "warnings": list(measures.warnings),
+        "uncertainty": study.errors.words,
+        "human_error": {name: str(human_reliability(name)) for name in names},
+        "no_swallow": film.refusal or film.no_swallow,
+        "swallows": [_describe_swallow(number, swallow) for number, swallow in film.numbered()],
+        "warnings": list(film.warnings),
     }
     write_json(folder / "measures.json", content)
-    return measures.refusal
+    return film.refusal or film.no_swallow
+
+
+def _describe_swallow(number: int | None, swallow: SwallowMeasures) -> dict[str, Any]:
+    return {
+        "swallow": number,
+        "first_frame": swallow.frames[0] + 1,
+        "last_frame": swallow.frames[1],
+        "events": {name: frame + 1 for name, frame in swallow.events.items()},
+        "airway_frames": [frame + 1 for frame in swallow.airway_frames],
+        "warnings": list(swallow.warnings),
+    }
 
 
 def write_seg(study: SegmentedStudy, folder: Path) -> str:
@@ -155,7 +175,8 @@ def write_html(study: SegmentedStudy, folder: Path) -> str:
     if study.clip.num_frames > MOST_REPORT_FRAMES:
         return _too_long("a report", MOST_REPORT_FRAMES)
     path = folder / "report.html"
-    write_report(path, study.masks, study.clip, study.structures, study.measures, study.model, study.key)
+    model = {**study.model, "errors": study.errors.words}
+    write_report(path, study.masks, study.clip, study.structures, study.measures, model, study.key)
     return ""
 
 

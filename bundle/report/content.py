@@ -11,7 +11,7 @@ from PIL import Image
 
 from bundle.data.clip import Clip
 from bundle.metrics.cropped import cropped
-from bundle.metrics.kinematics import SwallowMeasures
+from bundle.metrics.kinematics import FilmMeasures
 from bundle.metrics.kinematics.clip_masks import MaskFrames
 from bundle.report.curves import Curves
 from bundle.report.marks import Mark
@@ -25,7 +25,7 @@ QUALITY = 85
 
 
 def study_content(
-    masks: MaskFrames, clip: Clip, marks: list[Mark], curves: Curves, measures: SwallowMeasures | None
+    masks: MaskFrames, clip: Clip, marks: list[Mark], curves: Curves, measures: FilmMeasures | None
 ) -> dict[str, Any]:
     """Plain values for JSON."""
     height, width = picture_size(clip)
@@ -44,8 +44,9 @@ def study_content(
         "simplified": num_simplified,
         "anchors": [[anchor(part, scale) for part in cropped(masks, frame)] for frame in range(len(masks))],
         "plots": {plot.key: [curve.values for curve in plot.curves] for plot in curves.plots if plot.curves},
+        "bands": {plot.key: [curve.band for curve in plot.curves] for plot in curves.plots if plot.curves},
         "events": [] if measures is None else _events(measures),
-        "airway": [] if measures is None else list(measures.airway_frames),
+        "airway": [] if measures is None else frames_for_review(measures),
     }
 
 
@@ -55,9 +56,21 @@ def script_json(content: dict[str, Any]) -> str:
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
-def _events(measures: SwallowMeasures) -> list[dict[str, Any]]:
-    in_time = sorted(measures.events.items(), key=lambda event: event[1])
-    return [{"label": event_label(name), "frame": frame} for name, frame in in_time]
+def _events(film: FilmMeasures) -> list[dict[str, Any]]:
+    """In the order of time; where there are several swallows, each event says which one it is of."""
+    return sorted(
+        (
+            {"label": event_label(name) + (f" {number}" if len(film.swallows) > 1 else ""), "frame": frame}
+            for number, swallow in enumerate(film.swallows, start=1)
+            for name, frame in swallow.events.items()
+        ),
+        key=lambda event: event["frame"],
+    )
+
+
+def frames_for_review(film: FilmMeasures) -> list[int]:
+    """Frames with bolus in the airway; swallows may share frames."""
+    return sorted({frame for swallow in film.swallows for frame in swallow.airway_frames})
 
 
 def picture_size(clip: Clip) -> tuple[int, int]:

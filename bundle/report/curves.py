@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, or_none
-from bundle.metrics.kinematics.hyoid import find_hyoid_motion
+from bundle.metrics.kinematics.hyoid import find_hyoid_motion, hyoid_track
 from bundle.metrics.kinematics.pharynx import airway
 from bundle.metrics.kinematics.spine_frame import SpineFrame, find_spine_frame
+from bundle.metrics.reliability import human_reliability
 
 AREAS = ("pharynx", "bolus", "laryngeal_vestibule", "upper_oesophageal_sphincter")
 MOST_AREAS = 4
@@ -26,6 +28,7 @@ class Curve:
     values: Values  # one per frame; None where there is none
     label: str = ""  # in words; empty: the structure's
     code: str = ""  # one letter at the line's end; empty: the structure's
+    band: float | None = None  # half-width of what people err by, in the plot's unit; None where none is known
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Curves:
     """All plots of a clip."""
 
     plots: list[Plot]  # in the page's order; ``hyoid`` comes first
-    rest_frame: int | None  # A frame in which the hyoid rests before the swallow; None where it is not found
+    # Of each swallow, a frame in which the hyoid rests before it; None where it is not found
+    rest_frames: list[int | None]
 
 
-def swallow_curves(clip: ClipMasks) -> Curves:
-    """Work out the curves; what is missing becomes a plot's reason."""
+def swallow_curves(clip: ClipMasks, windows: Sequence[tuple[int, int]] = ()) -> Curves:
+    """Work out the curves of a film and the rest before each swallow; what is missing becomes a plot's reason."""
     spine = or_none(lambda: find_spine_frame(clip))
     pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
     unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
@@ -57,22 +61,24 @@ def swallow_curves(clip: ClipMasks) -> Curves:
         _plot("areas", unit, lambda: _areas(clip, scale)),
         _plot("bolus", unit, lambda: _bolus(clip, scale)),
     ]
-    return Curves(plots, or_none(lambda: _rest_frame(clip, spine)))
+    return Curves(plots, [or_none(partial(_rest_frame, clip, spine, *window)) for window in windows])
 
 
 def refused_curves(reason: str) -> Curves:
     """The same plots without curves."""
     plots = [Plot(key, title, "", reason=reason) for key, title in TITLES.items()]
-    return Curves(plots, None)
+    return Curves(plots, [])
 
 
 def _hyoid(clip: ClipMasks) -> list[Curve]:
+    """The track that is measured: a frame in which the hyoid jumps out of its way is a gap, too."""
     clip.require(HYOID)
-    position = find_spine_frame(clip).percent(clip.centroid(HYOID))
-    if not np.isfinite(position).any():
-        raise NotComputableError("needs hyoid, c2 and c4 in one frame")
+    frames, points = hyoid_track(clip, find_spine_frame(clip))
+    position = np.full((clip.num_frames, 2), np.nan)
+    position[frames] = points
     forward, up = _values(position[:, 0]), _values(position[:, 1])
-    return [Curve(HYOID, forward, "Forward", "→"), Curve(HYOID, up, "Up", "↑")]
+    bands = [human_reliability(f"hyoid_peak_{axis}").limit for axis in "xy"]
+    return [Curve(HYOID, forward, "Forward", "→", bands[0]), Curve(HYOID, up, "Up", "↑", bands[1])]
 
 
 def _areas(clip: ClipMasks, scale: float) -> list[Curve]:
@@ -101,11 +107,11 @@ def _bolus(clip: ClipMasks, scale: float) -> list[Curve]:
     return curves
 
 
-def _rest_frame(clip: ClipMasks, spine: SpineFrame | None) -> int:
+def _rest_frame(clip: ClipMasks, spine: SpineFrame | None, first: int, stop: int) -> int:
     if spine is None:
         raise NotComputableError("needs c2 and c4")
-    frames = find_hyoid_motion(clip, spine).rest_frames
-    return int(frames[len(frames) // 2])
+    frames = find_hyoid_motion(clip.part(first, stop), spine.part(first, stop)).rest_frames
+    return first + int(frames[len(frames) // 2])
 
 
 def _plot(key: str, unit: str, work_out: Callable[[], list[Curve]]) -> Plot:

@@ -95,7 +95,9 @@ byId("previous").addEventListener("click", () => go(wanted - 1));
 byId("next").addEventListener("click", () => go(wanted + 1));
 byId("letters").addEventListener("change", (event) => { look.letters = event.target.checked; repaint(); });
 byId("opacity").addEventListener("input", (event) => { look.opacity = event.target.value / 100; repaint(); });
-keyFrames.forEach((button) => button.addEventListener("click", () => go(Number(button.dataset.frame))));
+for (const button of document.querySelectorAll(".key-frame, .go")) {
+  button.addEventListener("click", () => go(Number(button.dataset.frame)));
+}
 
 function setSwitches(isOn) {
   switchBoxes.forEach((box, s) => { box.checked = isOn; shown[s] = isOn; });

@@ -53,6 +53,21 @@ function drawLine(values, x, y) {
   return data;
 }
 
+// What people err by, above and below a line, over each of its runs without a gap.
+function drawBand(values, half, x, y) {
+  const at = (index, sign) => `${x(axis.values[index]).toFixed(1)} ${y(values[index] + sign * half).toFixed(1)}`;
+  let data = "", run = [];
+  values.forEach((value, index) => {
+    if (value !== null) run.push(index);
+    if (run.length && (value === null || index === values.length - 1)) {
+      const points = [...run.map((i) => at(i, 1)), ...run.toReversed().map((i) => at(i, -1))];
+      data += `M${points.join("L")}z`;
+      run = [];
+    }
+  });
+  return data;
+}
+
 function drawEvents(svg, x, height) {
   for (const { frame } of study.events) {
     const at = x(axis.values[frame]);
@@ -75,7 +90,8 @@ function drawReview(svg, x, top, bottom) {
 function drawPlot(figure) {
   const svg = figure.querySelector(":scope > svg"), width = svg.clientWidth;
   const keys = [...figure.querySelectorAll(".key")], lines = study.plots[figure.dataset.plot];
-  const known = lines.flat().filter((value) => value !== null);
+  const bands = study.bands[figure.dataset.plot].map((band) => band || 0);
+  const known = lines.flatMap((values, line) => values.filter((value) => value !== null).flatMap((value) => [value - bands[line], value + bands[line]]));
   const low = Math.min(...(figure.dataset.plot === "hyoid" ? known : [0])), high = Math.max(...known);
   const rows = ticks(low, high > low ? high : low + 1, 4);
   const height = plotHeight(width), bottom = height - MARGIN.bottom, x = across(width);
@@ -91,6 +107,7 @@ function drawPlot(figure) {
   drawEvents(svg, x, bottom);
   const parts = lines.map((values, line) => {
     const style = keys[line].getAttribute("style");
+    if (bands[line]) element("path", { class: "band", d: drawBand(values, bands[line], x, y), style }, svg);
     element("path", { class: "curve", d: drawLine(values, x, y), "stroke-dasharray": keys[line].dataset.dash, style }, svg);
     return { values, style, y, output: keys[line].querySelector("output"), code: keys[line].dataset.code };
   });
@@ -193,7 +210,10 @@ function drawPath(svg) {
   const style = key.getAttribute("style"), points = known.map((i) => `${x(forward[i]).toFixed(1)} ${y(up[i]).toFixed(1)}`);
   element("path", { class: "curve whole", d: `M${points.join("L")}`, style }, svg);
   for (const i of known) element("circle", { class: "dot", cx: x(forward[i]), cy: y(up[i]), r: 2.5, style }, svg);
+  const named = []; // rows of names: what would cover another one is left out
   for (const { label, frame } of study.events.filter((event) => event.label.startsWith("Hyoid") && forward[event.frame] !== null)) {
+    if (named.some((other) => Math.abs(other - y(up[frame])) < 14)) continue;
+    named.push(y(up[frame]));
     const toTheLeft = x(forward[frame]) > (inner.left + inner.right) / 2;
     element("text", { class: "name", x: x(forward[frame]) + (toTheLeft ? -9 : 9), y: y(up[frame]) + 4, "text-anchor": toTheLeft ? "end" : "start" }, svg, label);
   }

@@ -2,18 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
 from bundle.data.clip import Clip
-from bundle.metrics.kinematics import Measure, SwallowMeasures
+from bundle.metrics.kinematics import FilmMeasures, Measure, SwallowMeasures
+from bundle.metrics.reliability import MEASURE_COLUMNS, human_reliability, measure_rows
 from bundle.report.content import picture_size
 from bundle.report.curves import Curve, Plot
 from bundle.report.marks import Mark
 from bundle.report.outlines import SPECK_PIXELS
 from bundle.report.words import (
+    MEASURES,
     UNITS,
     event_label,
     grouped,
@@ -25,12 +27,16 @@ from bundle.report.words import (
     runs,
     runs_in_words,
     sentence,
+    usable_times,
 )
 
 SHOWN_EVENTS = ("bolus_enters_pharynx", "ues_opening", "hyoid_peak", "pharyngeal_constriction")
 MOST_AIRWAY_RUNS = 4
 DASHES = ("", "7 4", "2 3", "9 3 2 3")  # of a plot's lines, in their order
-HEAD = '<thead><tr><th scope="col">Measure</th><th scope="col">Value</th><th scope="col">Frames</th></tr></thead>'
+HEAD = (
+    '<thead><tr><th scope="col">Measure</th><th scope="col">Value</th><th scope="col">People</th>'
+    '<th scope="col">Frames</th></tr></thead>'
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,12 @@ class KeyFrame:
     is_for_review: bool = False  # whether a clinician is asked to look at it
 
 
-def key_frames(measures: SwallowMeasures | None, rest_frame: int | None) -> list[KeyFrame]:
+def key_frames(swallow: SwallowMeasures, rest_frame: int | None) -> list[KeyFrame]:
     """Rest, events and the start of each of the first runs of frames with bolus in the airway, in the order of time."""
     found = [] if rest_frame is None else [KeyFrame("Rest", rest_frame)]
-    if measures is not None:
-        found += [KeyFrame(event_label(e), measures.events[e]) for e in SHOWN_EVENTS if e in measures.events]
-        airway = runs(measures.airway_frames)[:MOST_AIRWAY_RUNS]
-        found += [KeyFrame("Bolus in airway: review", first, is_for_review=True) for first, _ in airway]
+    found += [KeyFrame(event_label(e), swallow.events[e]) for e in SHOWN_EVENTS if e in swallow.events]
+    airway = runs(swallow.airway_frames)[:MOST_AIRWAY_RUNS]
+    found += [KeyFrame("Bolus in airway: review", first, is_for_review=True) for first, _ in airway]
     return sorted(found, key=lambda key_frame: key_frame.frame)
 
 
@@ -163,28 +168,92 @@ def _spacing(clip: Clip) -> str:
     return f"{size} ({clip.spacing_source})"
 
 
-def measures_html(measures: SwallowMeasures | None) -> str:
-    """All measures in groups, with their warnings; a sentence where none were taken."""
-    if measures is None:
-        return "<p>No measures were taken from these masks.</p>"
-    if measures.refusal:
-        return f'<p class="missing">{escape(sentence(measures.refusal))}.</p>'
-    groups = "".join(
-        f"<table><caption>{escape(heading)}</caption>{HEAD}<tbody>{''.join(map(_row, members))}</tbody></table>"
-        for heading, members in grouped(measures.measures.values()).items()
+def swallows_html(film: FilmMeasures | None, rest_frames: Sequence[int | None], clip: Clip) -> str:
+    """A card per swallow: its key frames, its warnings and all its measures in groups."""
+    if film is None or film.refusal:
+        return ""
+    rests = [*rest_frames, *[None] * len(film.swallows)]
+    return "".join(
+        f'<section class="card swallow"><div class="row spread"><h2>{_heading(count, len(film.swallows))}</h2>'
+        f'<p class="hint">{escape(_span(swallow.frames, clip))}</p></div>'
+        f'<div class="key-frames">{key_frames_html(key_frames(swallow, rest), clip)}</div>'
+        f"{_warnings(swallow)}{_groups(swallow)}</section>"
+        for (count, swallow), rest in zip(film.numbered(), rests, strict=False)
     )
-    return f'{_warnings(measures)}<div class="groups">{groups}</div>'
 
 
-def csv_link(measures: SwallowMeasures | None, study_key: str) -> str:
+def overview_html(film: FilmMeasures | None, clip: Clip) -> str:
+    """Which swallows there are, what limits all of them, and what was refused and why."""
+    if film is None:
+        return "<p>No measures were taken from these masks.</p>"
+    if film.refusal:
+        return f'<p class="missing">{escape(sentence(film.refusal))}.</p>'
+    if film.no_swallow:
+        found = f'<p class="missing">No swallow is measured: {escape(sentence(film.no_swallow))}.</p>'
+    else:
+        buttons = "".join(
+            f'<button type="button" class="go" data-frame="{swallow.events.get("hyoid_onset", swallow.frames[0])}">'
+            f"{_heading(count, len(film.swallows))}: {escape(_span(swallow.frames, clip))}</button>"
+            for count, swallow in film.numbered()
+        )
+        found = f'<div class="row">{buttons}</div>'
+    warnings = f'<ul class="warnings">{items(film.warnings)}</ul>' if film.warnings else ""
+    return f"{found}{warnings}<h3>Refused, and why</h3>{_refused(film)}"
+
+
+def people_html() -> str:
+    """What is known of people who take these measures, with sources."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label)}</th><td>{escape(str(human_reliability(name)))}</td></tr>'
+        for name, label in MEASURES.items()
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _refused(film: FilmMeasures) -> str:
+    """Reasons, each with the measures of a swallow that it refuses."""
+    refused: dict[tuple[str, str], list[str]] = {}
+    for count, swallow in film.numbered():
+        of = f"swallow {count}: " if len(film.swallows) > 1 else ""
+        for measure in swallow.measures.values():
+            if measure.value is None:
+                why = measure.reason.removeprefix("not computable: ")
+                refused.setdefault((of, why), []).append(measure_label(measure.name))
+    if not refused:
+        return "<p>Nothing: every measure was taken.</p>"
+    reasons = items(f"{of}{why} – {', '.join(names)}" for (of, why), names in refused.items())
+    return f'<ul class="refused">{reasons}</ul>'
+
+
+def _heading(count: int | None, num_swallows: int) -> str:
+    if count is None:
+        return "The whole film"
+    return f"Swallow {count} of {num_swallows}" if num_swallows > 1 else "Swallow"
+
+
+def _span(frames: tuple[int, int], clip: Clip) -> str:
+    """Such as ``frames 1–84 · 0.00–2.77 s``."""
+    times, (first, stop) = usable_times(clip), frames
+    words = f"frames {first + 1}–{stop}"
+    return words if times is None else f"{words} · {times[first] / 1000:.2f}–{times[stop - 1] / 1000:.2f} s"
+
+
+def _groups(swallow: SwallowMeasures) -> str:
+    tables = "".join(
+        f"<table><caption>{escape(heading)}</caption>{HEAD}<tbody>{''.join(map(_row, members))}</tbody></table>"
+        for heading, members in grouped(swallow.measures.values()).items()
+    )
+    return f'<div class="groups">{tables}</div>'
+
+
+def csv_link(film: FilmMeasures | None, study_key: str) -> str:
     """A link that saves the measures as a table; empty where there are none."""
-    if measures is None or measures.refusal:
+    if film is None or film.refusal:
         return ""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(["measure", "value", "unit", "uncertainty", "frames", "reason"])
-    for m in measures.measures.values():
-        writer.writerow([_text(x) for x in (m.name, m.value, m.unit, m.uncertainty, m.num_frames, m.reason)])
+    writer.writerow(MEASURE_COLUMNS)
+    writer.writerows([_text(value) for value in row.values()] for row in measure_rows(film))
     address = f"data:text/csv;charset=utf-8,{quote(file.getvalue())}"
     return f'<a class="button" download="measures-{escape(study_key)}.csv" href="{address}">Save as CSV</a>'
 
@@ -193,17 +262,19 @@ def _row(measure: Measure) -> str:
     name = f'<th scope="row">{escape(measure_label(measure.name))}</th>'
     opening = f'<tr data-measure="{escape(measure.name)}">'
     if measure.value is None:
-        return f'{opening}{name}<td class="missing" colspan="2">{escape(sentence(measure.reason))}</td></tr>'
+        return f'{opening}{name}<td class="missing" colspan="3">{escape(sentence(measure.reason))}</td></tr>'
     unit = escape(UNITS.get(measure.unit, measure.unit))
     uncertainty = "" if measure.uncertainty is None else f" ± {number(measure.uncertainty)}"
     value = f'<span class="value"><b>{number(measure.value)}</b>{uncertainty}</span> <span class="unit">{unit}</span>'
-    return f"{opening}{name}<td>{value}</td><td>{measure.num_frames}</td></tr>"
+    limit = human_reliability(measure.name).limit
+    people = "–" if limit is None else f"± {number(limit)}"
+    return f'{opening}{name}<td>{value}</td><td class="people">{people}</td><td>{measure.num_frames}</td></tr>'
 
 
-def _warnings(measures: SwallowMeasures) -> str:
-    warnings = list(measures.warnings)
-    if measures.airway_frames:
-        warnings.append(f"frames with bolus in the airway: {runs_in_words(measures.airway_frames)}")
+def _warnings(swallow: SwallowMeasures) -> str:
+    warnings = list(swallow.warnings)
+    if swallow.airway_frames:
+        warnings.append(f"frames with bolus in the airway: {runs_in_words(swallow.airway_frames)}")
     return f'<ul class="warnings">{items(warnings)}</ul>' if warnings else ""
 
 

@@ -8,13 +8,13 @@ from string import Template
 
 from bundle.atomic import write_text
 from bundle.data.clip import Clip
-from bundle.metrics.kinematics import SwallowMeasures
+from bundle.metrics.kinematics import FilmMeasures
 from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames
+from bundle.metrics.measured_errors import UNMEASURED
 from bundle.report import sections
 from bundle.report.content import script_json, study_content
 from bundle.report.curves import refused_curves, swallow_curves
 from bundle.report.marks import structure_marks
-from bundle.report.sections import csv_link, key_frames, measures_html
 from bundle.report.words import usable_times
 
 SCRIPTS = ("cine.js", "plots.js", "page.js")
@@ -25,7 +25,7 @@ def write_report(
     masks: MaskFrames,
     clip: Clip,
     structures: Sequence[str],
-    measures: SwallowMeasures | None,
+    measures: FilmMeasures | None,
     model: Mapping[str, str],
     study_key: str,
 ) -> Path:
@@ -36,7 +36,7 @@ def write_report(
         masks: ``(T, S, H, W)``, 0 and 1.
         clip: What was segmented. Text burned into its frames stays.
         structures: Names of the S channels.
-        measures: From ``measure_swallow``; None: curves but no table, events or review frames.
+        measures: From ``measure_if_lateral``; None: curves but no table, events or review frames.
         model: Name and version of what made the masks.
         study_key: What the study is called.
 
@@ -48,7 +48,7 @@ def write_report(
         raise ValueError(f"masks must be on the clip's grid {grid}, got {masks.shape}")
     swallow = ClipMasks(masks, usable_times(clip), structures, clip.pixel_aspect)
     refusal = "" if measures is None else measures.refusal
-    curves = refused_curves("not measured") if refusal else swallow_curves(swallow)
+    curves = refused_curves("not measured") if refusal else swallow_curves(swallow, _windows(measures))
     marks = structure_marks(structures)
     content = study_content(swallow.masks, clip, marks, curves, measures)
     page = Template(_part("page.html")).substitute(
@@ -61,15 +61,24 @@ def write_report(
         switches=sections.switches(marks),
         plots=sections.plots_html(curves.plots, marks),
         path=sections.path_html(curves.plots[0]),
-        key_frames=sections.key_frames_html(key_frames(measures, curves.rest_frame), clip),
-        measures=measures_html(measures),
-        csv=csv_link(measures, study_key),
+        overview=sections.overview_html(measures, clip),
+        swallows=sections.swallows_html(measures, curves.rest_frames, clip),
+        people=sections.people_html(),
+        errors=escape(model.get("errors", UNMEASURED.words)),
+        csv=sections.csv_link(measures, study_key),
         facts=sections.facts_html(clip, model, study_key),
         style=_part("page.css"),
         content=script_json(content),
         script="\n".join(_part(name) for name in SCRIPTS),
     )
     return write_text(path, page)
+
+
+def _windows(measures: FilmMeasures | None) -> list[tuple[int, int]]:
+    """Frames of each whole swallow."""
+    if measures is None or measures.refusal or measures.no_swallow:
+        return []
+    return [swallow.frames for swallow in measures.swallows]
 
 
 def _length(clip: Clip) -> str:

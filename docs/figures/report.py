@@ -17,7 +17,7 @@ sys.path.insert(0, str(FIGURES.parents[1]))
 from selenium import webdriver  # noqa: E402 - the repository's root comes first
 
 from bundle.data.clip import Clip, FrameOrigin  # noqa: E402
-from bundle.metrics.kinematics import measure_swallow  # noqa: E402
+from bundle.metrics.kinematics import measure_film  # noqa: E402
 from bundle.phantom import generate_study  # noqa: E402
 from bundle.report import write_report  # noqa: E402
 from bundle.structures import STRUCTURES  # noqa: E402
@@ -63,7 +63,7 @@ def report(folder: Path) -> Path:
         ("synthetic phantom: drawn by a program, no patient",),
     )
     masks = study.masks > 0
-    measures = measure_swallow(masks, clip.frame_times_ms)
+    measures = measure_film(masks, clip.frame_times_ms)
     model = {"name": "none: true masks of the phantom", "version": "–"}
     start = time.perf_counter()
     path = write_report(folder / "report.html", masks, clip, STRUCTURES, measures, model, "5yn7he71c000")

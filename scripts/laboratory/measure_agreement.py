@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bundle.engines.preflight import check_files, report_in_one_line
-from bundle.laboratory.experiments.agreement import format_agreement, measure_agreement
+from bundle.laboratory.experiments.agreement import format_agreement, measure_agreement, record_errors
 from bundle.paths import ROOT
 
 
@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--output_dir", default=ROOT / "runs" / "agreement", type=Path)
     parser.add_argument("--patients", default=30, type=int)
     parser.add_argument("--size", default=384, type=int, help="rows and columns of the frames")
+    parser.add_argument("--domain", default="standard", choices=["standard", "hard"])
+    parser.add_argument("--record", action="store_true", help="put the errors into the card of the weights")
     parser.add_argument("--true_only", action="store_true", help="leave out the predicted masks and the network")
     arguments = parser.parse_args()
     config = ConfigParser()
@@ -28,8 +30,12 @@ def main() -> None:
     check_files([arguments.checkpoint])
     network = None if arguments.true_only else config.get_parsed_content("network").eval()
     image_size = config.get_parsed_content("image_size")
-    rows = measure_agreement(network, image_size, arguments.output_dir, arguments.patients, arguments.size)
+    how = arguments.patients, arguments.size, arguments.domain
+    rows = measure_agreement(network, image_size, arguments.output_dir, *how)
     print(format_agreement(rows))
+    if arguments.record:
+        words = "{} synthetic swallows of {} pixels a side, {} domain of the phantom".format(*how)
+        record_errors(rows, arguments.checkpoint, words)
 
 
 if __name__ == "__main__":

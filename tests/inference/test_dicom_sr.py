@@ -14,9 +14,11 @@ from pydicom.sr.codedict import codes
 from bundle.data.readers import read_clip
 from bundle.inference.dicom_source import NoDicomSourceError, identify
 from bundle.inference.dicom_sr import BASES, UNITS, measure_code, unit_code, write_dicom_sr
-from bundle.inference.study import MEASURE_COLUMNS, SegmentedStudy
+from bundle.inference.study import SegmentedStudy
 from bundle.inference.writers import write_measures, write_sr
 from bundle.metrics.kinematics import measure_swallow
+from bundle.metrics.measured_errors import MeasuredErrors
+from bundle.metrics.reliability import MEASURE_COLUMNS
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
 from tests.inference.conftest import STRUCTURES as THREE
@@ -39,7 +41,8 @@ def study(request, tmp_path, phantom):
     """Of a cine, and of single frames."""
     (tmp_path / "source").mkdir()
     path, masks = write_source(request.param, tmp_path / "source", phantom)
-    return SegmentedStudy(masks.astype(bool), read_clip(path), STRUCTURES, MODEL, "0123456789ab")
+    errors = MeasuredErrors("20 synthetic swallows", {"hyoid_peak_y": 6.5})
+    return SegmentedStudy(masks.astype(bool), read_clip(path), STRUCTURES, MODEL, "0123456789ab", errors=errors)
 
 
 def measurements(path):
@@ -76,12 +79,13 @@ def test_what_highdicom_reads_is_what_stands_in_the_table(tmp_path, study):
 
 def test_a_measure_refers_to_the_frame_it_comes_from(tmp_path, study):
     found = measurements(write_dicom_sr(study, tmp_path / "measures.dcm"))
-    peak, origins = study.measures.events["hyoid_peak"], study.clip.origin
+    (swallow,) = study.measures.swallows
+    peak, origins = swallow.events["hyoid_peak"], study.clip.origin
     (image,) = found["hyoid_peak_y"].referenced_images
     assert image.referenced_sop_instance_uid == pydicom.dcmread(origins[peak].path).SOPInstanceUID
     is_cine = origins[0].path == origins[1].path
     assert image.referenced_frame_numbers == ([peak + 1] if is_cine else None)
-    onset = study.measures.events["hyoid_onset"]
+    onset = swallow.events["hyoid_onset"]
     images = found["hyoid_excursion_y"].referenced_images
     if is_cine:
         assert [image.referenced_frame_numbers for image in images] == [[onset + 1, peak + 1]]
@@ -90,6 +94,20 @@ def test_a_measure_refers_to_the_frame_it_comes_from(tmp_path, study):
     assert not found["c2_c4_length"].referenced_images  # of the whole film, as the group says
     (group,) = hd.sr.srread(tmp_path / "measures.dcm").content.get_image_measurement_groups()
     assert len(group.source_images) == len({origin.path for origin in origins})
+
+
+def test_each_swallow_has_a_group_with_its_own_frames(tmp_path, study):
+    film = study.measures
+    (one,) = film.swallows
+    two = replace(one, events={name: frame + 1 for name, frame in one.events.items()})
+    study.__dict__["measures"] = replace(film, swallows=(one, two))
+    path = write_dicom_sr(study, tmp_path / "measures.dcm")
+    groups = hd.sr.srread(path).content.get_image_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == ["swallow 1", "swallow 2"]
+    found = [
+        {str(m.name.value): m for m in group.get_measurements()}["hyoid_peak_y"].referenced_images for group in groups
+    ]
+    assert found[0] != found[1]
 
 
 def test_a_measure_that_could_not_be_computed_has_a_reason_for_a_value(tmp_path, study):
@@ -101,7 +119,11 @@ def test_a_measure_that_could_not_be_computed_has_a_reason_for_a_value(tmp_path,
     width = next(one for one in group.get_qualitative_evaluations() if one.name.value == "ues_maximal_width")
     assert width.value == codes.DCM.MeasurementFailure
     width = [item for item in group[0].ContentSequence if item.name == measure_code("ues_maximal_width")]
-    assert properties(width) == {"Comment": "not computable: needs upper_oesophageal_sphincter", "Frames": 0}
+    assert properties(width) == {
+        "Comment": "not computable: needs upper_oesophageal_sphincter",
+        "Frames": 0,
+        "Swallow": 1,
+    }
     assert found["c2_c4_length"].value > 0
 
 
@@ -140,15 +162,15 @@ def test_no_name_of_a_patient_is_in_the_report_until_a_pacs_is_to_file_it(tmp_pa
 
 
 def test_a_further_column_of_the_table_becomes_a_property(tmp_path, study, monkeypatch):
-    rows = [{**row, "swallow": 2, "human_limit": "5 %C2-4"} for row in study.measure_rows()]
+    rows = [{**row, "grade": 2, "human_limit": "5 %C2-4"} for row in study.measure_rows()]
     monkeypatch.setattr(SegmentedStudy, "measure_rows", lambda _: rows)
     found = properties(measurements(write_dicom_sr(study, tmp_path / "measures.dcm"))["c2_c4_length"])
-    assert (found["Swallow"], found["Human limit"]) == (2, "5 %C2-4")
+    assert (found["Grade"], found["Human limit"]) == (2, "5 %C2-4")
 
 
 def test_every_unit_event_and_structure_of_a_measure_is_known(study):
     assert {row["unit"] for row in study.measure_rows()} <= set(UNITS)
-    assert {event for basis in BASES.values() for event in basis.events} == set(study.measures.events)
+    assert {event for basis in BASES.values() for event in basis.events} == set(study.measures.swallows[0].events)
     assert {name for basis in BASES.values() for name in basis.structures} <= set(STRUCTURES)
     names = measure_swallow(study.masks, None, STRUCTURES).measures
     assert [name for name in names if not name.startswith(tuple(BASES))] == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bundle.data.clip import Clip, FrameOrigin
-from bundle.metrics.kinematics import SwallowMeasures, measure_swallow
+from bundle.metrics.kinematics import FilmMeasures, measure_film
 from bundle.phantom import generate_study
 from bundle.report import write_report
 from bundle.structures import STRUCTURES
@@ -37,7 +37,7 @@ class Reported:
 
     clip: Clip
     masks: np.ndarray
-    measures: SwallowMeasures
+    measures: FilmMeasures
     path: Path
 
 
@@ -64,7 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Reported:
         warnings=("synthetic phantom",),
     )
     masks = phantom.masks.astype(bool)
-    measures = measure_swallow(masks, clip.frame_times_ms)
+    measures = measure_film(masks, clip.frame_times_ms)
     path = tmp_path_factory.mktemp("report") / "report.html"
     return Reported(clip, masks, measures, write_report(path, masks, clip, STRUCTURES, measures, MODEL, KEY))
 

@@ -186,7 +186,7 @@ def test_switches_opacity_and_letters_change_the_overlay_and_bring_it_back(page)
 
 
 def test_a_key_frame_leads_to_its_frame_and_shows_it(page, study):
-    peak = study.measures.events["hyoid_peak"]
+    peak = study.measures.swallows[0].events["hyoid_peak"]
     selector = f'.key-frame[data-frame="{peak}"]'
     assert picture(page, f"{selector} canvas").std() > 10
     find(page, selector).click()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.reliability import HUMAN
 from bundle.report.content import MOST_PIXELS, encode_frames, picture_size
 from bundle.report.curves import swallow_curves
 from bundle.report.marks import NIGHT, PAPER, contrast, structure_marks
@@ -29,17 +30,18 @@ def blank(num_frames: int, rows: int, columns: int, **attributes):
 
 
 def test_curves_agree_with_the_measures_of_the_same_masks(study):
-    curves = swallow_curves(ClipMasks(study.masks, study.clip.frame_times_ms))
+    (swallow,) = study.measures.swallows
+    curves = swallow_curves(ClipMasks(study.masks, study.clip.frame_times_ms), [swallow.frames])
     hyoid, areas, bolus = curves.plots
-    measures, events = study.measures.measures, study.measures.events
+    measures, events = swallow.measures, swallow.events
     for axis, curve in zip("xy", hyoid.curves, strict=True):
         peak = curve.values[events["hyoid_peak"]]
         assert peak == pytest.approx(measures[f"hyoid_peak_{axis}"].value, abs=1.5)  # a mean over the plateau
-        assert curve.values[curves.rest_frame] == pytest.approx(measures[f"hyoid_rest_{axis}"].value, abs=1.5)
+        assert curve.values[curves.rest_frames[0]] == pytest.approx(measures[f"hyoid_rest_{axis}"].value, abs=1.5)
     smallest = min(areas.curves[0].values)
     assert smallest == pytest.approx(measures["pharyngeal_area_constriction"].value, abs=0.001)
     in_airway = [frame for frame, value in enumerate(bolus.curves[1].values) if value]
-    assert tuple(in_airway) == study.measures.airway_frames
+    assert tuple(in_airway) == swallow.airway_frames
 
 
 def test_a_frame_without_hyoid_is_a_gap_in_its_curve(study):
@@ -85,6 +87,20 @@ def test_a_site_with_other_structures_sees_their_areas():
     masks = np.ones((1, 1, 4, 4), bool)
     areas = swallow_curves(ClipMasks(masks, None, ("lung",))).plots[1]
     assert [curve.structure for curve in areas.curves] == ["lung"]
+
+
+def test_the_hyoids_lines_have_the_band_that_people_err_by_and_areas_have_none(study):
+    hyoid, areas, bolus = swallow_curves(ClipMasks(study.masks, None)).plots
+    assert [curve.band for curve in hyoid.curves] == [HUMAN["hyoid_peak_x"].limit, HUMAN["hyoid_peak_y"].limit]
+    assert {curve.band for curve in (*areas.curves, *bolus.curves)} == {None}
+
+
+def test_a_frame_in_which_the_hyoid_jumps_is_a_gap_in_its_curve(study):
+    masks = study.masks.copy()
+    hyoid = STRUCTURES.index("hyoid")
+    masks[5, hyoid] = np.roll(masks[5, hyoid], 60, axis=0)
+    forward, _ = swallow_curves(ClipMasks(masks, None)).plots[0].curves
+    assert [frame for frame, value in enumerate(forward.values) if value is None] == [5]
 
 
 # Marks
@@ -162,9 +178,10 @@ def test_names_are_words():
 
 
 def test_every_measure_has_a_place_and_only_one(study):
-    groups = grouped(study.measures.measures.values())
+    (swallow,) = study.measures.swallows
+    groups = grouped(swallow.measures.values())
     names = [measure.name for members in groups.values() for measure in members]
-    assert sorted(names) == sorted(study.measures.measures)
+    assert sorted(names) == sorted(swallow.measures)
     assert [measure.name for measure in groups["Scale and others"]] == ["c2_c4_length"]
 
 
@@ -176,13 +193,14 @@ def test_runs_of_frames_are_counted_from_one():
 
 
 def test_key_frames_are_rest_events_and_the_start_of_each_airway_run(study):
-    found = {key.label: key.frame for key in key_frames(study.measures, rest_frame=2)}
-    events = study.measures.events
+    (swallow,) = study.measures.swallows
+    found = {key.label: key.frame for key in key_frames(swallow, rest_frame=2)}
+    events = swallow.events
     assert found["Rest"] == 2
     assert found["Hyoid peak"] == events["hyoid_peak"]
     assert found["Maximum constriction"] == events["pharyngeal_constriction"]
     assert found["UES opens"] == events["ues_opening"]
-    assert found["Bolus in airway: review"] == study.measures.airway_frames[0]
+    assert found["Bolus in airway: review"] == swallow.airway_frames[0]
 
 
 def test_the_clock_starts_at_the_first_frame():

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.metrics.kinematics import Measure, SwallowMeasures, measure_if_lateral, measure_swallow
+from bundle.metrics.kinematics import FilmMeasures, Measure, SwallowMeasures, measure_film, measure_if_lateral
+from bundle.metrics.reliability import human_reliability
 from bundle.report import write_report
+from bundle.report.words import number
 from bundle.structures import STRUCTURES
 from tests.report.conftest import KEY, MODEL, make_clip
 
@@ -51,7 +53,7 @@ def write(
     if masks is None:
         masks = np.zeros((num_frames, len(structures), 24, 32), bool)
     if measures == "take":
-        measures = measure_swallow(masks, clip.frame_times_ms, structures)
+        measures = measure_film(masks, clip.frame_times_ms, structures)
     return write_report(path / "report.html", masks, clip, structures, measures, model, KEY).read_text()
 
 
@@ -100,12 +102,14 @@ def test_it_says_where_everything_comes_from(study):
 
 def test_every_measure_is_in_the_table_with_its_value_or_its_reason(study):
     text = study.path.read_text()
-    assert len(study.measures.measures) == 21
-    for measure in study.measures.measures.values():
+    (swallow,) = study.measures.swallows
+    assert len(swallow.measures) == 21
+    for measure in swallow.measures.values():
         row = re.search(rf'<tr data-measure="{measure.name}">(.*?)</tr>', text).group(1)
         shown = float(re.search(r"<b>(.*?)</b>", row).group(1).replace("−", "-"))
         assert shown == pytest.approx(measure.value, rel=0.05, abs=0.005)
-        assert measure.uncertainty is None or "±" in row
+        limit = human_reliability(measure.name).limit
+        assert f'<td class="people">{"–" if limit is None else f"± {number(limit)}"}</td>' in row
         assert f"<td>{measure.num_frames}</td>" in row
 
 
@@ -116,11 +120,39 @@ def test_a_study_of_100_frames_stays_far_below_ten_megabytes(study):
 
 def test_nothing_computable_is_said_and_the_frames_are_still_there(tmp_path):
     text = write(tmp_path)
-    assert len(re.findall(r'<td class="missing" colspan="2">Not computable: needs ', text)) == 21
+    assert len(re.findall(r'<td class="missing" colspan="3">Not computable: needs ', text)) == 21
     assert text.count('<p class="missing">Not computable: needs') == 4  # three plots and the path
     assert "No key frames were found" in text
     assert len(content(text)["frames"]) == 3
     assert content(text)["plots"] == {}
+
+
+def test_two_swallows_have_a_card_each_and_what_was_refused_is_listed_with_its_reason(tmp_path):
+    one = SwallowMeasures({"residue": Measure("residue", 2.0, "%", 0.5, 3)}, {"hyoid_peak": 0}, (), (), (0, 2))
+    missing = Measure("residue", None, "%", reason="not computable: needs pharynx after the swallow")
+    other = SwallowMeasures({"residue": missing}, {"hyoid_peak": 2}, (2,), (), (1, 3))
+    text = write(tmp_path, measures=FilmMeasures((one, other), ("the film ends",)))
+    assert re.findall(r"<h2>(Swallow . of .)</h2>", text) == ["Swallow 1 of 2", "Swallow 2 of 2"]
+    assert '<b>2</b> ± 0.50</span> <span class="unit">%</span>' in text
+    assert "<li>Swallow 2: needs pharynx after the swallow – Residue after the swallow</li>" in text
+    assert "frames 2–3 · 0.04–0.08 s" in text
+    assert "<li>The film ends</li>" in text
+    assert [event["label"] for event in content(text)["events"]] == ["Hyoid peak 1", "Hyoid peak 2"]
+    assert content(text)["airway"] == [2]
+
+
+def test_a_film_without_a_swallow_says_why_at_the_top_of_its_measures(tmp_path):
+    text = write(tmp_path)
+    assert "No swallow is measured: Needs c2, c4." in text
+    assert "<h2>The whole film</h2>" in text
+    assert "<h3>Refused, and why</h3>" in text
+
+
+def test_people_and_their_sources_are_on_the_page(study):
+    text = study.path.read_text()
+    assert "Sia et al., Dysphagia 2012" in text
+    assert "no human figure found" in text
+    assert "this model's errors were below: not measured for this model" in text
 
 
 def test_without_measures_there_are_curves_but_no_table(tmp_path, study):
@@ -136,9 +168,9 @@ def test_masks_of_no_neck_are_shown_and_nothing_is_claimed_of_them(tmp_path, stu
     measures = measure_if_lateral(masks, study.clip.frame_times_ms)
     text = write_report(tmp_path / "r.html", masks, study.clip, STRUCTURES, measures, MODEL, KEY).read_text()
     assert text.count("This does not look like a lateral swallow study") == 2  # at the top, and where measures would be
-    assert "<table>" not in text
+    assert "data-measure" not in text
     assert "Save as CSV" not in text
-    assert "No key frames were found" in text
+    assert 'class="key-frame' not in text
     shown = content(text)
     assert (shown["plots"], shown["events"], shown["airway"]) == ({}, [], [])
     assert len(shown["outlines"]) == len(shown["frames"]) == 30
@@ -183,12 +215,14 @@ def test_a_clip_of_oblong_pixels_is_shown_in_its_true_shape_and_says_so(tmp_path
 
 
 def test_hostile_names_warnings_and_reasons_stay_text(tmp_path):
-    measures = SwallowMeasures(
+    swallow = SwallowMeasures(
         {"=cmd": Measure("=cmd", None, "1", reason=HOSTILE), HOSTILE: Measure(HOSTILE, 1.0, HOSTILE)},
         {HOSTILE: 1},
         (),
         (HOSTILE,),
+        (0, 3),
     )
+    measures = FilmMeasures((swallow,), (HOSTILE,))
     masks = np.zeros((3, 2, 24, 32), bool)
     masks[:, 0, 4:9, 4:9] = True
     text = write(
@@ -196,7 +230,7 @@ def test_hostile_names_warnings_and_reasons_stay_text(tmp_path):
         structures=(HOSTILE, "</style>"),
         masks=masks,
         measures=measures,
-        model={HOSTILE: HOSTILE},
+        model={HOSTILE: HOSTILE, "errors": HOSTILE},
         warnings=(HOSTILE,),
         spacing_source=HOSTILE,
     )

@@ -1,8 +1,18 @@
 """Clinical measures of a swallow from its masks: C2-C4 scale, hyoid, pharynx, sphincter, residue, timings, airway."""
 
-from bundle.metrics.kinematics.clip_masks import Measure, SwallowMeasures
+from bundle.metrics.kinematics.clip_masks import FilmMeasures, Measure, SwallowMeasures
+from bundle.metrics.kinematics.film import measure_film
 from bundle.metrics.kinematics.hidden import largest_field, visible_field
 from bundle.metrics.kinematics.lateral import measure_if_lateral
 from bundle.metrics.kinematics.swallow import measure_swallow
 
-__all__ = ["Measure", "SwallowMeasures", "largest_field", "measure_if_lateral", "measure_swallow", "visible_field"]
+__all__ = [
+    "FilmMeasures",
+    "Measure",
+    "SwallowMeasures",
+    "largest_field",
+    "measure_film",
+    "measure_if_lateral",
+    "measure_swallow",
+    "visible_field",
+]

@@ -23,7 +23,7 @@ class Measure:
     name: str  # such as ``hyoid_excursion_xy``
     value: float | None  # in ``unit``; None where it is not computable
     unit: str  # ``%C2-4``, ``%(C2-4)^2``, ``%C2-4/s``, ``%``, ``ms``, ``frames``, or ``1`` for a ratio
-    # Half-width (±) due to the grid of pixels or frames alone, in ``unit``; None where none applies
+    # 95% of errors are below this, in ``unit``, as measured for a model by ``measured_errors``; None where unknown
     uncertainty: float | None = None
     num_frames: int = 0  # number of frames that the value was taken from
     reason: str = ""  # ``not computable: needs X`` where ``value`` is None, else empty
@@ -37,11 +37,28 @@ class SwallowMeasures:
     events: dict[str, int]  # frame indices of the events that were found, for a look at the frames behind the numbers
     airway_frames: tuple[int, ...]  # frames with bolus in the vestibule or the trachea: for review, not a PAS score
     warnings: tuple[str, ...]  # what limits the numbers, in words
+    # First frame of the film that belongs to it, and the one after the last; all indices above count from the film's
+    frames: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class FilmMeasures:
+    """The swallows of a film."""
+
+    # In order of time; where no whole swallow is found, what the whole film allows, with reasons for the rest
+    swallows: tuple[SwallowMeasures, ...]
+    warnings: tuple[str, ...] = ()  # about the whole film, in words
+    no_swallow: str = ""  # why no swallow was found, in words; empty where one was
     refusal: str = ""  # why nothing at all is measured, in words; empty where it is
+
+    def numbered(self) -> list[tuple[int | None, SwallowMeasures]]:
+        """The swallows, counted from 1; None where the entry is no whole swallow."""
+        whole = not (self.refusal or self.no_swallow)
+        return [(number if whole else None, swallow) for number, swallow in enumerate(self.swallows, start=1)]
 
 
 Part = TypeVar("Part")
-Result = tuple[float, float | None, int]  # value, uncertainty, number of frames
+Result = tuple[float, int]  # value, number of frames
 
 
 def or_none(work_out: Callable[[], Part]) -> Part | None:
@@ -55,10 +72,10 @@ def or_none(work_out: Callable[[], Part]) -> Part | None:
 def attempt(name: str, unit: str, work_out: Callable[[], Result]) -> Measure:
     """Run ``work_out``; what it needs and does not find becomes the measure's reason."""
     try:
-        value, uncertainty, num_frames = work_out()
+        value, num_frames = work_out()
     except NotComputableError as error:
         return Measure(name, None, unit, reason=f"not computable: {error}")
-    return Measure(name, float(value), unit, None if uncertainty is None else float(uncertainty), num_frames)
+    return Measure(name, float(value), unit, num_frames=num_frames)
 
 
 class MaskFrames(Protocol):
@@ -78,6 +95,35 @@ class MaskFrames(Protocol):
 
     def __getitem__(self, index: Any, /) -> Any:
         """``[t]`` is a frame ``(S, H, W)``, ``[t, s]`` one structure of it."""
+
+
+@dataclass(frozen=True)
+class FramesOf:
+    """Some consecutive frames of masks that are in a file."""
+
+    masks: MaskFrames  # all frames
+    first: int  # index of the first
+    stop: int  # index after the last
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T, S, H, W)``."""
+        return (self.stop - self.first, *self.masks.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a pixel."""
+        return self.masks.dtype
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.masks[index] for index in range(self.first, self.stop))
+
+    def __getitem__(self, index: Any, /) -> Any:
+        frame, *rest = index if isinstance(index, tuple) else (index,)
+        return self.masks[(int(frame) + self.first, *rest)]
 
 
 class ClipMasks:
@@ -112,6 +158,13 @@ class ClipMasks:
         self.structures = tuple(structures)
         self.pixel_aspect = float(pixel_aspect)
         self.num_frames = len(self.masks)
+
+    def part(self, first: int, stop: int) -> "ClipMasks":
+        """The frames from ``first`` up to ``stop``; masks are not copied."""
+        times = None if self.times_ms is None else self.times_ms[first:stop]
+        part = ClipMasks(FramesOf(self.masks, first, stop), times, self.structures, self.pixel_aspect)
+        part.__dict__["_sums"] = self._sums[first:stop]
+        return part
 
     @property
     def frame_interval_ms(self) -> float:

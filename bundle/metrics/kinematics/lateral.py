@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bundle.metrics.kinematics.clip_masks import ClipMasks, MaskFrames, SwallowMeasures
-from bundle.metrics.kinematics.swallow import measure_swallow
+from bundle.metrics.kinematics.clip_masks import ClipMasks, FilmMeasures, MaskFrames, SwallowMeasures
+from bundle.metrics.kinematics.film import measure_film
 from bundle.metrics.plausibility import RULES, plausibility
 from bundle.structures import STRUCTURES
 
@@ -34,16 +34,18 @@ def measure_if_lateral(
     structures: Sequence[str] = STRUCTURES,
     pixel_aspect: float = 1.0,
     visible: ArrayLike | None = None,
-) -> SwallowMeasures:
-    """What ``measure_swallow`` gives, or the refusal in its place; arguments as there."""
-    measures = measure_swallow(masks, frame_times_ms, structures, pixel_aspect, visible)
-    if is_lateral(ClipMasks(masks, None, structures, pixel_aspect).masks, structures):
-        return measures
+) -> FilmMeasures:
+    """What ``measure_film`` gives, or the refusal in its place; arguments as there."""
+    clip = ClipMasks(masks, None, structures, pixel_aspect)
+    film = measure_film(masks, frame_times_ms, structures, pixel_aspect, visible)
+    if is_lateral(clip.masks, structures):
+        return film
     table = {
-        name: replace(measure, value=None, uncertainty=None, num_frames=0, reason=f"not computable: {REFUSAL}")
-        for name, measure in measures.measures.items()
+        name: replace(measure, value=None, num_frames=0, reason=f"not computable: {REFUSAL}")
+        for name, measure in film.swallows[0].measures.items()
     }
-    return SwallowMeasures(table, {}, (), (REFUSAL,), REFUSAL)
+    nothing = SwallowMeasures(table, {}, (), (), (0, clip.num_frames))
+    return FilmMeasures((nothing,), refusal=REFUSAL)
 
 
 def is_lateral(masks: MaskFrames, structures: Sequence[str]) -> bool:

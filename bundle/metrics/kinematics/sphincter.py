@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bundle.metrics.kinematics.body import body_pixels, true_runs, without_spikes
 from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError, Result
 from bundle.metrics.kinematics.spine_frame import SpineFrame
 
 UES = "upper_oesophageal_sphincter"
 # Open is at least this many %C2-4 (about 0.25 mm) wider than shut, half a pixel, and three times the noise.
 LEAST_VISIBLE = 0.65
-NEARLY_SHUT_SHARE = 0.2  # frames up to this share of the widest opening tell what shut is, by their median
+CORE_SHARE = 0.5  # an opening is told by what is wider than this share of the widest
+GAP_FRAMES = 2  # of the core; one that is longer parts two openings
+SHUT_SHARE = 0.35  # what is never narrower than this share of the widest, before or after, is not seen shut there
+NEARLY_SHUT_SHARE = 0.2  # frames up to this share of the widest opening tell the noise of what is shut
 # Frames with at least this share of the widest opening are the widest, a plateau rather than a moment.
 WIDEST_SHARE = 0.97
 LEAST_OPENING = 3.0  # an opening below this many %C2-4 (about 1 mm) is not told from a shut sphincter
+# Patients after a stroke open it for 620 ms, sd 160 (doi 10.1155/2021/5520657, table 2): nothing is five sd longer.
+SHORTEST_MS, LONGEST_MS = 60.0, 1500.0
 CROSSED_PIXELS = 1.5  # a sphincter whose axis crosses fewer lines of pixels stands along the grid
 MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 # Offsets (x, y) of nine points in a pixel from its center.
@@ -40,9 +46,10 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
     """Find the widest opening and the frames around it.
 
     The mask of a shut sphincter is its two walls in contact, so an opening is the mask's width less its width when
-    shut. Widths are taken in the middle half of its height, at right angles to its own axis: the mean, which
-    is the steadier one, tells open from shut and where the plateau of the widest opening is; the opening there is
-    measured at the narrowest place, as in ASPEKT.
+    shut, which is told before and after by themselves: a mask may come back wider than it was. Widths are taken in the
+    middle half of its height, at right angles to its own axis: the mean, which is the steadier one, tells open from
+    shut and where the plateau of the widest opening is; the opening there is measured at the narrowest place, as in
+    ASPEKT. The sphincter is open from the core of the opening to where it is shut for more than a frame.
     """
     clip.require(UES)
     frames = np.flatnonzero(clip.is_present(UES) & np.isfinite(spine.c4[:, 0]))
@@ -50,44 +57,79 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
         raise NotComputableError(f"needs {UES}, c2 and c4 in one frame")
     profiles = [width_profile(clip.mask(UES, int(frame)), spine.up[frame], clip.pixel_aspect) for frame in frames]
     widths = np.array([profile.widths for profile in profiles]) * 100.0 / spine.length_px
-    opening, shut = _opening(widths.mean(axis=1), 0.5 * spine.one_pixel)
-    plateau = opening >= WIDEST_SHARE * opening.max()
-    width = narrowest(np.median(widths[plateau], axis=0)) - np.median(widths[shut].mean(axis=1))
-    widest = int(np.argmax(plateau))
-    before, after = np.flatnonzero(shut[:widest]), np.flatnonzero(shut[widest:])
-    if not len(before):
-        raise NotComputableError(f"needs frames before the {UES} opens")
+    mean = without_spikes(widths.mean(axis=1))
+    shut_width, core = _shut_width(mean)
+    opening = mean - shut_width
+    is_shut = opening <= _least(widths.mean(axis=1) - shut_width, core, 0.5 * spine.one_pixel)
+    before, after = np.flatnonzero(is_shut[: core[0]]), core[1] + np.flatnonzero(is_shut[core[1] :])
+    plateau = np.arange(*core)[opening[slice(*core)] >= WIDEST_SHARE * opening[slice(*core)].max()]
     crossed = np.median(np.array([profile.crossed_pixels for profile in profiles])[plateau])
-    return Opening(
-        width=float(width),
+    found = Opening(
+        width=float(narrowest(np.median(widths[plateau], axis=0)) - np.median(shut_width[plateau])),
         opening_frame=int(frames[before[-1] + 1]),
-        widest_frame=int(frames[widest]),
-        closing_frame=int(frames[widest + after[0]]) if len(after) else None,
+        widest_frame=int(frames[plateau[0]]),
+        closing_frame=int(frames[after[0]]) if len(after) else None,
         num_frames=len(frames),
         is_along_grid=bool(crossed < CROSSED_PIXELS),
     )
+    _check_duration(found, clip)
+    return found
 
 
-def _opening(widths: np.ndarray, half_pixel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Widths ``(T,)`` in %C2-4 less the median width when shut, and which frames are shut."""
-    opening = widths - np.percentile(widths, 10)
-    if opening.max() < LEAST_OPENING:
+def _shut_width(widths: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Width when shut at each time ``(T,)``, in %C2-4, and the core of the largest opening, first and after the last.
+
+    Shut is the median of the frames before the core, and of those after it, that are about as narrow as their narrower
+    half, if that is narrow.
+    """
+    rough = widths - np.percentile(widths, 10)
+    if rough.max() < LEAST_OPENING:
         raise NotComputableError(f"needs frames with the {UES} shut and open")
-    resting = widths[opening <= NEARLY_SHUT_SHARE * opening.max()]
-    opening = widths - np.median(resting)
-    noise = MAD_TO_DEVIATION * np.median(abs(resting - np.median(resting)))
-    least = max(LEAST_VISIBLE, half_pixel, 3.0 * noise)
-    return opening, opening <= min(least, 0.5 * opening.max())
+    cores: list[tuple[int, int]] = []
+    for first, stop in true_runs(rough > CORE_SHARE * rough.max()):
+        joined = cores.pop() if cores and first - cores[-1][1] <= GAP_FRAMES else (first, stop)
+        cores.append((joined[0], stop))
+    first, stop = max(cores, key=lambda core: float(rough[slice(*core)].sum()))
+    shut = []
+    for side in (rough[:first], rough[stop:]):
+        narrower = np.median(np.sort(side)[: (len(side) + 1) // 2]) if len(side) else np.inf
+        resting = side[side <= narrower + NEARLY_SHUT_SHARE * rough.max()]
+        is_seen = narrower <= SHUT_SHARE * rough.max()
+        shut.append(float(np.median(resting) + np.percentile(widths, 10)) if is_seen else np.nan)
+    if np.isnan(shut[0]):
+        raise NotComputableError(f"needs frames before the {UES} opens")
+    ends = [shut[0], shut[0] if np.isnan(shut[1]) else shut[1]]
+    return np.interp(np.arange(len(widths)), [first, stop - 1], ends), (first, stop)
 
 
-def width_result(opening: Opening, spine: SpineFrame) -> Result:
-    """Widest opening ± one pixel."""
-    return opening.width, spine.one_pixel, opening.num_frames
+def _least(opening: np.ndarray, core: tuple[int, int], half_pixel: float) -> float:
+    """Opening in %C2-4 that is told from a shut sphincter."""
+    outside = np.concatenate([opening[: core[0]], opening[core[1] :]])
+    widest = float(opening[slice(*core)].max())
+    resting = outside[outside <= NEARLY_SHUT_SHARE * widest]
+    noise = MAD_TO_DEVIATION * np.median(abs(resting - np.median(resting))) if len(resting) else 0.0
+    return float(min(max(LEAST_VISIBLE, half_pixel, 3.0 * noise), 0.5 * widest))
+
+
+def _check_duration(opening: Opening, clip: ClipMasks) -> None:
+    """Refuse what cannot be the opening of one swallow."""
+    if clip.times_ms is None or opening.closing_frame is None:
+        return
+    duration = clip.milliseconds(opening.opening_frame, opening.closing_frame)
+    if not SHORTEST_MS <= duration <= LONGEST_MS:
+        raise NotComputableError(
+            f"needs masks that tell the {UES} open from shut: it seems open for {duration:.0f} ms, which no swallow is"
+        )
+
+
+def width_result(opening: Opening) -> Result:
+    """Widest opening."""
+    return opening.width, opening.num_frames
 
 
 def duration_result(opening: Opening, clip: ClipMasks) -> Result:
-    """Time from opening to closing ± one frame."""
-    return clip.milliseconds(opening.opening_frame, closing_frame(opening)), clip.frame_interval_ms, opening.num_frames
+    """Time from opening to closing."""
+    return clip.milliseconds(opening.opening_frame, closing_frame(opening)), opening.num_frames
 
 
 def closing_frame(opening: Opening) -> int:
@@ -117,7 +159,7 @@ def width_profile(mask: np.ndarray, up: np.ndarray, pixel_aspect: float = 1.0) -
         up: Unit vector (x, y) ``(2,)`` roughly along the mask.
         pixel_aspect: Height of a pixel divided by its width.
     """
-    rows, columns = np.nonzero(mask)
+    rows, columns = body_pixels(mask)
     stretch = np.array([1.0, pixel_aspect])[:, None, None]
     points = (np.stack([columns, rows])[:, :, None] + SUB_PIXELS[:, None, :]) * stretch
     points = points.reshape(2, -1)

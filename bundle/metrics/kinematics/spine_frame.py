@@ -1,11 +1,12 @@
 """The C2-C4 scale and axes, fixed to the spine, in which positions do not depend on magnification or head motion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.measure import find_contours
 
+from bundle.metrics.kinematics.body import body_centers, body_pixels
 from bundle.metrics.kinematics.clip_masks import ClipMasks, NotComputableError
 
 FAN_DEGREES = np.linspace(-35.0, 35.0, 13)  # directions of the touching lines against the corner's own
@@ -37,6 +38,11 @@ class SpineFrame:
         forward = _forward(self.up, self.side)
         return np.stack([(offset * forward).sum(1), (offset * self.up).sum(1)], axis=1) * 100.0 / self.length_px
 
+    def part(self, first: int, stop: int) -> "SpineFrame":
+        """The frames from ``first`` up to ``stop``, at the length of all."""
+        c2, c4 = self.c2[first:stop], self.c4[first:stop]
+        return replace(self, c2=c2, c4=c4, num_frames=int(np.isfinite(c2[:, 0] + c4[:, 0]).sum()))
+
     @property
     def one_pixel(self) -> float:
         """The longer side of a pixel in %C2-4: the uncertainty of lengths."""
@@ -54,7 +60,7 @@ def find_spine_frame(clip: ClipMasks) -> SpineFrame:
     the median over frames.
     """
     clip.require("c2", "c4")
-    centers = {name: clip.centroid(name) for name in ("c2", "c4")}
+    centers = {name: body_centers(clip, name) for name in ("c2", "c4")}
     up = _unit(centers["c2"] - centers["c4"])
     both = np.isfinite(up[:, 0])
     if not both.any():
@@ -95,11 +101,13 @@ def _corners(clip: ClipMasks, name: str, centers: np.ndarray, forward: np.ndarra
 
 def _corner(mask: np.ndarray, direction: np.ndarray, pixel_aspect: float) -> np.ndarray:
     """Corner (x, y) in widths of a pixel that a mask ``(H, W)`` has in a direction."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    window = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(float), 4)
+    rows, columns = body_pixels(mask)
+    corner = np.array([columns.min(), rows.min()])
+    window = np.zeros((np.ptp(rows) + 9, np.ptp(columns) + 9))
+    window[rows - corner[1] + 4, columns - corner[0] + 4] = 1.0
     smooth = gaussian_filter(window, SMOOTHING_PIXELS)
     outline = np.concatenate(find_contours(smooth, min(0.5, 0.5 * smooth.max())))[:, ::-1]
-    outline = (outline - 4 + np.array([columns[0], rows[0]])) * np.array([1.0, pixel_aspect])
+    outline = (outline - 4 + corner) * np.array([1.0, pixel_aspect])
     center = outline.mean(axis=0)
     angles = np.arctan2(direction[1], direction[0]) + np.deg2rad(FAN_DEGREES)
     normals = np.stack([np.cos(angles), np.sin(angles)], axis=1)

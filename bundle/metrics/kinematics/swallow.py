@@ -1,6 +1,7 @@
 """All measures of one swallow from its masks, after ASPEKT (Steele et al. 2019) and shown with what each one needs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from numpy.typing import ArrayLike
@@ -52,24 +53,39 @@ def measure_swallow(
         ValueError: If the masks, times, aspect or visible part are malformed.
     """
     clip = ClipMasks(masks, frame_times_ms, structures, pixel_aspect)
-    edge = hidden.field_edge(clip, visible)
-    swallow = _Swallow(clip)
+    about_film = film_warnings(clip, visible)
+    measures = measure_part(clip, cache(lambda: find_spine_frame(clip)))
+    return replace(measures, warnings=(*about_film, *measures.warnings))
+
+
+def measure_part(
+    clip: ClipMasks, spine: Callable[[], SpineFrame], frames: tuple[int, int] | None = None
+) -> SwallowMeasures:
+    """Measure the swallow in some frames of a film, in the axes of the film's spine; its events count as the film's."""
+    first, stop = frames or (0, clip.num_frames)
+    part = clip if (first, stop) == (0, clip.num_frames) else clip.part(first, stop)
+    swallow = _Swallow(part, lambda: spine().part(first, stop))
     measures = [attempt(name, unit, work_out) for name, unit, work_out in swallow.table()]
-    airway = or_none(lambda: tuple(int(frame) for frame in pharynx.airway_frames(clip)))
-    warnings = [*_warnings(clip, measures), *hidden.edge_warnings(clip, edge), *swallow.warnings()]
-    return SwallowMeasures({m.name: m for m in measures}, swallow.events(), airway or (), tuple(warnings))
+    airway = or_none(lambda: tuple(first + int(frame) for frame in pharynx.airway_frames(part)))
+    return SwallowMeasures(
+        {m.name: m for m in measures},
+        {name: first + frame for name, frame in swallow.events().items()},
+        airway or (),
+        (*_warnings(part, measures), *swallow.warnings()),
+        (first, stop),
+    )
 
 
 class _Swallow:
     """Parts that several measures share, each worked out once; a call raises NotComputableError where it is missing."""
 
-    def __init__(self, clip: ClipMasks) -> None:
+    def __init__(self, clip: ClipMasks, spine: Callable[[], SpineFrame]) -> None:
         self.clip = clip
-        self.spine: Callable[[], SpineFrame] = cache(lambda: find_spine_frame(clip))
+        self.spine = cache(spine)
         self.hyoid = cache(lambda: hyoid.find_hyoid_motion(clip, self.spine()))
         self.opening = cache(lambda: sphincter.find_opening(clip, self.spine()))
         self.closing = cache(lambda: sphincter.closing_frame(self.opening()))
-        self.constriction = cache(lambda: pharynx.constriction(clip))
+        self.constriction = cache(lambda: pharynx.constriction(clip, or_none(lambda: self.hyoid().peak_frame)))
         self.residue = cache(lambda: pharynx.find_residue(clip, self.closing(), self.spine()))
         self.entry = cache(lambda: pharynx.entry_frame(clip, self.spine(), self.opening().opening_frame))
 
@@ -77,13 +93,13 @@ class _Swallow:
         """Name, unit and function of every measure."""
         clip, spine = self.clip, self.spine
         return [
-            ("c2_c4_length", "pixels", lambda: (spine().length_px, 1.0, spine().num_frames)),
+            ("c2_c4_length", "pixels", lambda: (spine().length_px, spine().num_frames)),
             *self._positions(),
             ("hyoid_speed", "%C2-4/s", lambda: hyoid.speed_result(self.hyoid(), clip)),
             ("pharyngeal_area_rest", "%(C2-4)^2", lambda: self._area(*pharynx.rest_area_px(clip, self.hyoid()))),
             ("pharyngeal_area_constriction", "%(C2-4)^2", lambda: self._area(*self.constriction()[::2])),
             ("pharyngeal_constriction_ratio", "1", lambda: pharynx.constriction_ratio(clip, self.hyoid())),
-            ("ues_maximal_width", "%C2-4", lambda: sphincter.width_result(self.opening(), spine())),
+            ("ues_maximal_width", "%C2-4", lambda: sphincter.width_result(self.opening())),
             ("ues_opening_duration", "ms", lambda: sphincter.duration_result(self.opening(), clip)),
             ("pharyngeal_transit", "ms", lambda: pharynx.transit_result(clip, self.entry(), self.closing())),
             ("residue", "%(C2-4)^2", lambda: self._area(self.residue().area_px, self.residue().num_frames)),
@@ -98,7 +114,7 @@ class _Swallow:
         def result(which: str, axis: str) -> Result:
             motion = self.hyoid()
             vector = {"rest": motion.rest, "peak": motion.peak, "excursion": motion.peak - motion.rest}[which]
-            return hyoid.position_result(vector, axis, self.spine(), motion.num_frames)
+            return hyoid.position_result(vector, axis, motion.num_frames)
 
         return [
             (f"hyoid_{which}_{axis}", "%C2-4", partial(result, which, axis))
@@ -130,12 +146,18 @@ class _Swallow:
         return [f"ues_maximal_width is known to one pixel only, {pixel:.2g} %C2-4: the walls run along the pixel grid"]
 
 
-def _warnings(clip: ClipMasks, measures: list[Measure]) -> list[str]:
-    words = []
+def film_warnings(clip: ClipMasks, visible: ArrayLike | None) -> list[str]:
+    """What limits the numbers of the whole film, in words."""
+    words = hidden.edge_warnings(clip, hidden.field_edge(clip, visible))
     if clip.times_ms is not None and clip.num_frames > 1:
         rate = 1000.0 / clip.frame_interval_ms
         if rate < SLOWEST_FRAME_RATE:
-            words.append(f"timings and kinematics change below 30 frames/s: this clip has {rate:.3g}")
+            words.insert(0, f"timings and kinematics change below 30 frames/s: this clip has {rate:.3g}")
+    return words
+
+
+def _warnings(clip: ClipMasks, measures: list[Measure]) -> list[str]:
+    words = []
     for name in USED:
         missing = int((clip.area(name) == 0).sum())
         # A bolus comes and goes and a vestibule shuts: being absent is no gap there.
