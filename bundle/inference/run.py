@@ -14,6 +14,7 @@ from torch import nn
 
 from bundle.data.clip import Clip
 from bundle.inference.folder import find_studies
+from bundle.inference.input_check import InputCheck
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
 from bundle.inference.save import SaveStudyd
@@ -26,13 +27,15 @@ from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, find_field_of_view
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """How studies are read and recorded; as for ``StudyDataset`` and ``StudyResults``."""
+    """How studies are read, checked and recorded; as for ``StudyDataset``, ``SaveStudyd`` and ``StudyResults``."""
 
     chunk_frames: int = 8
     strict: bool = False
     pixel_aspect: float | None = None
     finds_field_of_view: bool = True
     write_sources: bool = False
+    writes_refused: bool = False
+    input_check: InputCheck | None = None
     settings: Mapping[str, Any] | None = None
 
 
@@ -92,13 +95,14 @@ def segment_studies(
         options.strict,
         options.pixel_aspect,
         finds_field_of_view=options.finds_field_of_view,
+        input_check=options.input_check,
     )
     SupervisedEvaluator(
         device=torch.device("cpu"),  # the inferer moves what the network takes
         val_data_loader=DataLoader(dataset, batch_size=None, collate_fn=as_it_is),
         network=network,
         inferer=inferer,
-        postprocessing=SaveStudyd(structures, results, outputs, model),
+        postprocessing=SaveStudyd(structures, results, outputs, model, options.input_check, options.writes_refused),
         decollate=False,
     ).run()
     return results

@@ -5,18 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.transforms import Transform
 from monai.utils import CommonKeys
 
 from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip
-from bundle.inference.results import DONE, StudyResult, StudyResults
+from bundle.inference.input_check import InputCheck
+from bundle.inference.results import DONE, UNSUITABLE, StudyResult, StudyResults
 from bundle.inference.spool import SpooledStudy
 from bundle.inference.study import SegmentedStudy
-from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
-from bundle.inference.writers import SHOWS_FRAMES, WRITERS
+from bundle.inference.study_dataset import CLIP, FIRST_FRAME, IS_MIRRORED, LOOKS, SOURCE, STUDY_KEY
+from bundle.inference.writers import OF_REFUSED, SHOWS_FRAMES, WRITERS
 from bundle.keys import IMAGE
+from bundle.metrics.kinematics.verdict import Look, Verdict, judge_study
 
 
 class SaveStudyd(Transform):
@@ -27,6 +30,9 @@ class SaveStudyd(Transform):
         results: Where the study is recorded as done; its ``output_dir`` is used.
         outputs: Names in ``bundle.inference.writers.WRITERS``; by default all of them.
         model: Name and version of what made the masks, for the sidecars.
+        input_check: What has looked at the frames; a study that does not look like a lateral swallow study is refused.
+            None: no study is, and measures are refused by the masks alone.
+        writes_refused: Whether all outputs are written of a refused study, too; otherwise those of ``OF_REFUSED``.
         progress: Whether to show progress bars.
 
     Raises:
@@ -39,6 +45,8 @@ class SaveStudyd(Transform):
         results: StudyResults,
         outputs: Sequence[str] = tuple(WRITERS),
         model: Mapping[str, str] | None = None,
+        input_check: InputCheck | None = None,
+        writes_refused: bool = False,
         progress: bool = True,
     ) -> None:
         unknown = [name for name in outputs if name not in WRITERS]
@@ -48,8 +56,11 @@ class SaveStudyd(Transform):
         self.results = results
         self.outputs = tuple(outputs)
         self.model = dict(model or {})
+        self.input_check = input_check
+        self.writes_refused = writes_refused
         self.progress = progress
         self._spooled: SpooledStudy | None = None
+        self._looks: list[Look] = []
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Take a chunk of ``StudyDataset`` with its masks ``pred`` ``(n, S, H, W)``; write the study with its last one.
@@ -59,11 +70,14 @@ class SaveStudyd(Transform):
         """
         entry = dict(data)
         frames, masks = (torch.as_tensor(entry[key]).cpu().numpy() for key in (IMAGE, CommonKeys.PRED))
+        if entry[IS_MIRRORED]:
+            frames, masks = (np.ascontiguousarray(values[..., ::-1]) for values in (frames, masks))
         if entry[FIRST_FRAME] == 0:
             self._begin(masks.shape[1:])
         if self._spooled is None or self._spooled.num_frames != entry[FIRST_FRAME]:
             raise ValueError(f"a study's chunks must come one after the other, got frame {entry[FIRST_FRAME]}")
         self._spooled.add(frames, masks)
+        self._looks += entry[LOOKS]
         if entry[CLIP] is not None:
             source, key = Path(entry[SOURCE]), entry[STUDY_KEY]
             warnings = tuple(self.results.without_names(words, source) for words in entry[CLIP].warnings)
@@ -76,6 +90,7 @@ class SaveStudyd(Transform):
 
     def _begin(self, masks_shape: tuple[int, int, int]) -> None:
         self._forget()  # a study that began and could not be read to its end
+        self._looks = []
         shows_frames = not SHOWS_FRAMES.isdisjoint(self.outputs)
         self._spooled = SpooledStudy(self.results.output_dir, masks_shape, shows_frames)
 
@@ -85,10 +100,19 @@ class SaveStudyd(Transform):
         self._spooled = None
 
     def _write(self, spooled: SpooledStudy, clip: Clip, source: Path, key: str, folder: Path) -> StudyResult:
-        clip = spooled.finish(clip)
-        study = SegmentedStudy(spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest)
-        notes = (*clip.warnings, *filter(None, [WRITERS[name](study, folder) for name in self.outputs]))
+        clip, verdict = spooled.finish(clip), self._judge(spooled)
+        clip = replace(clip, warnings=(*clip.warnings, *verdict.notes)) if verdict else clip
+        study = SegmentedStudy(
+            spooled.masks, clip, self.structures, self.model, key, self.progress, spooled.brightest, verdict
+        )
+        refusal = verdict.refusal if verdict else ""
+        outputs = [name for name in self.outputs if name in OF_REFUSED or self.writes_refused or not refusal]
+        notes = (*clip.warnings, *filter(None, [WRITERS[name](study, folder) for name in outputs]))
         written = tuple(sorted(file.name for file in folder.iterdir()))
-        result = StudyResult(source, key, DONE, frames=clip.num_frames, outputs=written, notes=notes)
-        self.results.write_record(folder, result)
+        result = StudyResult(source, key, UNSUITABLE if refusal else DONE, refusal, clip.num_frames, written, notes)
+        self.results.write_record(folder, result, verdict.describe() if verdict else {})
         return result
+
+    def _judge(self, spooled: SpooledStudy) -> Verdict | None:
+        check = self.input_check
+        return None if check is None else judge_study(spooled.masks, self.structures, self._looks, check.off)

@@ -10,6 +10,7 @@ import numpy as np
 from bundle.data.clip import Clip
 from bundle.metrics.kinematics import SwallowMeasures, largest_field, measure_if_lateral
 from bundle.metrics.kinematics.clip_masks import MaskFrames
+from bundle.metrics.kinematics.verdict import Verdict
 from bundle.report.words import usable_times
 
 INTENDED_USE = "research use only, not for diagnosis"
@@ -29,6 +30,7 @@ class SegmentedStudy:
         key: What it is called in the results.
         progress: Whether to show progress bars.
         brightest: Each pixel's highest value over all frames ``(H, W)``, for the visible field; None: all is visible.
+        verdict: Whether it looks like a lateral swallow study. None: its masks alone are asked.
 
     Raises:
         ValueError: If the masks are not on the clip's grid, or not one channel per structure.
@@ -41,6 +43,7 @@ class SegmentedStudy:
     key: str = ""
     progress: bool = False
     brightest: np.ndarray | None = None
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         clip = self.clip
@@ -53,10 +56,10 @@ class SegmentedStudy:
 
     @cached_property
     def measures(self) -> SwallowMeasures:
-        """Clinical measures, worked out once for the table and the report; refused where the masks are of no neck."""
+        """Clinical measures, worked out once for the table and the report; refused where the study is."""
         visible = None if self.brightest is None else largest_field(self.brightest)
         times = usable_times(self.clip)
-        return measure_if_lateral(self.masks, times, self.structures, self.clip.pixel_aspect, visible)
+        return measure_if_lateral(self.masks, times, self.structures, self.clip.pixel_aspect, visible, self.verdict)
 
     def measure_rows(self) -> list[dict[str, Any]]:
         """A row for every measure, by the columns of ``measures.csv``; the reason says why a value is None."""

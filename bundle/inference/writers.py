@@ -117,7 +117,7 @@ def write_measures(study: SegmentedStudy, folder: Path) -> str:
         "warnings": list(measures.warnings),
     }
     write_json(folder / "measures.json", content)
-    return measures.refusal
+    return ""
 
 
 def write_seg(study: SegmentedStudy, folder: Path) -> str:
@@ -172,6 +172,9 @@ WRITERS: dict[str, Callable[[SegmentedStudy, Path], str]] = {
 
 SHOWS_FRAMES = frozenset({"overlay", "report", "capture"})
 """Outputs that need the frames besides the masks."""
+
+OF_REFUSED = frozenset({"measures", "report"})
+"""Outputs that say why a study is refused; of such a study no others are written unless they are asked for."""
 
 
 def _too_long(output: str, most_frames: int) -> str:

@@ -2,7 +2,7 @@
 
 from bundle.metrics.kinematics.clip_masks import Measure, SwallowMeasures
 from bundle.metrics.kinematics.hidden import largest_field, visible_field
-from bundle.metrics.kinematics.lateral import measure_if_lateral
 from bundle.metrics.kinematics.swallow import measure_swallow
+from bundle.metrics.kinematics.verdict import measure_if_lateral
 
 __all__ = ["Measure", "SwallowMeasures", "largest_field", "measure_if_lateral", "measure_swallow", "visible_field"]
