@@ -116,9 +116,17 @@ class StudyResults:
 
     def write_record(self, folder: Path, result: StudyResult, input_check: Mapping[str, Any]) -> None:
         """Write what ``find_finished`` reads into a study's folder, as its last file, with the verdict about it."""
-        record = {"key": result.key, "status": result.status, "reason": result.reason, "settings": self.settings_id}
-        record |= {"frames": result.frames, "outputs": list(result.outputs), "notes": list(result.notes)}
-        write_json(folder / STUDY_RECORD, {**record, "input_check": dict(input_check)})
+        record = {
+            "key": result.key,
+            "status": result.status,
+            "reason": result.reason,
+            "settings": self.settings_id,
+            "frames": result.frames,
+            "outputs": list(result.outputs),
+            "notes": list(result.notes),
+            "input_check": dict(input_check),
+        }
+        write_json(folder / STUDY_RECORD, record)
 
     def find_finished(self, key: str, source: Path) -> StudyResult | None:
         """The result that an earlier run has left for this content, if its settings were the same and it is whole."""
