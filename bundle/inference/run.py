@@ -13,6 +13,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from bundle.data.clip import Clip
+from bundle.inference.checked_studies import CheckedStudies
 from bundle.inference.folder import find_studies
 from bundle.inference.input_check import InputCheck
 from bundle.inference.predictor import ClipInferer
@@ -95,11 +96,11 @@ def segment_studies(
         options.strict,
         options.pixel_aspect,
         finds_field_of_view=options.finds_field_of_view,
-        input_check=options.input_check,
     )
+    checked = dataset if options.input_check is None else CheckedStudies(dataset, options.input_check)
     SupervisedEvaluator(
         device=torch.device("cpu"),  # the inferer moves what the network takes
-        val_data_loader=DataLoader(dataset, batch_size=None, collate_fn=as_it_is),
+        val_data_loader=DataLoader(checked, batch_size=None, collate_fn=as_it_is),
         network=network,
         inferer=inferer,
         postprocessing=SaveStudyd(structures, results, outputs, model, options.input_check, options.writes_refused),

@@ -12,11 +12,12 @@ from monai.utils import CommonKeys
 
 from bundle.atomic import atomic_folder
 from bundle.data.clip import Clip
+from bundle.inference.checked_studies import IS_MIRRORED, LOOKS
 from bundle.inference.input_check import InputCheck
 from bundle.inference.results import DONE, UNSUITABLE, StudyResult, StudyResults
 from bundle.inference.spool import SpooledStudy
 from bundle.inference.study import SegmentedStudy
-from bundle.inference.study_dataset import CLIP, FIRST_FRAME, IS_MIRRORED, LOOKS, SOURCE, STUDY_KEY
+from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
 from bundle.inference.writers import OF_REFUSED, SHOWS_FRAMES, WRITERS
 from bundle.keys import IMAGE
 from bundle.metrics.kinematics.verdict import Look, Verdict, judge_study
@@ -70,14 +71,14 @@ class SaveStudyd(Transform):
         """
         entry = dict(data)
         frames, masks = (torch.as_tensor(entry[key]).cpu().numpy() for key in (IMAGE, CommonKeys.PRED))
-        if entry[IS_MIRRORED]:
+        if entry.get(IS_MIRRORED):
             frames, masks = (np.ascontiguousarray(values[..., ::-1]) for values in (frames, masks))
         if entry[FIRST_FRAME] == 0:
             self._begin(masks.shape[1:])
         if self._spooled is None or self._spooled.num_frames != entry[FIRST_FRAME]:
             raise ValueError(f"a study's chunks must come one after the other, got frame {entry[FIRST_FRAME]}")
         self._spooled.add(frames, masks)
-        self._looks += entry[LOOKS]
+        self._looks += entry.get(LOOKS, [])
         if entry[CLIP] is not None:
             source, key = Path(entry[SOURCE]), entry[STUDY_KEY]
             warnings = tuple(self.results.without_names(words, source) for words in entry[CLIP].warnings)

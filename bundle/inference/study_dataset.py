@@ -1,7 +1,6 @@
 """Studies one by one, in chunks of frames, for MONAI's evaluator; what cannot be read is recorded and left out."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,18 @@ from bundle.data.prefetch import prefetched
 from bundle.data.reader import check_aspect, with_aspect
 from bundle.data.readers import FrameChunk, stream_clip
 from bundle.inference.folder import Study, study_key
-from bundle.inference.input_check import InputCheck
 from bundle.inference.results import DUPLICATE, NO_IMAGE, REFUSED, StudyResult, StudyResults
 from bundle.keys import FIELD_OF_VIEW, FRAME, IMAGE, PIXEL_ASPECT
 from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, Window, find_field_of_view
 
 STUDY_KEY, SOURCE, FIRST_FRAME, CLIP = "study_key", "source", "first_frame", "clip"
-LOOKS, IS_MIRRORED = "looks", "is_mirrored"
-
-MIRRORED = "the patient looks to the other side than those that the model knows: the network saw the mirror image"
 
 
 class StudyDataset(IterableDataset):
     """Yields every study that is to be done and can be read, in chunks that are batches: no collating.
 
-    A chunk is ``{"image": (n, 1, H, W), "study_key", "source", "first_frame", "clip", "looks", "is_mirrored"}``: with
-    first frame 0 whatever came before of the study is void; the last one has the ``Clip`` without frames, the others
-    None. ``looks`` are of the frames that ``input_check`` has looked at. Of a study in which the patient looks to the
-    other side ``image`` is the mirror image, and ``is_mirrored`` is true.
+    A chunk is ``{"image": (n, 1, H, W), "study_key", "source", "first_frame", "clip"}``: with first frame 0 whatever
+    came before of the study is void; the last one has the ``Clip`` without frames, the others None.
 
     Studies that an earlier run has finished are recorded and left out. Iterable, since only reading shows how many
     there are: one damaged file must not stop the others. A study that turns out damaged after some of its chunks is
@@ -49,7 +42,6 @@ class StudyDataset(IterableDataset):
         finds_field_of_view: Whether the network looks at the picture without a recording's black border, as found in
             the first frames of each study. Masks are of the whole frame all the same.
         finished: Called with each study, while its files are there, and what became of it.
-        input_check: Looks at frames before they are segmented. None: nothing does.
 
     Raises:
         ValueError: If ``chunk_frames`` or ``pixel_aspect`` is not positive.
@@ -65,7 +57,6 @@ class StudyDataset(IterableDataset):
         progress: bool = True,
         finds_field_of_view: bool = True,
         finished: Callable[[Study, StudyResult], None] | None = None,
-        input_check: InputCheck | None = None,
     ) -> None:
         if chunk_frames < 1:
             raise ValueError(f"chunk_frames must be positive, got {chunk_frames}")
@@ -78,7 +69,6 @@ class StudyDataset(IterableDataset):
         self.progress = progress
         self.finds_field_of_view = finds_field_of_view
         self.finished = finished
-        self.input_check = input_check
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if get_worker_info() is not None:
@@ -111,12 +101,12 @@ class StudyDataset(IterableDataset):
         items = prefetched(self._shown(stream_clip(study, self.chunk_frames, self.strict)))
         bar = tqdm(desc="segment", unit="frame", disable=not self.progress, leave=False)
         try:
-            for item, shown in items:
+            for item, image in items:
                 is_void = isinstance(item, FrameChunk) and item.first == 0  # decoding has started anew
                 if waiting and not is_void:
                     yield {**waiting, CLIP: item if isinstance(item, Clip) else None}
                 if isinstance(item, FrameChunk):
-                    waiting = {**shown, FIRST_FRAME: item.first, STUDY_KEY: key, SOURCE: str(_path_of(study))}
+                    waiting = {IMAGE: image, FIRST_FRAME: item.first, STUDY_KEY: key, SOURCE: str(_path_of(study))}
                     bar.total, bar.n = item.expected, item.first
                     bar.update(len(item.stored))
         except UnreadableStudyError as error:
@@ -128,14 +118,13 @@ class StudyDataset(IterableDataset):
 
     def _shown(
         self, items: Iterator[FrameChunk | Clip]
-    ) -> Generator[tuple[FrameChunk | Clip, dict[str, Any]], None, None]:
+    ) -> Generator[tuple[FrameChunk | Clip, MetaTensor | None], None, None]:
         """Chunks with the frames as the network takes them; the clip with the user's word about its pixels.
 
         Chunks are held until there are as many frames as the field of view is looked for in.
         """
         held: list[tuple[FrameChunk, np.ndarray]] = []
         view: Window | None = None
-        is_mirrored = False
         for item in items:
             if isinstance(item, FrameChunk):
                 if item.first == 0:  # also where decoding has started anew
@@ -147,30 +136,16 @@ class StudyDataset(IterableDataset):
                 whole = Window.whole(*frames[0].shape[-2:])
                 seen = np.concatenate(frames)[:FRAMES_LOOKED_AT]
                 view = find_field_of_view(seen) if self.finds_field_of_view else whole
-                is_mirrored = self._is_mirrored(seen, view, self._aspect(held[0][0]))
             if view is not None:
-                yield from ((chunk, self._seen(chunk, frames, view, is_mirrored)) for chunk, frames in held)
+                yield from ((chunk, self._image(chunk, frames, view)) for chunk, frames in held)
                 held = []
             if isinstance(item, Clip):
-                clip = with_aspect(item, self.pixel_aspect)
-                yield replace(clip, warnings=(*clip.warnings, MIRRORED)) if is_mirrored else clip, {}
+                yield with_aspect(item, self.pixel_aspect), None
 
-    def _seen(self, chunk: FrameChunk, frames: np.ndarray, view: Window, is_mirrored: bool) -> dict[str, Any]:
-        """A chunk as the network sees it, and what the check makes of it."""
-        if is_mirrored:
-            columns = frames.shape[-1]
-            frames = np.ascontiguousarray(frames[..., ::-1])
-            view = view._replace(left=columns - view.right, right=columns - view.left)
-        aspect = self._aspect(chunk)
+    def _image(self, chunk: FrameChunk, frames: np.ndarray, view: Window) -> MetaTensor:
+        aspect = chunk.pixel_aspect if self.pixel_aspect is None or chunk.has_spacing else self.pixel_aspect
         meta = {PIXEL_ASPECT: aspect, FRAME: chunk.first, FIELD_OF_VIEW: view}
-        looks = [] if self.input_check is None else self.input_check.look(frames, chunk.first, view, aspect)
-        return {IMAGE: MetaTensor(torch.from_numpy(frames), meta=meta), LOOKS: looks, IS_MIRRORED: is_mirrored}
-
-    def _is_mirrored(self, frames: np.ndarray, view: Window, aspect: float) -> bool:
-        return self.input_check is not None and self.input_check.is_mirrored(frames, view, aspect)
-
-    def _aspect(self, chunk: FrameChunk) -> float:
-        return chunk.pixel_aspect if self.pixel_aspect is None or chunk.has_spacing else self.pixel_aspect
+        return MetaTensor(torch.from_numpy(frames), meta=meta)
 
 
 def as_it_is(chunk: dict[str, Any]) -> dict[str, Any]:

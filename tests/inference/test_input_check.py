@@ -14,11 +14,11 @@ from PIL import Image
 
 from bundle.data.readers import read_clip
 from bundle.export.model_card import load_segmenter
+from bundle.inference.checked_studies import MIRRORED
 from bundle.inference.folder import study_key
 from bundle.inference.input_check import EVERY, InputCheck, load_input_check, statistics_path
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.run import StudyOptions, segment_studies
-from bundle.inference.study_dataset import MIRRORED
 from bundle.metrics.kinematics.verdict import UNLIKE
 from bundle.paths import ROOT
 from bundle.phantom.study import generate_study
