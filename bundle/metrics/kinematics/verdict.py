@@ -25,8 +25,8 @@ ALL_RULES = 0.9
 """Share of all rules that holds, of those that can be asked."""
 MOST_FRAMES = 32
 """Frames whose masks are asked, evenly spread."""
-LONGEST_SIDE = 256
-"""Of masks that are asked, in pixels; of larger ones only every second, third ... row and column is taken."""
+LARGE = 256
+"""Pixels of the longer side of masks, above which only every second row and column is asked."""
 
 NOTHING_FOUND = np.full((2, len(RULES)), np.nan)
 """Answers of a frame whose masks show nothing of a neck."""
@@ -157,7 +157,7 @@ def _spread(num_frames: int) -> list[int]:
 
 def _ask(masks: ArrayLike, structures: Sequence[str]) -> np.ndarray:
     """Each rule's answer in a frame ``(2, R)``, for a patient who looks to the right, and to the left."""
-    step = -(-max(np.shape(masks)[1:]) // LONGEST_SIDE)
+    step = 2 if max(np.shape(masks)[1:]) > LARGE else 1
     seen = np.asarray(masks, bool)[:, ::step, ::step]
     if not any(mask.any() for mask, name in zip(seen, structures, strict=True) if name in NECK):
         return NOTHING_FOUND
