@@ -91,6 +91,7 @@ def demo_stages(folder: Path) -> list[Stage]:
                 "input": str(folder / "input"),
                 "output_dir": str(folder / "inference"),
                 "checkpoint": model,
+                "writes_refused": True,
             },
             run_id="run",
         ),

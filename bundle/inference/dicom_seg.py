@@ -49,6 +49,7 @@ from bundle.structures import COLORS
 
 SERIES_DESCRIPTION = "Automatic masks, research use only; positions are fictitious"  # LO: at most 64 characters
 EDITED_SERIES_DESCRIPTION = "Annotators' masks, research use only; positions are fictitious"
+REFUSED_SERIES_DESCRIPTION = "Automatic masks of what is no lateral swallow study; not for use"
 
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 SPACE = Code("309825002", "SCT", "Spatial and Relational Concept")
@@ -144,7 +145,7 @@ def write_dicom_seg(
     with odd_values_kept():
         headers = [read_source_header(path, "DICOM SEG") for path in paths]
         segmentation = _segment(study, _make_sources(headers, clip, pseudonym), origins)
-        _correct(segmentation, headers[0])
+        _correct(segmentation, headers[0], "" if study.verdict is None else f"; input check: {study.verdict.words}")
         segmentation.ContentCreatorName = _person_name(creator)
         if keep_identity:
             identify(segmentation, headers[0])
@@ -167,6 +168,7 @@ def _segment(
     """All but the masks: a stand-in of one pixel each, since highdicom wants all in one array, and takes its time."""
     is_first = np.arange(len(study.structures)) == 0
     name, version = name_and_version(study.model)
+    description = REFUSED_SERIES_DESCRIPTION if study.verdict and study.verdict.reason else SERIES_DESCRIPTION
     is_automatic = all(origin.kind == "AUTOMATIC" for origin in origins)
     return hd.seg.Segmentation(
         source_images=sources,
@@ -183,7 +185,7 @@ def _segment(
         device_serial_number="not stated",
         content_label="VFSS_MASKS",
         content_description=_describe_spacing(study.clip),
-        series_description=SERIES_DESCRIPTION if is_automatic else EDITED_SERIES_DESCRIPTION,
+        series_description=description if is_automatic else EDITED_SERIES_DESCRIPTION,
         omit_empty_frames=True,  # all but the first structure's, until `_items_of_all`
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
@@ -322,10 +324,10 @@ def _person_name(name: str) -> str:
     return "".join(" " if letter in "\\^=" or not letter.isprintable() else letter for letter in name)[:64].strip()
 
 
-def _correct(segmentation: Dataset, header: Dataset) -> None:
+def _correct(segmentation: Dataset, header: Dataset, comment: str) -> None:
     """Put in what highdicom could not know: the sources' real class, the private coding scheme, the intended use."""
     for element in segmentation.iterall():
         if element.keyword == "ReferencedSOPClassUID":
             element.value = header.SOPClassUID
     declare_own_codes(segmentation)
-    segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}"
+    segmentation.ImageComments = f"{INTENDED_USE}; {NOMINAL_GEOMETRY}{comment}"

@@ -15,6 +15,8 @@ from bundle.atomic import append_csv, write_csv, write_json
 from bundle.data.sources import STUDY_RECORD, TABLE, LeftOut, shown
 
 DONE, REFUSED, DUPLICATE, NO_IMAGE, LEFT_OUT = "done", "refused", "duplicate", "no image", "left out"
+UNSUITABLE = "no swallow"
+"""Read and segmented, and refused by the input check: it does not look like a lateral swallow study. No failure."""
 COLUMNS = ["key", "status", "reason", "frames", "outputs", "notes"]
 SOURCE_COLUMNS = ["key", "source"]
 SOURCE_TABLE = "sources.csv"
@@ -112,10 +114,19 @@ class StudyResults:
         """The same words without the names of the source's files, which may name a patient."""
         return self._names.hide(words, source)
 
-    def write_record(self, folder: Path, result: StudyResult) -> None:
-        """Write what ``find_finished`` reads into a study's folder, as its last file."""
-        record = {"key": result.key, "settings": self.settings_id, "frames": result.frames}
-        write_json(folder / STUDY_RECORD, {**record, "outputs": list(result.outputs), "notes": list(result.notes)})
+    def write_record(self, folder: Path, result: StudyResult, input_check: Mapping[str, Any]) -> None:
+        """Write what ``find_finished`` reads into a study's folder, as its last file, with the verdict about it."""
+        record = {
+            "key": result.key,
+            "status": result.status,
+            "reason": result.reason,
+            "settings": self.settings_id,
+            "frames": result.frames,
+            "outputs": list(result.outputs),
+            "notes": list(result.notes),
+            "input_check": dict(input_check),
+        }
+        write_json(folder / STUDY_RECORD, record)
 
     def find_finished(self, key: str, source: Path) -> StudyResult | None:
         """The result that an earlier run has left for this content, if its settings were the same and it is whole."""
@@ -126,7 +137,8 @@ class StudyResults:
             record = json.loads((folder / STUDY_RECORD).read_text(encoding="utf-8"))
             outputs, notes = tuple(record["outputs"]), tuple(record["notes"])
             if record["settings"] == self.settings_id and set(outputs) <= set(os.listdir(folder)):
-                return StudyResult(source, key, DONE, FINISHED_EARLIER, record["frames"], outputs, notes)
+                reason = "; ".join(filter(None, [record["reason"], FINISHED_EARLIER]))
+                return StudyResult(source, key, record["status"], reason, record["frames"], outputs, notes)
         except (OSError, ValueError, KeyError, TypeError):
             pass  # there is none, or it is not ours: the study is done again
         return None
@@ -137,7 +149,7 @@ class StudyResults:
 
     @property
     def exit_status(self) -> int:
-        """0 if every study is segmented (or is the same as one that is), else 1."""
+        """0 if every study could be read and segmented (or is the same as one that is), else 1."""
         return int(not self.studies or any(study.status == REFUSED for study in self.studies))
 
     def format_table(self) -> str:
@@ -149,7 +161,11 @@ class StudyResults:
             for name, study in zip(names, self.studies, strict=True)
         ]
         statuses = Counter(study.status for study in self.studies)
-        counts = [f"{statuses[status]} {status}" for status in (DONE, DUPLICATE, NO_IMAGE, REFUSED) if statuses[status]]
+        counts = [
+            f"{statuses[status]} {status}"
+            for status in (DONE, UNSUITABLE, DUPLICATE, NO_IMAGE, REFUSED)
+            if statuses[status]
+        ]
         total = f"{', '.join(counts) or 'no study'}: {shown(self.output_dir / TABLE)}"
         return "\n".join([*lines, *self.left_out.lines(), total])
 

@@ -13,7 +13,9 @@ from monai.inferers import Inferer
 from torch import nn
 
 from bundle.data.clip import Clip
+from bundle.inference.checked_studies import CheckedStudies
 from bundle.inference.folder import find_studies
+from bundle.inference.input_check import InputCheck
 from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.predictor import ClipInferer
 from bundle.inference.results import StudyResults
@@ -27,7 +29,7 @@ from bundle.transforms.field_of_view import FRAMES_LOOKED_AT, find_field_of_view
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """How studies are read and recorded; as for ``StudyDataset`` and ``StudyResults``.
+    """How studies are read, checked and recorded; as for ``StudyDataset``, ``SaveStudyd`` and ``StudyResults``.
 
     Attributes:
         holds_together: Whether masks go through ``HoldTogether``, as they do in the configs.
@@ -38,6 +40,7 @@ class StudyOptions:
     pixel_aspect: float | None = None
     finds_field_of_view: bool = True
     write_sources: bool = False
+    input_check: InputCheck | None = None
     settings: Mapping[str, Any] | None = None
     holds_together: bool = True
 
@@ -100,13 +103,19 @@ def segment_studies(
         options.pixel_aspect,
         finds_field_of_view=options.finds_field_of_view,
     )
+    checked = dataset if options.input_check is None else CheckedStudies(dataset, options.input_check)
     SupervisedEvaluator(
         device=torch.device("cpu"),  # the inferer moves what the network takes
-        val_data_loader=DataLoader(dataset, batch_size=None, collate_fn=as_it_is),
+        val_data_loader=DataLoader(checked, batch_size=None, collate_fn=as_it_is),
         network=network,
         inferer=inferer,
         postprocessing=SaveStudyd(
-            structures, results, outputs, model, HoldTogether(structures) if options.holds_together else None
+            structures,
+            results,
+            outputs,
+            model,
+            HoldTogether(structures) if options.holds_together else None,
+            input_check=options.input_check,
         ),
         decollate=False,
     ).run()

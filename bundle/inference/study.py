@@ -11,6 +11,7 @@ import numpy as np
 from bundle.data.clip import Clip
 from bundle.metrics.kinematics import FilmMeasures, largest_field, measure_if_lateral
 from bundle.metrics.kinematics.clip_masks import MaskFrames
+from bundle.metrics.kinematics.verdict import Verdict
 from bundle.metrics.measured_errors import UNMEASURED, MeasuredErrors
 from bundle.metrics.reliability import measure_rows
 from bundle.report.words import usable_times
@@ -32,6 +33,7 @@ class SegmentedStudy:
         progress: Whether to show progress bars.
         brightest: Each pixel's highest value over all frames ``(H, W)``, for the visible field; None: all is visible.
         errors: What is known of the errors of the model's measures.
+        verdict: Whether it looks like a lateral swallow study. None: its masks alone are asked.
 
     Raises:
         ValueError: If the masks are not on the clip's grid, or not one channel per structure.
@@ -45,6 +47,7 @@ class SegmentedStudy:
     progress: bool = False
     brightest: np.ndarray | None = None
     errors: MeasuredErrors = UNMEASURED
+    verdict: Verdict | None = None
     _measuring: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,12 +61,12 @@ class SegmentedStudy:
 
     @cached_property
     def measures(self) -> FilmMeasures:
-        """Measures of each swallow, worked out once for table and report; refused where the masks are of no neck."""
+        """Measures of each swallow, worked out once for the table and the report; refused where the study is."""
         with self._measuring:  # the outputs are written at the same time
             if "measures" not in self.__dict__:
                 visible = None if self.brightest is None else largest_field(self.brightest)
                 times, aspect = usable_times(self.clip), self.clip.pixel_aspect
-                found = measure_if_lateral(self.masks, times, self.structures, aspect, visible)
+                found = measure_if_lateral(self.masks, times, self.structures, aspect, visible, self.verdict)
                 self.__dict__["measures"] = self.errors.of_film(found)
             return self.__dict__["measures"]
 

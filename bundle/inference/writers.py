@@ -127,7 +127,7 @@ def write_measures(study: SegmentedStudy, folder: Path) -> str:
         "warnings": list(film.warnings),
     }
     write_json(folder / "measures.json", content)
-    return film.refusal or film.no_swallow
+    return _refused_by_masks(study) or film.no_swallow
 
 
 def _describe_swallow(number: int | None, swallow: SwallowMeasures) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def write_sr(study: SegmentedStudy, folder: Path) -> str:
         write_dicom_sr(study, folder / "measures.dcm")
     except NoDicomSourceError as error:
         return str(error)
-    return study.measures.refusal
+    return _refused_by_masks(study)
 
 
 def write_capture(study: SegmentedStudy, folder: Path) -> str:
@@ -194,6 +194,14 @@ WRITERS: dict[str, Callable[[SegmentedStudy, Path], str]] = {
 
 SHOWS_FRAMES = frozenset({"overlay", "report", "capture"})
 """Outputs that need the frames besides the masks."""
+
+OF_REFUSED = frozenset({"measures", "report"})
+"""Outputs that say why a study is refused; of such a study no others are written unless they are asked for."""
+
+
+def _refused_by_masks(study: SegmentedStudy) -> str:
+    """Why nothing is measured, where no input check has said it of the whole study."""
+    return study.measures.refusal if study.verdict is None else ""
 
 
 def _too_long(output: str, most_frames: int) -> str:

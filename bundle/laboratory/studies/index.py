@@ -12,6 +12,7 @@ OTHERS = {
     "inside.md": "Looking inside: features before and after distillation, and the worst frames",
     "slices.md": "Slices of a 3-D volume (real CT)",
     "sim_to_real.md": "The shipped model on a real film",
+    "input_check.md": "The input check: what is refused as no swallow",
 }
 """Made by scripts of their own."""
 

@@ -3,8 +3,8 @@
 from bundle.metrics.kinematics.clip_masks import FilmMeasures, Measure, SwallowMeasures
 from bundle.metrics.kinematics.film import measure_film
 from bundle.metrics.kinematics.hidden import largest_field, visible_field
-from bundle.metrics.kinematics.lateral import measure_if_lateral
 from bundle.metrics.kinematics.swallow import measure_swallow
+from bundle.metrics.kinematics.verdict import measure_if_lateral
 
 __all__ = [
     "FilmMeasures",
