@@ -193,6 +193,9 @@ reason or since nothing can be seen. Model `{model}`, statistics of {kilobytes} 
 
 {swallows}
 
+A frame of an accepted film may be refused: where the masks of a real film go wrong, as in the swallow itself, too few
+rules hold in that frame, and enough in the film.
+
 The real swallow is one film of one healthy adult ([measured](sim_to_real.md) without true masks). It was not used to
 set the limit, but who built the check knew it.
 

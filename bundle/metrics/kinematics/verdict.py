@@ -173,8 +173,8 @@ def _judge_frame(
     """One frame as if it were a study."""
     known = [] if answers is None else [answers]
     reason = exposure or _reason([] if distance is None else [distance], known, is_neck)
-    is_known = answers is not None and not np.isnan(answers).all()
-    rules = float(np.nanmean(answers, axis=1).max()) if is_known else None
+    is_unknown = answers is None or np.isnan(answers).all()
+    rules = None if answers is None or is_unknown else float(np.nanmean(answers, axis=1).max())
     return FrameVerdict(frame, distance, rules, reason)
 
 
