@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.metrics.kinematics import measure_if_lateral, measure_swallow
+from bundle.metrics.kinematics import measure_film, measure_if_lateral
 from bundle.metrics.kinematics.verdict import NO_NECK, NOTHING_SEEN, UNLIKE, Look, Verdict, judge_study
 from bundle.phantom.study import generate_study
 from bundle.structures import STRUCTURES
@@ -25,7 +25,7 @@ def test_a_neck_is_measured_as_ever_whichever_way_it_faces(domain):
     masks = generate_study(3, size=160, num_frames=8, domain=domain).masks.astype(bool)
     for seen in (masks, masks[..., ::-1]):
         measures = measure_if_lateral(seen, None)
-        assert measures == measure_swallow(seen, None)
+        assert measures == measure_film(seen, None)
         assert measures.refusal == ""
 
 
@@ -42,12 +42,13 @@ def test_a_neck_is_measured_as_ever_whichever_way_it_faces(domain):
     ids=["upside down", "structures exchanged", "nothing", "no hyoid", "no C3 nor pharynx", "specks"],
 )
 def test_nothing_is_measured_where_the_structures_do_not_stand_as_a_necks(masks, change):
-    measures = measure_if_lateral(np.ascontiguousarray(change(masks)), np.arange(8) * 40.0)
-    refusal = measures.refusal
-    assert refusal == f"this does not look like a lateral swallow study: {NO_NECK}, so nothing is measured"
+    film = measure_if_lateral(np.ascontiguousarray(change(masks)), np.arange(8) * 40.0)
+    (measures,) = film.swallows
+    refusal = f"this does not look like a lateral swallow study: {NO_NECK}, so nothing is measured"
+    assert (film.refusal, film.warnings, film.numbered()) == (refusal, (), [(None, measures)])
     assert {measure.value for measure in measures.measures.values()} == {None}
     assert {measure.reason for measure in measures.measures.values()} == {f"not computable: {refusal}"}
-    assert (measures.events, measures.airway_frames, measures.warnings) == ({}, (), (refusal,))
+    assert (measures.events, measures.airway_frames, measures.warnings) == ({}, (), ())
 
 
 def test_nothing_is_measured_of_a_neck_that_was_refused(masks):

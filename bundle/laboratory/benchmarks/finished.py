@@ -58,7 +58,7 @@ def write_finished(folder: Path, count: int, write: Callable[[Path, int], Path])
         written.mkdir(parents=True)
         for name in OUTPUTS:
             (written / name).touch()
-        results.write_record(written, result)
+        results.write_record(written, result, {})
 
 
 def _write_film(folder: Path, index: int) -> Path:

@@ -1,6 +1,7 @@
 """What holding masks together does: parts, flicker, Dice and HD95 before and after, on synthetic swallows and films."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from scipy import ndimage
 from tqdm import trange
 
 from bundle.atomic import write_json
+from bundle.data.clip import Clip
 from bundle.data.readers import read_clip
 from bundle.inference.parts.hold_together import HoldTogether
 from bundle.inference.parts.pieces import EIGHT_NEIGHBORS
@@ -19,7 +21,7 @@ from bundle.metrics.overlap import dice, hausdorff_95
 from bundle.phantom.study import Domain, generate_study
 from bundle.segmentation.segmenter import Segmenter
 from bundle.structures import MANY_PARTS
-from bundle.transforms.field_of_view import view_of_clip
+from bundle.transforms.field_of_view import Window, view_of_clip
 
 FIRST_SEED = 37_000_000
 """Patients of no data set and of no teacher's training."""
@@ -53,9 +55,8 @@ def measure_parts(
         rows += _rows(f"phantom, {domain}", segmenter.structures, tallies)
     for number, film in enumerate(films, start=1):
         clip, tallies = read_clip(film), {BEFORE: MaskTally(), AFTER: MaskTally()}
-        window = (..., *view_of_clip(clip).slices())
-        frames = _predicted(segmenter, clip.num_frames, lambda t, c=clip, w=window: c.frame(t)[w], clip.pixel_aspect)
-        _count(frames, hold, tallies)
+        seen = partial(_frame, clip, view_of_clip(clip))
+        _count(_predicted(segmenter, clip.num_frames, seen, clip.pixel_aspect), hold, tallies)
         rows += _rows(f"film {number}", segmenter.structures, tallies)
     write_json(Path(output_dir) / "parts.json", {"patients": num_patients, "size": SIZE, "rows": rows})
     return rows
@@ -118,6 +119,10 @@ def format_parts(rows: Sequence[Row]) -> str:
             cells = [f"{_mean(group, BEFORE, name)} → {_mean(group, AFTER, name)}" for name in columns]
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines[1:])
+
+
+def _frame(clip: Clip, view: Window, index: int) -> np.ndarray:
+    return clip.frame(index)[(..., *view.slices())]
 
 
 def _predicted(
