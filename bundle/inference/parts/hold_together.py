@@ -101,7 +101,7 @@ class HeldFilm:
 
     def _take(self) -> np.ndarray:
         pieces = self._waiting.popleft()
-        masks = np.zeros((len(pieces), *self._frame_shape), bool)
+        masks: np.ndarray = np.zeros((len(pieces), *self._frame_shape), bool)
         for number, found in enumerate(pieces):
             part = self._tracks[number].take() if number in self._tracks else None
             if found is not None:

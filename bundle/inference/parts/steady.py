@@ -17,7 +17,8 @@ class SteadyMasks:
     def __init__(self, structures: Sequence[str]) -> None:
         self._slow = [number for number, name in enumerate(structures) if name in SLOW]
         self._newest: list[np.ndarray] = []  # the newest frame, all structures; empty before the first
-        self._before = self._now = np.zeros((0, 0, 0), bool)  # slow structures of the frame before it, and of it
+        self._before: np.ndarray = np.zeros((0, 0, 0), bool)  # slow structures of the frame before it
+        self._now: np.ndarray = self._before  # and of it
 
     def add(self, masks: np.ndarray) -> list[np.ndarray]:
         """Take the next frame ``(S, H, W)`` bool, which may not change until it comes back; give the one before it."""
