@@ -49,8 +49,9 @@ def check() -> InputCheck:
 def segment(tmp_path, segmenter, check):
     """Studies of a file or folder through the product, with the shipped model."""
 
-    def run(source: Path, outputs=("measures",), **options):
-        options = StudyOptions(input_check=check, **options)
+    def run(source: Path, outputs=("measures",), writes_refused=False, **options):
+        used = load_input_check(MODEL, writes_refused) if writes_refused else check
+        options = StudyOptions(input_check=used, **options)
         inferer = ClipInferer(segmenter.image_size, progress=False)
         return segment_studies(source, tmp_path / "out", segmenter, inferer, STRUCTURES, outputs, None, options)
 
@@ -90,10 +91,6 @@ def others() -> dict[str, np.ndarray]:
         "a swallow on its side": phantom.T,
         **{name: photograph(name) for name in PHOTOGRAPHS},
     }
-
-
-def refused_of(result) -> str:
-    return json.loads((result.folder / "study.json").read_text())["input_check"]["refusal"]
 
 
 def test_the_shipped_statistics_are_small_and_belong_to_the_shipped_weights(check):
