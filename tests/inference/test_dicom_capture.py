@@ -8,7 +8,7 @@ import pytest
 
 from bundle.data.readers import read_clip
 from bundle.inference import writers
-from bundle.inference.overlay import OverlayPainter
+from bundle.inference.overlay import DISPLAY_RATE, OverlayPainter
 from bundle.inference.study import SegmentedStudy
 from bundle.inference.writers import write_capture
 from bundle.metrics.cropped import cropped
@@ -33,7 +33,7 @@ def test_a_viewer_sees_the_frames_of_the_overlay(tmp_path, study):
     shown = np.stack([painter.draw(index, cropped(study.masks, index)) for index in range(study.clip.num_frames)])
     assert capture.pixel_array.shape == shown.shape
     assert np.abs(capture.pixel_array.astype(int) - shown).mean() < 2
-    assert float(capture.FrameTime) == pytest.approx(study.interval_ms, rel=0.01)
+    assert float(capture.FrameTime) == pytest.approx(study.interval_ms or 1000 / DISPLAY_RATE, rel=0.01)
 
 
 def test_it_refers_to_its_source_and_names_nobody(tmp_path, study):
