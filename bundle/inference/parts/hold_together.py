@@ -12,14 +12,14 @@ from bundle.structures import MANY_PARTS, STRUCTURES
 
 
 class HoldTogether:
-    """Steady slow outlines, fill holes, drop specks, and keep one part of each structure that is one body.
+    """Steady slow outlines, fill holes, and keep one part of each structure that is one body, its specks dropped.
 
     A structure that is absent in a frame stays absent. Those that a site names itself are left as they are: nobody
     knows here whether they have holes, or come in pieces.
 
     Args:
         structures: Names of the masks' channels, in order.
-        least_share: Share of the frame's pixels that a part has at least; by default 16 pixels of 512 x 512, which is
+        least_share: Share of the frame's pixels that a body has at least; by default 16 pixels of 512 x 512, which is
             one cell of the grid that the network's logits come on.
         look_ahead: Frames after a frame that have a say in it.
 
@@ -89,7 +89,7 @@ class HeldFilm:
         """Take a frame; give the one that is decided by it, if there is one."""
         least = max(1, round(self._settings.least_share * masks[0].size))
         pieces = [
-            find_pieces(mask, least) if name in STRUCTURES else as_one_piece(mask)
+            find_pieces(mask, 1 if name in MANY_PARTS else least) if name in STRUCTURES else as_one_piece(mask)
             for name, mask in zip(self._settings.structures, masks, strict=True)
         ]
         for number, track in self._tracks.items():
