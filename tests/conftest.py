@@ -48,7 +48,7 @@ def bundle_root() -> Path:
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Real images and weights beside the project; they are not part of it and need not be there."""
     folder = ROOT.parent / "shared"

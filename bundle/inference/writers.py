@@ -127,7 +127,7 @@ def write_measures(study: SegmentedStudy, folder: Path) -> str:
         "warnings": list(film.warnings),
     }
     write_json(folder / "measures.json", content)
-    return _refused_by_masks(study) or film.no_swallow
+    return _refused_by_masks(study) or (film.no_swallow and f"no swallow is measured: {film.no_swallow}")
 
 
 def _describe_swallow(number: int | None, swallow: SwallowMeasures) -> dict[str, Any]:

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from monai.bundle import ConfigParser
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bundle.engines.preflight import check_files, report_in_one_line
+from bundle.export.model_card import load_segmenter
 from bundle.laboratory.experiments.agreement import format_agreement, measure_agreement, record_errors
 from bundle.paths import ROOT
 
@@ -24,14 +23,10 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="put the errors into the card of the weights")
     parser.add_argument("--true_only", action="store_true", help="leave out the predicted masks and the network")
     arguments = parser.parse_args()
-    config = ConfigParser()
-    config.read_config(ROOT / "configs" / "inference.json")
-    config.update({"bundle_root": str(ROOT), "checkpoint": str(arguments.checkpoint)})
     check_files([arguments.checkpoint])
-    network = None if arguments.true_only else config.get_parsed_content("network").eval()
-    image_size = config.get_parsed_content("image_size")
-    how = arguments.patients, arguments.size, arguments.domain
-    rows = measure_agreement(network, image_size, arguments.output_dir, *how)
+    segmenter = load_segmenter(arguments.checkpoint)
+    network, how = None if arguments.true_only else segmenter, (arguments.patients, arguments.size, arguments.domain)
+    rows = measure_agreement(network, segmenter.image_size, arguments.output_dir, *how)
     print(format_agreement(rows))
     if arguments.record:
         words = "{} synthetic swallows of {} pixels a side, {} domain of the phantom".format(*how)

@@ -182,7 +182,7 @@ def test_what_was_decided_of_a_film_and_its_frames_stands_in_the_record_the_tabl
     (row,) = csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines())
     assert (row["status"], row["reason"]) == ("no swallow", decided["refusal"])
     assert decided["refusal"][1:] in (folder / "report.html").read_text()
-    assert json.loads((folder / "measures.json").read_text())["warnings"] == [decided["refusal"]]
+    assert json.loads((folder / "measures.json").read_text())["no_swallow"] == decided["refusal"]
     assert not (folder / "masks.nii.gz").exists()
 
 

@@ -11,6 +11,7 @@ from bundle.inference.save import SaveStudyd
 from bundle.inference.study import SegmentedStudy
 from bundle.inference.study_dataset import CLIP, FIRST_FRAME, SOURCE, STUDY_KEY
 from bundle.inference.writers import WRITERS
+from bundle.metrics.kinematics import measure_if_lateral
 from tests.inference.conftest import STRUCTURES, make_clip
 
 
@@ -66,7 +67,9 @@ def test_when_one_output_fails_the_others_end_and_nothing_is_left(tmp_path, mask
 
 def test_measures_are_worked_out_once_for_all_outputs(tmp_path, masks, monkeypatch):
     calls = []
-    monkeypatch.setattr("bundle.inference.study.measure_if_lateral", lambda *given: calls.append(given))
+    monkeypatch.setattr(
+        "bundle.inference.study.measure_if_lateral", lambda *given: calls.append(given) or measure_if_lateral(*given)
+    )
     study = SegmentedStudy(masks, make_clip(), STRUCTURES)
     threads = [threading.Thread(target=lambda: study.measures) for _ in range(8)]
     for thread in threads:

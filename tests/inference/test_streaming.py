@@ -186,7 +186,7 @@ is_done.set()
 
 def test_memory_does_not_grow_with_the_length_of_a_film(tmp_path):
     """Held in memory, the 140 frames more would be 62 MB of masks, and 21 MB of gray values."""
-    films = [write_film(tmp_path / f"{number}.avi", number, size=192) for number in (10, 20, 160)]
+    films = [write_film(tmp_path / f"{number}.avi", number, size=192) for number in (10, 40, 180)]
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEMORY, str(tmp_path / "out"), *map(str, films)],
         capture_output=True,

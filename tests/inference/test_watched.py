@@ -140,7 +140,7 @@ def test_a_thousand_studies_wait_in_the_file_and_not_in_memory(tmp_path, cine, c
     uid = cine.StudyInstanceUID.encode()
     (tmp_path / "in").mkdir()
     for number in range(1000):
-        other = f"1.2.{number:04d}".ljust(len(uid) - 1, "7").encode().ljust(len(uid), b"1")
+        other = f"1.2.{number + 1000}".ljust(len(uid), "7").encode()
         (tmp_path / "in" / f"{number}.dcm").write_bytes(source.replace(uid, other))
     watched = watch(tmp_path / "in", tmp_path / "out")
     watched.look()

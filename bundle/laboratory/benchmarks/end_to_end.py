@@ -95,9 +95,8 @@ def _run(film: Path, folder: Path, outputs: Sequence[str]) -> CommandTime:
         command = [sys.executable, "-m", "bundle.command.app", "segment", str(film), "--output", target]
         command += ["--config", "realtime.json", f"cache_dir={folder / 'exported'}", f"outputs={list(outputs)}"]
         before, start = children_cpu_seconds(), time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        first, words = _watch(process, start)
-        process.wait()
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            first, words = _watch(process, start)
         whole = time.perf_counter() - start
         if process.returncode:
             raise RuntimeError(f"the command ended with status {process.returncode}: {words.decode(errors='replace')}")
