@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from bundle.atomic import write_text
+from bundle.data.pacs_address import PacsAddress
 from bundle.data.sources import is_address
 from bundle.engines.checkpoint_folder import CheckpointFolder
 from bundle.engines.checkpoints import check_settings
@@ -196,6 +197,8 @@ def _check_inputs(parser: ConfigParser, run_id: str) -> None:
     if "input" in paths and paths["input"] is None:
         raise ValueError("no input: name what to segment, as in --input path/to/file/or/folder")
     source = paths.pop("input", None)
+    for address in filter(is_address, (source, parser.get_parsed_content("send_to") if "send_to" in read else None)):
+        PacsAddress.parse(str(address))  # before the config is recorded: a password in it is refused
     files = [path for path in paths.values() if path is not None]
     is_file = source is not None and not Path(source).is_dir() and not is_address(source)
     check_files([source, *files] if is_file else files)

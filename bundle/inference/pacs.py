@@ -5,24 +5,16 @@ Who asks is in the environment, never in an address, a config or a log.
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from pydicom.dataset import Dataset
 
+from bundle.data.pacs_address import PASSWORD, TOKEN, USER, PacsAddress
 from bundle.extras import needs_extra
-
-USER, PASSWORD, TOKEN = "VFSS_PACS_USER", "VFSS_PACS_PASSWORD", "VFSS_PACS_TOKEN"
-"""Names in the environment: of a user with a password, or of a bearer token."""
-
-FILTERS = ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "StudyDate")
-"""What an address may search by. Names and numbers of patients would stay in shells' histories and in config.json."""
 
 MODALITIES = ("RF", "XA")
 """Of the series that are fetched, unless the address names others."""
@@ -37,47 +29,6 @@ class PacsError(ValueError):
     """A PACS that does not do what it is asked; the message is one line for the person who named it."""
 
 
-@dataclass(frozen=True)
-class PacsAddress:
-    """``https://host/dicom-web?StudyInstanceUID=1.2.3``: a DICOMweb service and what to search it for."""
-
-    service: str
-    filters: Mapping[str, str]
-
-    @classmethod
-    def parse(cls, text: str) -> "PacsAddress":
-        """Take an address apart.
-
-        Raises:
-            ValueError: If it holds a password, is no address of a service, or searches by something else.
-        """
-        parts = urlsplit(text)
-        if "@" in parts.netloc:
-            raise ValueError(f"a PACS's address holds no user or password: put them into {USER} and {PASSWORD}")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
-            raise ValueError("a PACS's address is like https://host/dicom-web?StudyInstanceUID=1.2.3")
-        filters = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(set(filters) - set(FILTERS))
-        if unknown:
-            raise ValueError(f"a PACS is searched by {', '.join(FILTERS)}, got {', '.join(unknown)}")
-        wrong = [key for key in filters if not re.fullmatch(r"[\w.-]+", filters[key])]
-        if wrong:
-            raise ValueError(f"a PACS is searched by whole values, such as a UID of digits and dots: see {wrong[0]}")
-        return cls(f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/"), filters)
-
-    @property
-    def host(self) -> str:
-        """Where it is, for messages."""
-        parts = urlsplit(self.service)
-        return f"{parts.scheme}://{parts.netloc}"
-
-    @property
-    def is_private(self) -> bool:
-        """Whether nobody can listen: TLS, or this machine."""
-        parts = urlsplit(self.service)
-        return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
-
-
 class Pacs:
     """A DICOMweb service.
 
@@ -90,7 +41,7 @@ class Pacs:
 
     def __init__(self, address: str) -> None:
         self.address = PacsAddress.parse(address)
-        with needs_extra("inference", "a PACS"):
+        with needs_extra("inference", "a PACS"), _pydicom_quiet():  # dicomweb-client imports what is deprecated
             import requests
             from dicomweb_client.web import DICOMwebClient
         for talkative in ("dicomweb_client", "urllib3"):  # they would log addresses with UIDs in them
@@ -181,6 +132,16 @@ class Pacs:
         else:
             return
         raise PacsError(f"the PACS at {host} {words}") from None
+
+
+@contextmanager
+def _pydicom_quiet() -> Iterator[None]:
+    log = logging.getLogger("pydicom")
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
 
 
 def _credentials(address: PacsAddress) -> Callable[[Any], Any] | tuple[str, str] | None:

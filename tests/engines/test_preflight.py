@@ -210,6 +210,19 @@ def test_none_true_and_false_are_what_they_say(start, tmp_path):
     assert start(*words, checkpoint="model.pt")[1:4] == (None, "mine", False)
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("https://jane:secret@pacs.example/dicom-web?StudyInstanceUID=1.2", "holds no user or password"),
+        ("https://pacs.example/dicom-web?PatientName=Jane", "is searched by"),
+    ],
+)
+def test_an_address_that_says_too_much_is_refused_before_anything_is_written(start, tmp_path, address, words):
+    with pytest.raises(ValueError, match=words):
+        start("--input", address, "--output_dir", "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("device", ["cpu", "$torch.device('cpu')"])
 def test_a_device_is_given_by_its_name(start, tmp_path, device):
     (tmp_path / "film.avi").touch()

@@ -14,10 +14,11 @@ import pytest
 import requests
 
 from bundle.command.app import main
+from bundle.data.pacs_address import PASSWORD, TOKEN, USER, PacsAddress
 from bundle.data.readers import read_clip
 from bundle.inference.delivery import Delivery
 from bundle.inference.incoming import FETCHED, find_input
-from bundle.inference.pacs import PASSWORD, TOKEN, USER, Pacs, PacsAddress, PacsError
+from bundle.inference.pacs import Pacs, PacsError
 from bundle.inference.results import StudyResults
 from bundle.inference.save import SaveStudyd
 from bundle.inference.study_dataset import FIRST_FRAME, StudyDataset
