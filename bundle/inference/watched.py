@@ -12,7 +12,7 @@ from bundle.data.sources import LeftOut, find_sources
 from bundle.engines.stop_request import StopRequest
 from bundle.inference.delivery import Delivery
 from bundle.inference.folder import Study, studies_among
-from bundle.inference.results import DONE, REFUSED, NameHider, StudyResult
+from bundle.inference.results import DONE, REFUSED, UNSUITABLE, NameHider, StudyResult
 from bundle.inference.study_queue import Ending, File, StudyQueue, Taken, hashed
 
 QUEUE = "queue.sqlite"
@@ -119,12 +119,13 @@ class WatchedStudies:
             self.delivery.unsent.clear()
             self.queue.postpone(taken, time.time() + RETRY_SECONDS, f"results were not sent, {reason}")
             return
-        refused = [reason for status, reason in self._outcomes if status == REFUSED]
         if not self._outcomes:
-            ending = Ending(NO_STUDY, "its files are gone, or hold no clip", 0)
-        else:
-            ending = Ending(REFUSED if refused else DONE, "; ".join(refused), len(self._outcomes))
-        self.queue.end(taken, ending)
+            self.queue.end(taken, Ending(NO_STUDY, "its files are gone, or hold no clip", 0))
+            return
+        statuses = {status for status, _ in self._outcomes}
+        status = next((worst for worst in (REFUSED, UNSUITABLE) if worst in statuses), DONE)
+        reasons = [reason for of_clip, reason in self._outcomes if of_clip in (REFUSED, UNSUITABLE)]
+        self.queue.end(taken, Ending(status, "; ".join(reasons), len(self._outcomes)))
 
 
 def _as_they_are(paths: Iterable[Path]) -> list[File]:

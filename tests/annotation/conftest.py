@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from bundle.structures import STRUCTURES
 from bundle.students.encoder import StudentEncoder
 from bundle.students.trunk import TimmTrunk
 from bundle.transforms.field_of_view import find_field_of_view
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, NUM_FRAMES = 128, 4
@@ -160,12 +160,6 @@ def start_server(annotation_python: Path, weights: Weights) -> Callable[..., Any
             process.wait(timeout=60)
 
     return start
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_it_answers(server: Server, process: subprocess.Popen[bytes]) -> None:

@@ -19,7 +19,7 @@ from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from bundle.weights import file_sha256
 from tests.annotation.conftest import as_inference_sees, make_study
-from tests.pacs import running_orthanc
+from tests.servers import running_orthanc
 
 
 @pytest.fixture(scope="module")

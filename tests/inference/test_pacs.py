@@ -26,7 +26,7 @@ from bundle.phantom.study import generate_study
 from bundle.phantom.writer import write_dicom
 from bundle.structures import STRUCTURES
 from tests.inference.test_dicom_seg import DCIODVFY
-from tests.pacs import free_port, running_orthanc, tls_in_front_of
+from tests.servers import free_port, running_orthanc, tls_in_front_of
 
 NAME, SECRET = "segmenter", "correct-horse-7"
 OUTPUTS = ["measures", "seg", "sr", "capture"]

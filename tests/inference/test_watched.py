@@ -16,14 +16,14 @@ import requests
 from pydicom.uid import generate_uid
 
 from bundle.inference.delivery import Delivery
-from bundle.inference.results import DONE, REFUSED, StudyResult, StudyResults
+from bundle.inference.results import DONE, REFUSED, UNSUITABLE, StudyResult, StudyResults
 from bundle.inference.status_page import StatusPage
 from bundle.inference.study_queue import StudyQueue
 from bundle.inference.watched import WatchedStudies
 from bundle.phantom.study import generate_study
 from bundle.phantom.writer import write_dicom
 from tests.inference.test_pacs import OUTPUTS
-from tests.pacs import free_port, running_orthanc
+from tests.servers import free_port, running_orthanc
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,6 +160,24 @@ def test_a_thousand_studies_wait_in_the_file_and_not_in_memory(tmp_path, cine, c
 
 
 # The status page
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "reason"),
+    [
+        ([(DONE, ""), (UNSUITABLE, "no neck")], UNSUITABLE, "no neck"),
+        ([(UNSUITABLE, "no neck"), (REFUSED, "cut off")], REFUSED, "no neck; cut off"),
+        ([(DONE, ""), (DONE, "")], DONE, ""),
+    ],
+)
+def test_a_study_is_what_the_worst_of_its_clips_is(tmp_path, cine, outcomes, status, reason):
+    put(cine, tmp_path / "in" / "a.dcm")
+    watched = watch(tmp_path / "in", tmp_path / "out")
+    watched.look()
+    watched._outcomes = outcomes
+    watched._end(watched.queue.take())
+    (ended,) = watched.queue.latest(1)
+    assert (ended.status, ended.reason, ended.clips) == (status, reason, 2)
 
 
 def test_the_page_says_how_far_it_is(tmp_path, cine):

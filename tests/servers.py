@@ -1,4 +1,4 @@
-"""A real PACS for tests: Orthanc on this machine, with passwords, and with TLS through nginx."""
+"""Real servers for tests, on this machine: Orthanc, with passwords, and nginx with TLS in front of a service."""
 
 import json
 import shutil
@@ -64,7 +64,24 @@ def wait_for(address, process, log, auth=None):
 
 @contextmanager
 def tls_in_front_of(service, folder, name="localhost"):
-    """An nginx with a certificate of its own in front of a service; gives its address and the certificate."""
+    """nginx in front of a service; gives its address and the certificate."""
+
+    def server(port, key, certificate):
+        return (
+            f"server {{\nlisten 127.0.0.1:{port} ssl;\nssl_certificate {certificate};\nssl_certificate_key {key};\n"
+            f"client_max_body_size 1g;\nlocation / {{ proxy_pass {service}; }}\n}}\n"
+        )
+
+    with running_nginx(folder, name, server) as (port, certificate):
+        yield f"https://{name}:{port}", certificate
+
+
+@contextmanager
+def running_nginx(folder, name, server):
+    """nginx with a certificate of its own for a host's name; gives its port and the certificate.
+
+    ``server`` makes the text of what it serves from a port, a key and a certificate.
+    """
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None or shutil.which("openssl") is None:
         pytest.skip("nginx or openssl is not here: apt-get install --no-install-recommends nginx-light openssl")
@@ -73,12 +90,8 @@ def tls_in_front_of(service, folder, name="localhost"):
     command = ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     folders = "".join(f"{kind}_temp_path {folder / kind};\n" for kind in NGINX_FOLDERS)
-    server = (
-        f"listen 127.0.0.1:{port} ssl;\nssl_certificate {certificate};\nssl_certificate_key {key};\n"
-        f"client_max_body_size 1g;\nlocation / {{ proxy_pass {service}; }}\n"
-    )
     config = f"pid {folder / 'pid'};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{folders}"
-    (folder / "nginx.conf").write_text(f"{config}server {{\n{server}}}\n}}\n")
+    (folder / "nginx.conf").write_text(f"{config}{server(port, key, certificate)}}}\n")
     log = folder / "nginx.log"
     with log.open("w") as output:
         command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
@@ -89,7 +102,7 @@ def tls_in_front_of(service, folder, name="localhost"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "nginx does not listen"
             time.sleep(0.1)
-        yield f"https://{name}:{port}", certificate
+        yield port, certificate
     finally:
         process.terminate()
         process.wait(timeout=30)
