@@ -123,7 +123,7 @@ def load_input_check(checkpoint: str | Path, writes_refused: bool = False) -> In
     card = find_card(path)
     off = _why_off(path, Path(checkpoint), card)
     if off:
-        logger.warning("the input check is off: %s", off)
+        logger.warning("the input check is off: %s (%s; scripts/laboratory/make_input_check.py makes it)", off, path)
         return InputCheck(off=off, writes_refused=writes_refused)
     statistics = read_state_dict(path, card["sha256"])
     return InputCheck(load_segmenter(checkpoint).student, statistics, card["sha256"], writes_refused=writes_refused)
@@ -135,11 +135,10 @@ def statistics_path(checkpoint: str | Path) -> Path:
 
 
 def _why_off(path: Path, checkpoint: Path, card: Mapping[str, Any]) -> str:
-    remedy = "make it with scripts/laboratory/make_input_check.py"
     if not path.is_file() or "checkpoint_sha256" not in card:
-        return f"there is no {path.name} with its card beside the weights; {remedy}"
+        return "statistics of the training's frames, with their card, are not beside the model's weights"
     if card["checkpoint_sha256"] != file_sha256(checkpoint):
-        return f"{path.name} was made for other weights than {checkpoint.name}; {remedy}"
+        return "the statistics of the training's frames beside the model's weights were made for other weights"
     return ""
 
 
