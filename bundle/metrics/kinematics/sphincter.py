@@ -1,5 +1,6 @@
 """Opening of the upper oesophageal sphincter (UES), by its mask's width, finer than a pixel."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ LEAST_VISIBLE = 0.65
 CORE_SHARE = 0.5  # an opening is told by what is wider than this share of the widest
 GAP_FRAMES = 2  # of the core; one that is longer parts two openings
 SHUT_SHARE = 0.35  # what is never narrower than this share of the widest, before or after, is not seen shut there
+# A network's masks widen slowly before an opening and narrow slowly after it, by a tenth of the widest; the flanks of a
+# true opening are steep. The opening starts and ends where the line through these shares of the widest meets zero.
+FLANK_SHARES = (0.4, 0.8)
 NEARLY_SHUT_SHARE = 0.2  # frames up to this share of the widest opening tell the noise of what is shut
 # Frames with at least this share of the widest opening are the widest, a plateau rather than a moment.
 WIDEST_SHARE = 0.97
@@ -49,7 +53,7 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
     shut, which is told before and after by themselves: a mask may come back wider than it was. Widths are taken in the
     middle half of its height, at right angles to its own axis: the mean, which is the steadier one, tells open from
     shut and where the plateau of the widest opening is; the opening there is measured at the narrowest place, as in
-    ASPEKT. The sphincter is open from the core of the opening to where it is shut for more than a frame.
+    ASPEKT. The sphincter is open between the feet of the opening's flanks, at most to where it is shut for more than a frame.
     """
     clip.require(UES)
     frames = np.flatnonzero(clip.is_present(UES) & np.isfinite(spine.c4[:, 0]))
@@ -62,13 +66,16 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
     opening = mean - shut_width
     is_shut = opening <= _least(widths.mean(axis=1) - shut_width, core, 0.5 * spine.one_pixel)
     before, after = np.flatnonzero(is_shut[: core[0]]), core[1] + np.flatnonzero(is_shut[core[1] :])
-    plateau = np.arange(*core)[opening[slice(*core)] >= WIDEST_SHARE * opening[slice(*core)].max()]
+    widest = core[0] + int(opening[slice(*core)].argmax())
+    opened = widest - _foot(opening[before[-1] : widest + 1][::-1])
+    closed = widest + _foot(opening[widest : after[0] + 1]) if len(after) else None
+    plateau = np.arange(*core)[opening[slice(*core)] >= WIDEST_SHARE * opening[widest]]
     crossed = np.median(np.array([profile.crossed_pixels for profile in profiles])[plateau])
     found = Opening(
         width=float(narrowest(np.median(widths[plateau], axis=0)) - np.median(shut_width[plateau])),
-        opening_frame=int(frames[before[-1] + 1]),
+        opening_frame=int(frames[math.floor(opened) + 1]),
         widest_frame=int(frames[plateau[0]]),
-        closing_frame=int(frames[after[0]]) if len(after) else None,
+        closing_frame=None if closed is None else int(frames[math.ceil(closed)]),
         num_frames=len(frames),
         is_along_grid=bool(crossed < CROSSED_PIXELS),
     )
@@ -109,6 +116,21 @@ def _least(opening: np.ndarray, core: tuple[int, int], half_pixel: float) -> flo
     resting = outside[outside <= NEARLY_SHUT_SHARE * widest]
     noise = MAD_TO_DEVIATION * np.median(abs(resting - np.median(resting))) if len(resting) else 0.0
     return float(min(max(LEAST_VISIBLE, half_pixel, 3.0 * noise), 0.5 * widest))
+
+
+def _foot(flank: np.ndarray) -> float:
+    """Frames from the first of ``flank`` ``(T,)``, the widest, to where its steep part reaches zero; the last is shut."""
+    low, high = (_crossing(flank, share * flank[0]) for share in FLANK_SHARES)
+    foot = low + (low - high) * FLANK_SHARES[0] / (FLANK_SHARES[1] - FLANK_SHARES[0])
+    return min(foot, len(flank) - 1.0)
+
+
+def _crossing(flank: np.ndarray, level: float) -> float:
+    """Frames from the first of ``flank`` ``(T,)`` to where it falls to ``level`` for good."""
+    last = int(np.flatnonzero(flank > level)[-1])
+    if last == len(flank) - 1:
+        return float(last)
+    return float(last + (flank[last] - level) / (flank[last] - flank[last + 1]))
 
 
 def _check_duration(opening: Opening, clip: ClipMasks) -> None:
