@@ -149,8 +149,10 @@ def _expected(key: str, value: Any, below: Any) -> str | None:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else f"a number, such as {below}"
     if isinstance(below, list):
         return None if isinstance(value, list | tuple) else "a list, as in \"['a', 'b']\""
+    if isinstance(value, bool) and SEPARATOR in key:
+        return None  # of a component, such as timm's pretrained
     if is_text_key(key) and (not isinstance(value, str | Path | Mapping) or value == ""):
-        return "one text that is not empty; for several inputs name their folder"
+        return "one text that is not empty" + ("; for several inputs name their folder" if key == "input" else "")
     return None
 
 

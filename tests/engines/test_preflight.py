@@ -130,6 +130,12 @@ def test_values_of_the_same_kind_and_expressions_are_accepted(write, change):
     check_keys([write("base.json", {**BASE, **KINDS})], change)
 
 
+def test_a_component_may_take_true_or_false_where_a_run_takes_a_text(write):
+    base = write("base.json", {"teachers": {}, "training": ["$len(@teachers)"]})
+    resnet = {"_target_": "timm.create_model", "model_name": "resnet10t", "pretrained": False}
+    check_keys([base, write("overlay.json", {"teachers::mine": resnet})])
+
+
 def test_a_key_that_adds_to_a_list_has_no_effect_on_the_command_line(write):
     with pytest.raises(ValueError, match="would have no effect: '\\+' adds to a list in a config file only"):
         check_keys([write("base.json", {**BASE, **KINDS})], {"+outputs": ["png"]})
