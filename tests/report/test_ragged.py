@@ -88,10 +88,10 @@ def test_what_masks_with_few_edges_do_not_need_is_left_to_the_others():
 
 
 def test_a_page_of_noise_stays_small_and_says_that_its_outlines_are_simplified(tmp_path, study):
-    num_frames, rows, columns = 20, 384, 384
+    num_frames, rows, columns = 4, 384, 384
     masks = np.broadcast_to(noise(0.1, 1, 12, rows, columns), (num_frames, 12, rows, columns))
     text = write(tmp_path, num_frames=num_frames, masks=masks, measures=None, size=(rows, columns))
     assert len(text) < 15e6
-    assert "240 masks are too ragged to be drawn in full: their specks below 16 pixels are left out" in text
-    assert content(text)["simplified"] == 240
+    assert "48 masks are too ragged to be drawn in full: their specks below 16 pixels are left out" in text
+    assert content(text)["simplified"] == 48
     assert "ragged to be drawn" not in study.path.read_text()
