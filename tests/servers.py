@@ -1,6 +1,7 @@
-"""Real servers for tests, on this machine: Orthanc, with passwords, and nginx with TLS in front of a service."""
+"""Real servers for tests, on this machine: Orthanc with passwords, nginx with TLS in front of a service, and Slurm."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -117,3 +118,64 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+SLURM = """ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+AuthType=auth/none
+CredType=cred/none
+SlurmUser=root
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+SchedulerParameters=sched_interval=1
+MailProg=/bin/true
+NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=20000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@contextmanager
+def running_slurm(folder):
+    """A cluster of this machine; gives the environment in which its commands find it."""
+    daemons = [shutil.which(name) or shutil.which(name, path="/usr/sbin") for name in ("slurmctld", "slurmd")]
+    if None in daemons or os.getuid() != 0:
+        pytest.skip("Slurm is not here, or not for this user: apt-get install --no-install-recommends slurm-wlm")
+    config = SLURM.format(
+        host=socket.gethostname().partition(".")[0],
+        ports=(free_port(), free_port()),
+        folder=folder,
+        processors=os.cpu_count(),
+    )
+    (folder / "slurm.conf").write_text(config)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    with (folder / "slurm.log").open("w") as log:
+        processes = [subprocess.Popen([name, "-D"], stdout=log, stderr=log, env=environment) for name in daemons]
+    try:
+        wait_for_node(environment, folder / "slurm.log")
+        yield environment
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def wait_for_node(environment, log):
+    """Wait until the cluster's machine is idle."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = subprocess.run(["sinfo", "--noheader", "--format=%T"], env=environment, capture_output=True, text=True)
+        if found.stdout.strip() == "idle":
+            return
+        time.sleep(0.3)
+    pytest.skip(f"Slurm does not run on this machine: {log.read_text()[-300:]}")

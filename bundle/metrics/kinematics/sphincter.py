@@ -53,7 +53,8 @@ def find_opening(clip: ClipMasks, spine: SpineFrame) -> Opening:
     shut, which is told before and after by themselves: a mask may come back wider than it was. Widths are taken in the
     middle half of its height, at right angles to its own axis: the mean, which is the steadier one, tells open from
     shut and where the plateau of the widest opening is; the opening there is measured at the narrowest place, as in
-    ASPEKT. The sphincter is open between the feet of the opening's flanks, at most to where it is shut for more than a frame.
+    ASPEKT. The sphincter is open between the feet of the opening's flanks, at most until it is shut for more than a
+    frame.
     """
     clip.require(UES)
     frames = np.flatnonzero(clip.is_present(UES) & np.isfinite(spine.c4[:, 0]))
@@ -119,7 +120,7 @@ def _least(opening: np.ndarray, core: tuple[int, int], half_pixel: float) -> flo
 
 
 def _foot(flank: np.ndarray) -> float:
-    """Frames from the first of ``flank`` ``(T,)``, the widest, to where its steep part reaches zero; the last is shut."""
+    """Frames from the widest, the first of ``flank`` ``(T,)``, to where its steep part is shut, as the last is."""
     low, high = (_crossing(flank, share * flank[0]) for share in FLANK_SHARES)
     foot = low + (low - high) * FLANK_SHARES[0] / (FLANK_SHARES[1] - FLANK_SHARES[0])
     return min(foot, len(flank) - 1.0)
