@@ -28,6 +28,7 @@ The folders are the data flow; a module imports only from its own stage or an ea
     engines            what MONAI's trainers call: prepare_batch, handlers, preflight
     export             checkpoints, TorchScript, ONNX, OpenVINO, int8; the packaged bundle
     inference          frames -> masks -> NIfTI, DICOM SEG, PNG, overlay video, measures, report
+    adaptation         a trained segmenter and a few labeled frames of a site -> one that knows its films
     annotation         the MONAI Label app: automatic masks, clicks, propagation, training, promotion
     command            what a user starts: vfss and its sub-commands
     laboratory         studies, benchmarks, trials, recipes, shipped weights; not packed

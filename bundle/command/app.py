@@ -131,6 +131,31 @@ def _train(overrides: Overrides = None, config: Configs = None, device: Device =
     _run_training("train.json", "training", overrides, config, device)
 
 
+@app.command("adapt")
+def _adapt(
+    datalist: Annotated[Path, typer.Argument(help="JSON of a few labeled frames: docs/how-to/adapt.md.")],
+    output: Annotated[Path, typer.Option(help="New folder of the adapted model.")] = Path("vfss-adapted"),
+    model: Model = SHIPPED,
+    minutes: Annotated[float, typer.Option(help="At most so long.")] = 15,
+    encoder: Annotated[str, typer.Option(help="Of the encoder, train frozen (nothing), last_stage or full.")] = (
+        "last_stage"
+    ),
+    device: Device = None,
+) -> None:
+    """Adapt a model to a site's own films from a few labeled frames."""
+    from bundle.adaptation.adapt import adapt
+    from bundle.adaptation.tune import TuningPlan
+
+    plan = TuningPlan(encoder_training=encoder, minutes=minutes)
+    facts = {"model": str(model), "device": workflow.name_device(device), "results": str(output), "limits": LIMITS}
+    workflow.announce(facts)
+    record = adapt(datalist, output, model, plan, workflow.name_device(device).split()[0])["adapted"]
+    typer.echo(
+        f"{output / 'model.pt'}: mean Dice on {record['judged_by']} {record['mean_dice_before']:.3f} before, "
+        f"{record['mean_dice_after']:.3f} after"
+    )
+
+
 @app.command("evaluate")
 def _evaluate(overrides: Overrides = None, config: Configs = None, device: Device = None) -> None:
     """Measure a trained model on held-out patients."""

@@ -41,7 +41,8 @@ def load_datalist(path: str | Path, section: str, structures: Sequence[str] | No
     Args:
         path: The data list's JSON file.
         section: "training", "validation", "test" or "hard_test".
-        structures: Names of the structures to load; None for frames without labels, as distillation needs them.
+        structures: Names of the structures to load; None for frames without labels, as distillation needs them; none
+            (``()``) for every clip that has a label, of whatever structures.
 
     Returns:
         ``{"image": Path, "frame": int, "patient": str, "clip": str}``, with structures also ``"label"`` and
@@ -138,7 +139,8 @@ class _Section:
             check_structures(structures, content["structures"], f"data list {path}")
         self.path, self.name, self.structures = path, name, structures
         self.known: Sequence[str] = content["structures"]
-        self.items: list[dict[str, Any]] = content[name]
+        takes_all = structures is None or len(structures) > 0
+        self.items: list[dict[str, Any]] = [item for item in content[name] if takes_all or "label" in item]
 
     def check_files_exist(self) -> None:
         """Refuse a section of which a file is missing."""
@@ -207,7 +209,7 @@ class _Section:
         labels, structures = [self._label(item) for item in self.items], self.structures or ()
         present = set().union(*(present_structures(label) for label in labels))
         absent = [name for name in structures if name not in present]
-        if len(absent) == len(structures) and all(isinstance(label, MapLabel) for label in labels):
+        if absent and len(absent) == len(structures) and all(isinstance(label, MapLabel) for label in labels):
             raise ValueError(
                 f"{self.path}: none of {absent} has a pixel in the {len(labels)} label maps of {self.name}: correct "
                 'the maps, or the "values" that name what is in them'

@@ -14,6 +14,9 @@ from bundle.ranks import mean_over_ranks, world_size
 DISTILLATION = "distillation"
 """Entry of the target that holds what :class:`DistillationLoss` needs."""
 
+KNOWN = "known"
+"""Optional in the target, ``(B, S)`` of 0 or 1: whether it was said where the structure is, or that there is none."""
+
 
 class MaskLoss(nn.Module):
     """Pixel loss in every mask plus soft Dice in every mask whose structure is present.
@@ -44,11 +47,11 @@ class MaskLoss(nn.Module):
         """
         label, valid = match_grid(label, valid, logits)
         pixel, dice, present = self.parts(as_float32(logits), label, valid)
-        return self.mean(pixel, dice, present)
+        return self.mean(pixel, dice, present, torch.ones_like(present))
 
-    def mean(self, pixel: Tensor, dice: Tensor, present: Tensor) -> Tensor:
-        """One number of :meth:`parts`."""
-        return self.pixel_weight * pixel.mean() + self.dice_weight * masked_mean(dice, present)
+    def mean(self, pixel: Tensor, dice: Tensor, present: Tensor, known: Tensor) -> Tensor:
+        """One number of :meth:`parts`, from the masks that are known; only known ones are present."""
+        return self.pixel_weight * masked_mean(pixel, known) + self.dice_weight * masked_mean(dice, present)
 
     def parts(self, logits: Tensor, label: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixel loss, 1 − Dice and presence of every mask, each ``(B, S)``; all inputs on one grid."""
@@ -95,7 +98,8 @@ class SegmentationLoss(nn.Module):
             pred: ``masks`` logits ``(B, S, h, w)``; ``iou`` ``(B, S)`` in [0, 1]; ``presence`` logits ``(B, S)``; and,
                 with prompts, ``prompted``: ``masks`` ``(B, M, h, w)`` and ``iou`` ``(B, M)`` of M candidates.
             target: ``label`` ``(B, S, H, W)`` and ``valid`` ``(B, 1, H, W)``; with prompts ``prompted_label``
-                ``(B, 1, H, W)``, the structure that each prompt means.
+                ``(B, 1, H, W)``, the structure that each prompt means. With :data:`KNOWN`, a structure that is not
+                known in a frame has an empty label and no loss there.
         """
         _require(pred, "pred", ["masks", *["iou"] * bool(self.iou_weight), *["presence"] * bool(self.presence_weight)])
         _require(target, "target", ["label", "valid", *["prompted_label"] * ("prompted" in pred)])
@@ -118,11 +122,13 @@ class SegmentationLoss(nn.Module):
         logits = as_float32(pred["masks"])
         label, valid = match_grid(target["label"], target["valid"], logits)
         pixel, dice, present = self.mask_loss.parts(logits, label, valid)
-        terms = {"mask": self.mask_loss.mean(pixel, dice, present)}
+        known = target.get(KNOWN, torch.ones_like(present))
+        terms = {"mask": self.mask_loss.mean(pixel, dice, present, known)}
         if self.iou_weight:
             terms["iou"] = iou_loss(as_float32(pred["iou"]), logits, label, valid)
         if self.presence_weight:
-            terms["presence"] = F.binary_cross_entropy_with_logits(as_float32(pred["presence"]), present)
+            presence = F.binary_cross_entropy_with_logits(as_float32(pred["presence"]), present, reduction="none")
+            terms["presence"] = masked_mean(presence, known)
         return terms
 
     def _prompted(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:

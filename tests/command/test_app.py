@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from bundle.command import workflow
 from bundle.command.app import app, main
 
-COMMANDS = ["segment", "watch", "distill", "train", "evaluate", "export", "deidentify", "verify", "demo", "annotate"]
+COMMANDS = ["segment", "watch", "distill", "train", "adapt", "evaluate", "export"]
+COMMANDS += ["deidentify", "verify", "demo", "annotate"]
 HEAVY = ("torch", "monai", "numpy", "pydicom", "av", "rich")
 
 
