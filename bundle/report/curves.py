@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -53,11 +53,12 @@ class Curves:
 
 def swallow_curves(clip: ClipMasks, windows: Sequence[tuple[int, int]] = ()) -> Curves:
     """Work out the curves of a film and the rest before each swallow; what is missing becomes a plot's reason."""
-    spine = or_none(lambda: find_spine_frame(clip))
+    find_spine = cache(lambda: find_spine_frame(clip))
+    spine = or_none(find_spine)
     pixels = "pixels" if clip.pixel_aspect == 1 else "(pixel width)²"
     unit, scale = ("% (C2–4)²", 100.0 / spine.length_px**2) if spine else (pixels, 1.0)
     plots = [
-        _plot("hyoid", "% C2–4", lambda: _hyoid(clip)),
+        _plot("hyoid", "% C2–4", lambda: _hyoid(clip, find_spine)),
         _plot("areas", unit, lambda: _areas(clip, scale)),
         _plot("bolus", unit, lambda: _bolus(clip, scale)),
     ]
@@ -70,10 +71,10 @@ def refused_curves(reason: str) -> Curves:
     return Curves(plots, [])
 
 
-def _hyoid(clip: ClipMasks) -> list[Curve]:
+def _hyoid(clip: ClipMasks, find_spine: Callable[[], SpineFrame]) -> list[Curve]:
     """The track that is measured: a frame in which the hyoid jumps out of its way is a gap, too."""
     clip.require(HYOID)
-    frames, points = hyoid_track(clip, find_spine_frame(clip))
+    frames, points = hyoid_track(clip, find_spine())
     position = np.full((clip.num_frames, 2), np.nan)
     position[frames] = points
     forward, up = _values(position[:, 0]), _values(position[:, 1])

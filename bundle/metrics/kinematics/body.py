@@ -3,6 +3,7 @@
 import numpy as np
 
 from bundle.metrics.kinematics.clip_masks import ClipMasks
+from bundle.metrics.plausibility import box_of
 
 # Pixels further from the middle than this many times the median distance are specks: a disk ends at 1.4 times, a
 # straight rod at 2.
@@ -18,10 +19,11 @@ def body_pixels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The body is told by where most pixels are, so one speck after the other may lie anywhere as long as all of them
     together are less than half. A mask without specks is whole.
     """
-    top, left = np.argmax(mask.any(axis=1)), np.argmax(mask.any(axis=0))
-    bottom, right = len(mask) - np.argmax(mask[::-1].any(axis=1)), mask.shape[1] - np.argmax(mask[:, ::-1].any(axis=0))
-    rows, columns = np.nonzero(mask[top:bottom, left:right])  # of its box, as the frame may be much larger
-    rows, columns = rows + top, columns + left
+    box = box_of(mask)  # the frame may be much larger
+    if box is None:
+        raise ValueError("an empty mask has no body")
+    rows, columns = np.nonzero(mask[box])
+    rows, columns = rows + box[0].start, columns + box[1].start
     distance = np.hypot(rows - np.median(rows), columns - np.median(columns))
     near = distance <= FAR * max(1.0, float(np.median(distance)))
     return rows[near], columns[near]
