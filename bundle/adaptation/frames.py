@@ -40,7 +40,8 @@ def load_site_frames(datalist: str | Path, segmenter: Segmenter) -> tuple[list[E
     A structure that a clip's label does not name is not known there; clips without a label are passed over.
 
     Raises:
-        ValueError: If no frame has a label of a structure that the model knows, or there are too many frames.
+        ValueError: If no frame has a label of a structure that the model knows, labels are empty, or there are too many
+            frames.
     """
     content = read_datalist(datalist)
     sections = {
@@ -55,6 +56,9 @@ def load_site_frames(datalist: str | Path, segmenter: Segmenter) -> tuple[list[E
     if not held_out and len(training) >= HELD_OUT_FROM:
         held_out = _last_patient(training)
         training = [entry for entry in training if not any(entry is other for other in held_out)]
+    for name, entries in (("trained on", training), ("held out", held_out)):
+        if entries and not any(entry[LABEL].any() for entry in entries):
+            raise ValueError(f"{datalist}: the labels of the frames that are {name} are all empty: outline a structure")
     return training, held_out
 
 
@@ -72,7 +76,7 @@ def _labeled(datalist: str | Path, content: Mapping[str, Any], section: str, seg
                 f'{datalist}: more than {MOST_LABELED} labeled frames in {section}: name fewer under "frames", or '
                 "train with configs/train.json and fine_tune.json"
             )
-        loaded = LoadFramed(names)({**entry})
+        loaded = LoadFramed(names)(dict(entry.items()))
         frame = {IMAGE: loaded[IMAGE], LABEL: loaded[LABEL], PIXEL_ASPECT: loaded[PIXEL_ASPECT]}
         yield _on_square(frame, names, segmenter) | {PATIENT: entry[PATIENT], FRAME: entry[FRAME]}
 

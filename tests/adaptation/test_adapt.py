@@ -73,6 +73,15 @@ def test_from_five_labeled_frames_on_a_patient_is_held_out(model, tmp_path):
     assert [entry["patient"] for entry in held_out] == ["s4"]
 
 
+@pytest.mark.parametrize(("empty", "named"), [(5, "trained on"), (1, "held out")])
+def test_labels_that_are_all_empty_are_refused(model, tmp_path, empty, named):
+    path = write_site(tmp_path, 5, ("tongue",))
+    for number in range(5 - empty, 5):
+        Image.fromarray(np.zeros((SIZE, SIZE), np.uint8)).save(tmp_path / f"s{number}_tongue_mask.png")
+    with pytest.raises(ValueError, match=f"the labels of the frames that are {named} are all empty"):
+        load_site_frames(path, load_segmenter(model))
+
+
 def test_what_is_unknown_gives_no_loss():
     torch.manual_seed(0)
     masks, presence = torch.randn(1, 2, 8, 8), torch.randn(1, 2)
