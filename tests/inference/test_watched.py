@@ -1,5 +1,6 @@
 """A watched folder: each study once, when it is whole; kill -9 loses and repeats nothing; a page says how far it is."""
 
+import gc
 import json
 import os
 import shutil
@@ -150,13 +151,15 @@ def test_a_thousand_studies_wait_in_the_file_and_not_in_memory(tmp_path, cine, c
         watched.finish(study, StudyResult(study, f"key{number}", DONE))
         if number == 50:
             tracemalloc.start()
-        if number in (150, 300):
+        if number in (100, 200, 300):
+            gc.collect()
             memory.append(tracemalloc.get_traced_memory()[0])
         if number == 300:
             break
     tracemalloc.stop()
     assert watched.queue.counts() == {"done": 300, "waiting": 700}
-    assert memory[1] - memory[0] < 100_000
+    # what is kept of each study grows in both; a table that once becomes larger, in one
+    assert min(memory[1] - memory[0], memory[2] - memory[1]) < 50_000
 
 
 # The status page

@@ -40,11 +40,3 @@ def test_the_first_frames_are_segmented_when_a_second_chunk_has_been_read():
         first, _ = end_to_end._watch(process, start)
         whole = end_to_end.time.perf_counter() - start
     assert 0.8 < first <= whole
-
-
-@pytest.mark.slow
-def test_the_command_is_run_on_a_film_and_its_processors_seconds_are_counted(tmp_path):
-    film = end_to_end._write_film(tmp_path, 128, 12)
-    time = end_to_end._run(film, tmp_path, end_to_end.ALL)
-    assert 0 < time.first_frame <= time.whole
-    assert time.processor > 0
