@@ -71,8 +71,8 @@ def why_not(tuned: Tuned, frames: Frames, segmenter: Segmenter) -> str:
     forgotten = f"; {segmenter.structures[which]}, which has no labels, lost {lost:.3f} on synthetic frames"
     return (
         f"not adapted, the model stays: mean Dice on {_judged_by(frames)} {tuned.start.score():.3f} before and "
-        f"{tuned.last.score():.3f} after{forgotten if lost > MOST_LOST else ''}; label more frames, or try a smaller "
-        "learning rate"
+        f"{tuned.last.score():.3f} after{forgotten if lost > MOST_LOST else ''}; label more frames or more structures, "
+        "or try --encoder frozen"
     )
 
 
